@@ -1,0 +1,231 @@
+"""The leaf codec: the bytes whose hash is an entry's place in the Merkle tree.
+
+A leaf is an entry without its value. All numbers are big-endian and the fixed part comes first, so that a contract
+can rebuild a leaf from its fields. There is exactly one encoding of an entry: ``decode_leaf`` refuses every other.
+The format is pinned in ``docs/reference/formats.md``, with vectors.
+
+``encode_tail`` is separate because callers encode and check what varies in size long before an index is known.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from scribe_ledger.errors import InvalidRequest, SerializationError, TooLarge
+from scribe_ledger.merkle.hashing import ZERO_HASH, hash_leaf
+from scribe_ledger.model import (
+    MAX_CONTENT_TYPE_BYTES,
+    MAX_KEY_BYTES,
+    MAX_METADATA_BYTES,
+    NO_PREVIOUS,
+    Kind,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FORMAT = 1
+SHA256_ALGORITHM = 1
+HEADER = struct.Struct(">BBBBQQQQQ32s32s")
+"""format, hash algorithm, kind, flags, index, timestamp, version, previous, value size, value digest, chunk root"""
+
+_U16 = struct.Struct(">H")
+_METADATA_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTENT_TYPE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+_SYSTEM_KINDS = frozenset({Kind.CONFIG})
+_KNOWN_KINDS = frozenset({Kind.PUT, Kind.DELETE, Kind.CONFIG})
+
+
+class Leaf(NamedTuple):
+    """A decoded leaf. ``previous`` is None for a key's first entry."""
+
+    kind: Kind
+    index: int
+    timestamp: int
+    version: int
+    previous: int | None
+    size: int
+    sha256: bytes
+    chunk_root: bytes
+    key: bytes
+    content_type: str
+    metadata: dict[str, str]
+
+    def encode(self) -> bytes:
+        return encode_leaf(self)
+
+    def hash(self) -> bytes:
+        return hash_leaf(encode_leaf(self))
+
+
+def encode_leaf(leaf: Leaf) -> bytes:
+    previous = NO_PREVIOUS if leaf.previous is None else leaf.previous
+    header = HEADER.pack(
+        FORMAT,
+        SHA256_ALGORITHM,
+        leaf.kind,
+        0,
+        leaf.index,
+        leaf.timestamp,
+        leaf.version,
+        previous,
+        leaf.size,
+        leaf.sha256,
+        leaf.chunk_root,
+    )
+    return header + encode_tail(leaf.key, leaf.content_type, leaf.metadata, system=leaf.kind in _SYSTEM_KINDS)
+
+
+def encode_tail(
+    key: bytes, content_type: str = "", metadata: Mapping[str, str] | None = None, *, system: bool = False
+) -> bytes:
+    """Checks and encodes what follows the header. Only system entries have an empty key."""
+    if not key and not system:
+        raise InvalidRequest("the key is empty", hint="a key has 1 to 4096 bytes")
+    if len(key) > MAX_KEY_BYTES:
+        raise TooLarge(f"the key has {len(key)} bytes", hint=f"a key has at most {MAX_KEY_BYTES} bytes")
+    if not content_type and not metadata:
+        return _U16.pack(len(key)) + key + b"\0\0\0\0"
+    return b"".join((_U16.pack(len(key)), key, _encode_content_type(content_type), _encode_metadata(metadata or {})))
+
+
+def decode_leaf(data: bytes) -> Leaf:
+    """Reads one leaf; anything but the canonical encoding of a possible entry is refused."""
+    if len(data) < HEADER.size:
+        raise SerializationError(f"a leaf has at least {HEADER.size} bytes, this one has {len(data)}")
+    form, algorithm, kind, flags, index, timestamp, version, previous, size, digest, chunk_root = HEADER.unpack_from(
+        data
+    )
+    if form != FORMAT:
+        raise SerializationError(f"leaf format {form} is unknown", hint="a newer version may have written it")
+    if algorithm != SHA256_ALGORITHM:
+        raise SerializationError(f"leaf hash algorithm {algorithm} is unknown")
+    if flags:
+        raise SerializationError(f"leaf flags {flags:#04x} are unknown")
+    if kind not in _KNOWN_KINDS:
+        raise SerializationError(f"leaf kind {kind} is unknown")
+    fields = _Fields(data, HEADER.size)
+    key = fields.take("key")
+    content_type = _decode_text(fields.take("content type"), "content type")
+    names_and_values = [
+        (_decode_text(fields.take("metadata name"), "metadata name"), _decode_text(fields.take("metadata"), "metadata"))
+        for _ in range(fields.count())
+    ]
+    fields.finish()
+    leaf = Leaf(
+        Kind(kind),
+        index,
+        timestamp,
+        version,
+        None if previous == NO_PREVIOUS else previous,
+        size,
+        digest,
+        chunk_root,
+        key,
+        content_type,
+        dict(names_and_values),
+    )
+    _check_consistent(leaf)
+    try:
+        canonical = encode_leaf(leaf)
+    except InvalidRequest as error:
+        raise SerializationError(f"a leaf field is not allowed: {error.message}") from error
+    if canonical != data:
+        raise SerializationError("the leaf is not in canonical form", hint="metadata is sorted by name, names unique")
+    return leaf
+
+
+def _check_consistent(leaf: Leaf) -> None:
+    """Field combinations that no ledger writes."""
+    if leaf.kind in _SYSTEM_KINDS:
+        consistent = not leaf.key and leaf.version == 0 and leaf.previous is None and leaf.chunk_root == ZERO_HASH
+    else:
+        first = leaf.version == 1
+        consistent = (
+            bool(leaf.key)
+            and leaf.version >= 1
+            and first == (leaf.previous is None)
+            and (leaf.previous is None or leaf.previous < leaf.index)
+        )
+    if leaf.kind is Kind.DELETE:
+        consistent = consistent and leaf.size == 0 and leaf.sha256 == ZERO_HASH and leaf.chunk_root == ZERO_HASH
+    if not consistent:
+        raise SerializationError(f"the fields of leaf {leaf.index} contradict each other")
+
+
+def _encode_content_type(content_type: str) -> bytes:
+    if not isinstance(content_type, str):
+        raise InvalidRequest(f"the content type is {type(content_type).__name__}, not str")
+    if content_type and not _CONTENT_TYPE.fullmatch(content_type):
+        raise InvalidRequest("the content type has characters that are not printable ASCII")
+    if len(content_type) > MAX_CONTENT_TYPE_BYTES:
+        raise TooLarge(
+            f"the content type has {len(content_type)} bytes", hint=f"the limit is {MAX_CONTENT_TYPE_BYTES}"
+        )
+    return _U16.pack(len(content_type)) + content_type.encode()
+
+
+def _encode_metadata(metadata: Mapping[str, str]) -> bytes:
+    lowered: dict[str, str] = {}
+    for name, value in metadata.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise InvalidRequest("metadata names and values are text", hint='for example metadata={"team": "red"}')
+        lower = name.lower()
+        if not _METADATA_NAME.fullmatch(lower):
+            raise InvalidRequest(
+                f"the metadata name {name[:40]!r} is not allowed",
+                hint="1 to 128 letters, digits and !#$%&'*+-.^_`|~, as in an HTTP header",
+            )
+        if _CONTROL.search(value):
+            raise InvalidRequest(f"the metadata value of {name!r} has control characters")
+        if lower in lowered:
+            raise InvalidRequest(f"the metadata name {lower!r} stands twice", hint="names ignore case")
+        lowered[lower] = value
+    parts = [_U16.pack(len(lowered))]
+    size = 2
+    for name, value in sorted(lowered.items()):
+        try:
+            encoded = value.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidRequest(f"the metadata value of {name!r} is not valid Unicode") from error
+        size += 4 + len(name) + len(encoded)
+        if size > MAX_METADATA_BYTES:
+            raise TooLarge("the metadata is too large", hint=f"names and values together: {MAX_METADATA_BYTES} bytes")
+        parts += (_U16.pack(len(name)), name.encode(), _U16.pack(len(encoded)), encoded)
+    return b"".join(parts)
+
+
+def _decode_text(data: bytes, what: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise SerializationError(f"the leaf's {what} is not UTF-8") from error
+
+
+class _Fields:
+    """Reads length-prefixed fields, and notices both a short and a long leaf."""
+
+    def __init__(self, data: bytes, position: int) -> None:
+        self._data = data
+        self._position = position
+
+    def count(self) -> int:
+        return int.from_bytes(self._read(2, "metadata count"), "big")
+
+    def take(self, what: str) -> bytes:
+        return self._read(int.from_bytes(self._read(2, what), "big"), what)
+
+    def finish(self) -> None:
+        if self._position != len(self._data):
+            raise SerializationError(f"the leaf has {len(self._data) - self._position} bytes too many")
+
+    def _read(self, size: int, what: str) -> bytes:
+        end = self._position + size
+        if end > len(self._data):
+            raise SerializationError(f"the leaf ends inside its {what}")
+        field = self._data[self._position : end]
+        self._position = end
+        return field
