@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from hashlib import sha256
 
 HASH_BYTES = 32
 EMPTY_ROOT = sha256(b"").digest()
 ZERO_HASH = bytes(HASH_BYTES)
+_PAIR = struct.Struct("64s")
 
 
 def hash_leaf(leaf: bytes) -> bytes:
@@ -19,4 +21,4 @@ def hash_node(left: bytes, right: bytes) -> bytes:
 
 def hash_pairs(hashes: bytes) -> bytes:
     """One level up: the parents of an even run of concatenated hashes, concatenated."""
-    return b"".join([sha256(b"\x01" + hashes[at : at + 64]).digest() for at in range(0, len(hashes), 64)])
+    return b"".join([sha256(b"\x01" + pair).digest() for (pair,) in _PAIR.iter_unpack(hashes)])

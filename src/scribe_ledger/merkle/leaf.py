@@ -43,7 +43,7 @@ class Leaf(NamedTuple):
     """A decoded leaf. ``previous`` is None for a key's first entry."""
 
     kind: Kind
-    index: int
+    index: int  # type: ignore[assignment]  # the field, not the method of tuple
     timestamp: int
     version: int
     previous: int | None
@@ -162,9 +162,7 @@ def _encode_content_type(content_type: str) -> bytes:
     if content_type and not _CONTENT_TYPE.fullmatch(content_type):
         raise InvalidRequest("the content type has characters that are not printable ASCII")
     if len(content_type) > MAX_CONTENT_TYPE_BYTES:
-        raise TooLarge(
-            f"the content type has {len(content_type)} bytes", hint=f"the limit is {MAX_CONTENT_TYPE_BYTES}"
-        )
+        raise TooLarge(f"the content type has {len(content_type)} bytes", hint=f"the limit is {MAX_CONTENT_TYPE_BYTES}")
     return _U16.pack(len(content_type)) + content_type.encode()
 
 
