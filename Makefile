@@ -1,0 +1,77 @@
+# Every command of the project, the same on a laptop and in CI. `make` alone lists them.
+
+PYTHON ?= python3
+WORKERS ?= 2
+DATA ?= ./data
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+LOCK := $(VENV)-lock
+UV := uv==0.13.8
+PIP := -m pip --disable-pip-version-check --no-input
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test check format bench docs soak lock clean
+
+help:
+	@echo 'usage: make TARGET'
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## create .venv and install the package with all its tools
+
+# The stamp makes a second `make install` free; a change of what is installed redoes it.
+$(INSTALLED): pyproject.toml requirements.txt requirements-dev.txt
+	@set -e; \
+	if ! $(BIN)/python -c 'import pip' 2>/dev/null; then \
+	  for python in "$(PYTHON)" python3.13 python3.12 python3.11 none; do \
+	    if [ "$$python" = none ]; then \
+	      echo 'Python 3.11 or later with venv was not found; name one: make install PYTHON=/path/to/python3' >&2; exit 1; \
+	    fi; \
+	    if "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then break; fi; \
+	  done; \
+	  echo "creating $(VENV) with $$("$$python" --version)"; \
+	  "$$python" -m venv --clear $(VENV); \
+	fi
+	@echo 'installing the pinned requirements'
+	@$(BIN)/python $(PIP) install --quiet --requirement requirements.txt --requirement requirements-dev.txt
+	@$(BIN)/python $(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: $(INSTALLED) ## start the shell on the ledger in ./data (another folder: make run DATA=DIR)
+	@exec $(BIN)/scribe --data "$(DATA)" shell
+
+test: $(INSTALLED) ## run the whole test suite, with coverage held at its limit
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --cov --cov-report=term
+
+check: $(INSTALLED) ## lint, check the formatting, check the types
+	@$(BIN)/python -m ruff check
+	@$(BIN)/python -m ruff format --check
+	@$(BIN)/python -m mypy
+
+format: $(INSTALLED) ## format the code and mend what the linter can mend
+	@$(BIN)/python -m ruff check --fix-only --quiet
+	@$(BIN)/python -m ruff format
+
+bench: $(INSTALLED) ## measure speed and memory against the raw engine in the same run
+	@$(BIN)/scribe bench local
+
+docs: $(INSTALLED) ## check the documents: links, index, and what they claim of the code
+	@$(BIN)/python -m pytest -m docs
+
+soak: $(INSTALLED) ## the long runs: crashes, random programs, growth
+	@$(BIN)/python -m pytest -m soak --override-ini faulthandler_timeout=3600
+
+lock: ## pin requirements*.txt anew from pyproject.toml (all to their newest: make lock UPGRADE=--upgrade)
+	@$(PYTHON) -m venv --clear $(LOCK)
+	@$(LOCK)/bin/python $(PIP) install --quiet $(UV)
+	@$(LOCK)/bin/uv pip compile --quiet $(UPGRADE) --python-version 3.11 --custom-compile-command 'make lock' \
+	  --output-file requirements.txt pyproject.toml
+	@$(LOCK)/bin/uv pip compile --quiet $(UPGRADE) --python-version 3.11 --custom-compile-command 'make lock' \
+	  --constraint requirements.txt --output-file requirements-dev.txt --group dev
+	@rm -rf $(LOCK)
+
+clean: ## remove all that these targets made, but never ./data
+	@rm -rf $(VENV) $(LOCK) .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist bench/results
+	@find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
