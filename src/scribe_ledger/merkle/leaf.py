@@ -107,14 +107,15 @@ def decode_leaf(data: bytes) -> Leaf:
         raise SerializationError(f"leaf flags {flags:#04x} are unknown")
     if kind not in _KNOWN_KINDS:
         raise SerializationError(f"leaf kind {kind} is unknown")
-    fields = _Fields(data, HEADER.size)
-    key = fields.take("key")
-    content_type = _decode_text(fields.take("content type"), "content type")
-    names_and_values = [
-        (_decode_text(fields.take("metadata name"), "metadata name"), _decode_text(fields.take("metadata"), "metadata"))
-        for _ in range(fields.count())
-    ]
-    fields.finish()
+    key, position = _field(data, HEADER.size)
+    content_type, position = _text_field(data, position)
+    count, position = int.from_bytes(data[position : position + 2], "big"), position + 2
+    metadata = {}
+    for _ in range(count):
+        name, position = _text_field(data, position)
+        metadata[name], position = _text_field(data, position)
+    if position != len(data):
+        raise SerializationError(f"the leaf has {len(data)} bytes, its fields have {position}")
     leaf = Leaf(
         Kind(kind),
         index,
@@ -126,7 +127,7 @@ def decode_leaf(data: bytes) -> Leaf:
         chunk_root,
         key,
         content_type,
-        dict(names_and_values),
+        metadata,
     )
     _check_consistent(leaf)
     try:
@@ -172,7 +173,7 @@ def _encode_metadata(metadata: Mapping[str, str]) -> bytes:
         if not isinstance(name, str) or not isinstance(value, str):
             raise InvalidRequest("metadata names and values are text", hint='for example metadata={"team": "red"}')
         lower = name.lower()
-        if not _METADATA_NAME.fullmatch(lower):
+        if not name.isascii() or not _METADATA_NAME.fullmatch(lower):  # some other letters have ASCII lower cases
             raise InvalidRequest(
                 f"the metadata name {name[:40]!r} is not allowed",
                 hint="1 to 128 letters, digits and !#$%&'*+-.^_`|~, as in an HTTP header",
@@ -196,34 +197,18 @@ def _encode_metadata(metadata: Mapping[str, str]) -> bytes:
     return b"".join(parts)
 
 
-def _decode_text(data: bytes, what: str) -> str:
+def _field(data: bytes, position: int) -> tuple[bytes, int]:
+    """A length-prefixed field, and where the next one begins."""
+    start = position + 2
+    end = start + int.from_bytes(data[position:start], "big")
+    if end > len(data):
+        raise SerializationError(f"the leaf ends inside the field at byte {position}")
+    return data[start:end], end
+
+
+def _text_field(data: bytes, position: int) -> tuple[str, int]:
+    field, end = _field(data, position)
     try:
-        return data.decode()
+        return field.decode(), end
     except UnicodeDecodeError as error:
-        raise SerializationError(f"the leaf's {what} is not UTF-8") from error
-
-
-class _Fields:
-    """Reads length-prefixed fields, and notices both a short and a long leaf."""
-
-    def __init__(self, data: bytes, position: int) -> None:
-        self._data = data
-        self._position = position
-
-    def count(self) -> int:
-        return int.from_bytes(self._read(2, "metadata count"), "big")
-
-    def take(self, what: str) -> bytes:
-        return self._read(int.from_bytes(self._read(2, what), "big"), what)
-
-    def finish(self) -> None:
-        if self._position != len(self._data):
-            raise SerializationError(f"the leaf has {len(self._data) - self._position} bytes too many")
-
-    def _read(self, size: int, what: str) -> bytes:
-        end = self._position + size
-        if end > len(self._data):
-            raise SerializationError(f"the leaf ends inside its {what}")
-        field = self._data[self._position : end]
-        self._position = end
-        return field
+        raise SerializationError(f"the leaf's field at byte {position} is not UTF-8") from error

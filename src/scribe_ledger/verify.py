@@ -1,0 +1,168 @@
+"""Checking proofs, offline and alone: the whole of what a reader needs who trusts one public key and nothing else.
+
+Pure code without I/O that imports no storage, server or client. Whatever does not hold raises VerificationError, whose
+message names it. What the ledger's key vouches for is exactly: this entry stands at this place of the log at this size.
+A proof shows presence and what came before, never that an entry is its key's latest.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import sha256
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from scribe_ledger.errors import VerificationError
+from scribe_ledger.merkle.checkpoint import Checkpoint, verify_cosignature
+from scribe_ledger.merkle.chunks import chunk_digests, chunk_root
+from scribe_ledger.merkle.hashing import ZERO_HASH, hash_leaf
+from scribe_ledger.merkle.note import Verifier
+from scribe_ledger.merkle.proof import verify_consistency, verify_inclusion
+from scribe_ledger.merkle.prooftext import ConsistencyProof, HistoryProof, Inclusion, Proof
+from scribe_ledger.model import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from scribe_ledger.merkle.leaf import Leaf
+
+CHECKPOINTS_REMEMBERED = 64
+"""How many verified checkpoints are kept, so that many proofs under one checkpoint cost one signature check."""
+
+
+def inclusion(
+    proof: Proof | str,
+    value: bytes | str | None = None,
+    *,
+    public_key: Verifier | str,
+    key: bytes | str | None = None,
+    version: int | None = None,
+    cosigners: Iterable[Verifier | str] = (),
+    quorum: int | None = None,
+) -> Leaf:
+    """Verifies one entry and gives its leaf.
+
+    ``value``, ``key`` and ``version`` are compared with the entry where they are given. ``cosigners`` are keys of which
+    ``quorum`` must have signed the checkpoint too; all of them, unless it says otherwise.
+    """
+    proof = Proof.parse(proof) if isinstance(proof, str) else proof
+    head = checkpoint(proof.checkpoint, public_key=public_key, cosigners=cosigners, quorum=quorum)
+    leaf = _included(proof, head)
+    if key is not None and leaf.key != _to_bytes(key):
+        raise VerificationError(f"the proof is for the key {leaf.key[:80]!r}, not {_to_bytes(key)[:80]!r}")
+    if version is not None and leaf.version != version:
+        raise VerificationError(f"the proof is for version {leaf.version}, not {version}")
+    if value is not None:
+        matches(leaf, value)
+    return leaf
+
+
+def history(
+    proof: HistoryProof | str,
+    *,
+    public_key: Verifier | str,
+    key: bytes | str | None = None,
+    cosigners: Iterable[Verifier | str] = (),
+    quorum: int | None = None,
+) -> list[Leaf]:
+    """Verifies a key's history without gaps, from the proven entry back to version 1; the leaves, newest first."""
+    proof = HistoryProof.parse(proof) if isinstance(proof, str) else proof
+    head = checkpoint(proof.checkpoint, public_key=public_key, cosigners=cosigners, quorum=quorum)
+    leaves = [_included(entry, head) for entry in proof.entries]
+    if not leaves:
+        raise VerificationError("the history is empty")
+    if key is not None and leaves[0].key != _to_bytes(key):
+        raise VerificationError(f"the history is of the key {leaves[0].key[:80]!r}, not {_to_bytes(key)[:80]!r}")
+    for newer, older in pairwise(leaves):
+        if older.key != newer.key or older.version != newer.version - 1 or older.index != newer.previous:
+            raise VerificationError(
+                f"the history breaks after version {newer.version}: entry {older.index} is not the one before it"
+            )
+    if leaves[-1].version != 1:
+        raise VerificationError(f"the history ends at version {leaves[-1].version}, not at 1")
+    return leaves
+
+
+def consistency(
+    proof: ConsistencyProof | str,
+    old_checkpoint: Checkpoint | str,
+    new_checkpoint: Checkpoint | str,
+    *,
+    public_key: Verifier | str,
+) -> None:
+    """Verifies that the log of the new checkpoint begins with that of the old one, entry for entry."""
+    proof = ConsistencyProof.parse(proof) if isinstance(proof, str) else proof
+    old = checkpoint(old_checkpoint, public_key=public_key)
+    new = checkpoint(new_checkpoint, public_key=public_key)
+    if (proof.old_size, proof.new_size) != (old.size, new.size):
+        raise VerificationError(
+            f"the proof is from size {proof.old_size} to {proof.new_size}, "
+            f"the checkpoints are of size {old.size} and {new.size}"
+        )
+    verify_consistency(old.size, new.size, old.root, new.root, proof.hashes)
+
+
+def checkpoint(
+    signed: Checkpoint | str,
+    *,
+    public_key: Verifier | str,
+    cosigners: Iterable[Verifier | str] = (),
+    quorum: int | None = None,
+) -> Checkpoint:
+    """Verifies a head of the log: signed by the ledger's key under its own origin, and by enough cosigners."""
+    text = signed if isinstance(signed, str) else signed.text
+    head = _signed_by_log(text, str(public_key))
+    # The text is what was signed; fields beside it that say otherwise are a forgery or a bug.
+    if not isinstance(signed, str) and signed != head:
+        raise VerificationError("the checkpoint's fields are not those of its text")
+    wanted = list(dict.fromkeys(map(str, cosigners)))  # a key given twice still is one
+    missing = [cosigner for cosigner in wanted if not _signed_by_cosigner(text, cosigner)]
+    required = len(wanted) if quorum is None else quorum
+    if len(wanted) - len(missing) < required:
+        raise VerificationError(
+            f"{len(wanted) - len(missing)} cosigners signed the checkpoint, {required} are required",
+            hint=f"missing: {', '.join(missing)}",
+        )
+    return head
+
+
+def matches(leaf: Leaf, value: bytes | str) -> None:
+    """Verifies that these bytes are the value of an entry."""
+    if leaf.kind is Kind.DELETE:
+        raise VerificationError(f"entry {leaf.index} is a delete and has no value")
+    value = _to_bytes(value)
+    if len(value) != leaf.size:
+        raise VerificationError(f"the value has {len(value)} bytes, entry {leaf.index} says {leaf.size}")
+    if sha256(value).digest() != leaf.sha256:
+        raise VerificationError(f"the value's SHA-256 is not that of entry {leaf.index}")
+    if leaf.chunk_root != ZERO_HASH and chunk_root(chunk_digests(value)) != leaf.chunk_root:
+        raise VerificationError(f"the value's chunk root is not that of entry {leaf.index}")
+
+
+def _included(entry: Proof | Inclusion, head: Checkpoint) -> Leaf:
+    leaf = entry.leaf
+    if leaf.index != entry.index:
+        raise VerificationError(f"the proof is for entry {entry.index}, its leaf says {leaf.index}")
+    verify_inclusion(entry.index, head.size, hash_leaf(entry.leaf_bytes), head.root, entry.hashes)
+    return leaf
+
+
+@lru_cache(maxsize=CHECKPOINTS_REMEMBERED)
+def _signed_by_log(text: str, public_key: str) -> Checkpoint:
+    head = Checkpoint.parse(text)
+    head.verify(Verifier.parse(public_key))
+    return head
+
+
+@lru_cache(maxsize=4 * CHECKPOINTS_REMEMBERED)
+def _signed_by_cosigner(text: str, cosigner: str) -> bool:
+    """False where there is no line by the cosigner; a line that is not valid is an error."""
+    head, verifier = Checkpoint.parse(text), Verifier.parse(cosigner)
+    if not any(signature.is_by(verifier) for signature in head.note.signatures):
+        return False
+    verify_cosignature(head, verifier)
+    return True
+
+
+def _to_bytes(data: bytes | str) -> bytes:
+    return data.encode() if isinstance(data, str) else bytes(memoryview(data))
