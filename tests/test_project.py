@@ -174,6 +174,11 @@ def test_pure_rooms_never_touch_the_outside_world() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_every_folder_of_code_is_a_package() -> None:
+    missing = {path.parent for path in PACKAGE.rglob("*.py") if not (path.parent / "__init__.py").exists()}
+    assert not missing, "coverage and the walk over all errors see packages only: add __init__.py"
+
+
 def test_every_imported_package_is_a_declared_dependency() -> None:
     optional = PYPROJECT["project"].get("optional-dependencies", {}).values()
     declared = {
