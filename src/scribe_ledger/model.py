@@ -34,7 +34,7 @@ class Kind(enum.IntEnum):
 class Receipt(NamedTuple):
     """What a write leaves behind: enough to find its entry and to check any later proof of it."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # the field, not the method of tuple
     version: int
     timestamp: int
     sha256: bytes

@@ -1,0 +1,266 @@
+"""``AsyncLedger``: the embedded ledger for asyncio, the same methods, awaitable.
+
+Single writes go straight into the group commit without a thread for each: thousands of tasks that put at once share a
+few syncs. Everything else runs in a small pool of threads, except a value in the cache, which is returned at once.
+Listings are asynchronous iterators that fetch ahead in pages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, ParamSpec, Self, TypeVar
+
+from scribe_ledger.errors import ScribeError
+from scribe_ledger.ledger import commands
+from scribe_ledger.ledger.ledger import Batch, Key, Ledger, Value
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from scribe_ledger.ledger.check import Report
+    from scribe_ledger.ledger.commands import Command
+    from scribe_ledger.ledger.machine import Outcome
+    from scribe_ledger.ledger.policy import Policy
+    from scribe_ledger.merkle.checkpoint import Checkpoint
+    from scribe_ledger.merkle.prooftext import ConsistencyProof, HistoryProof, Proof
+    from scribe_ledger.model import Entry, Receipt
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+THREADS = 4
+PAGE_ENTRIES = 256
+
+
+class AsyncLedger:
+    """Open one with ``await AsyncLedger.open(path)``; close it with ``await ledger.close()``, or use ``async with``."""
+
+    def __init__(self, ledger: Ledger, pool: ThreadPoolExecutor) -> None:
+        self._ledger = ledger
+        self._pool = pool
+
+    @classmethod
+    async def open(cls, path: str | os.PathLike[str], **options: Any) -> AsyncLedger:
+        """Takes what ``Ledger.open`` takes."""
+        pool = ThreadPoolExecutor(THREADS, thread_name_prefix="scribe")
+        try:
+            opened = partial(Ledger.open, path, **options)
+            return cls(await asyncio.get_running_loop().run_in_executor(pool, opened), pool)
+        except BaseException:
+            pool.shutdown(wait=False)
+            raise
+
+    # --- writing -----------------------------------------------------------------------------------------------
+
+    async def put(
+        self,
+        key: Key,
+        value: Value,
+        *,
+        content_type: str = "",
+        metadata: Mapping[str, str] | None = None,
+        if_absent: bool = False,
+        if_index: int | None = None,
+        if_version: int | None = None,
+        request_id: str | bytes | None = None,
+        dedupe: bool = True,
+    ) -> Receipt:
+        command = commands.put(
+            key,
+            value,
+            content_type=content_type,
+            metadata=metadata,
+            condition=commands.condition(if_absent=if_absent, if_index=if_index, if_version=if_version),
+            request_id=request_id,
+            dedupe=dedupe,
+        )
+        return (await self._write([command]))[0]
+
+    async def put_stream(self, key: Key, reader: BinaryIO | Iterable[bytes], **options: Any) -> Receipt:
+        return await self._run(self._ledger.put_stream, key, reader, **options)
+
+    async def put_many(self, pairs: Iterable[tuple[Key, Value]]) -> Sequence[Receipt]:
+        return await self._write(commands.put_many(pairs))
+
+    async def delete(
+        self,
+        key: Key,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        if_index: int | None = None,
+        if_version: int | None = None,
+        request_id: str | bytes | None = None,
+    ) -> Receipt:
+        command = commands.delete(
+            key,
+            metadata=metadata,
+            condition=commands.condition(if_index=if_index, if_version=if_version),
+            request_id=request_id,
+        )
+        return (await self._write([command]))[0]
+
+    def batch(self) -> AsyncBatch:
+        return AsyncBatch(self)
+
+    async def configure(self, **policies: str) -> Receipt:
+        return await self._run(self._ledger.configure, **policies)
+
+    async def flush(self) -> None:
+        await self._run(self._ledger.flush)
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    async def get(self, key: Key, *, version: int | None = None, as_of: int | None = None) -> bytes | None:
+        if version is None and as_of is None and (value := self._ledger.cached(key)) is not None:
+            return value
+        return await self._run(self._ledger.get, key, version=version, as_of=as_of)
+
+    async def get_many(self, keys: Iterable[Key]) -> list[bytes | None]:
+        return await self._run(self._ledger.get_many, keys)
+
+    async def entry(self, key: Key, *, version: int | None = None, as_of: int | None = None) -> Entry | None:
+        return await self._run(self._ledger.entry, key, version=version, as_of=as_of)
+
+    async def entry_at(self, index: int) -> Entry:
+        return await self._run(self._ledger.entry_at, index)
+
+    async def open_value(self, key: Key, *, version: int | None = None, as_of: int | None = None) -> IO[bytes] | None:
+        return await self._run(self._ledger.open_value, key, version=version, as_of=as_of)
+
+    def history(self, key: Key, *, as_of: int | None = None) -> AsyncIterator[Entry]:
+        return self._pages(self._ledger.history(key, as_of=as_of))
+
+    def scan(self, prefix: Key = b"", **options: Any) -> AsyncIterator[Entry]:
+        return self._pages(self._ledger.scan(prefix, **options))
+
+    def log(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Entry]:
+        return self._pages(self._ledger.log(start, stop))
+
+    # --- proving -----------------------------------------------------------------------------------------------
+
+    async def checkpoint(self, at: int | None = None) -> Checkpoint:
+        return await self._run(self._ledger.checkpoint, at)
+
+    async def prove(self, key: Key, version: int | None = None, at: int | None = None) -> Proof:
+        return await self._run(self._ledger.prove, key, version, at)
+
+    async def prove_history(self, key: Key, version: int | None = None, at: int | None = None) -> HistoryProof:
+        return await self._run(self._ledger.prove_history, key, version, at)
+
+    async def prove_consistency(self, old_size: int, new_size: int | None = None) -> ConsistencyProof:
+        return await self._run(self._ledger.prove_consistency, old_size, new_size)
+
+    # --- looking after -----------------------------------------------------------------------------------------
+
+    @property
+    def public_key(self) -> str:
+        return self._ledger.public_key
+
+    @property
+    def origin(self) -> str:
+        return self._ledger.origin
+
+    @property
+    def ledger_id(self) -> str:
+        return self._ledger.ledger_id
+
+    @property
+    def size(self) -> int:
+        return self._ledger.size
+
+    @property
+    def policy(self) -> Policy:
+        return self._ledger.policy
+
+    async def verify(self, progress: Callable[[int, int], None] | None = None) -> Report:
+        """``progress`` is called from another thread."""
+        return await self._run(self._ledger.verify, progress)
+
+    async def snapshot(self, path: str | os.PathLike[str]) -> Path:
+        return await self._run(self._ledger.snapshot, path)
+
+    async def stats(self) -> dict[str, Any]:
+        return await self._run(self._ledger.stats)
+
+    async def close(self) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._ledger.close)
+        await loop.run_in_executor(None, self._pool.shutdown)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # --- helpers -----------------------------------------------------------------------------------------------
+
+    async def _run(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, partial(function, *args, **kwargs))
+
+    async def _write(self, unit: list[Command]) -> Sequence[Receipt]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Sequence[Receipt]] = loop.create_future()
+        waiter = _FutureWaiter(loop, future, partial(self._pool.submit, self._ledger.lead))
+        if len(unit) != 1 or self._ledger.needs_blob(unit):
+            return await self._run(self._ledger.write, unit)
+        self._ledger.submit(unit, waiter)
+        return await future
+
+    async def _pages(self, entries: Iterator[Entry]) -> AsyncIterator[Entry]:
+        while page := await self._run(_page, entries):
+            for entry in page:
+                yield entry
+
+
+class AsyncBatch(Batch):
+    """Collects commands; written as one atomic batch when the ``async with`` block ends well."""
+
+    def __init__(self, ledger: AsyncLedger) -> None:
+        super().__init__(ledger._ledger)  # two faces of one ledger
+        self._asynchronous = ledger
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.receipts = await self._asynchronous._write(self._commands)
+
+
+class _FutureWaiter:
+    """Brings an outcome back to the event loop that waits for it."""
+
+    __slots__ = ("_future", "_lead", "_loop")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        future: asyncio.Future[Sequence[Receipt]],
+        lead: Callable[[], object],
+    ) -> None:
+        self._loop = loop
+        self._future = future
+        self._lead = lead
+
+    def resolve(self, outcome: Outcome) -> None:
+        self._loop.call_soon_threadsafe(self._settle, outcome)
+
+    def lead(self) -> None:
+        self._lead()
+
+    def _settle(self, outcome: Outcome) -> None:
+        if self._future.done():
+            return  # the task was cancelled; the write itself was not
+        if isinstance(outcome, ScribeError):
+            self._future.set_exception(outcome)
+        else:
+            self._future.set_result(outcome)
+
+
+def _page(entries: Iterator[Entry]) -> list[Entry]:
+    return [entry for _, entry in zip(range(PAGE_ENTRIES), entries, strict=False)]

@@ -1,0 +1,217 @@
+"""Commands: what may be asked of the state machine, checked and encoded before they wait in a queue.
+
+Everything that does not depend on the ledger's state happens here, in the caller's thread: types, limits, hashing.
+"""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from scribe_ledger.errors import InvalidRequest, TooLarge
+from scribe_ledger.ledger.records import REQUEST_DIGEST_BYTES
+from scribe_ledger.merkle.hashing import ZERO_HASH
+from scribe_ledger.merkle.leaf import encode_tail
+from scribe_ledger.model import MAX_KEY_BYTES, MAX_REQUEST_ID_BYTES, Kind
+from scribe_ledger.objects.blobs import Blob
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+_ANY_BYTES = (bytearray, memoryview)
+
+
+class Condition(NamedTuple):
+    """What must be true of the key for the command to take effect. None means that it does not matter."""
+
+    absent: bool = False
+    """The key has no live value: it never had one, or its latest entry is a delete."""
+    index: int | None = None  # type: ignore[assignment]  # the field, not the method of tuple
+    """The key's latest entry has this index."""
+    version: int | None = None
+    """The key's latest version is this one; 0 means that the key was never written."""
+
+
+class Command(NamedTuple):
+    """One operation, ready to be applied."""
+
+    kind: Kind
+    key: bytes
+    tail: bytes
+    """The leaf after its header: key, content type, metadata."""
+    value: bytes | None
+    """None for a delete, and for a value that is in the blob store."""
+    size: int
+    sha256: bytes
+    chunk_root: bytes
+    request: bytes
+    """Digest of the request id, or empty."""
+    condition: Condition | None
+    dedupe: bool
+
+    @property
+    def in_blob(self) -> bool:
+        return self.value is None and self.kind is Kind.PUT
+
+    @property
+    def queue_bytes(self) -> int:
+        return len(self.tail) + len(self.value or b"") + 256
+
+
+def put(
+    key: object,
+    value: object,
+    *,
+    content_type: str = "",
+    metadata: Mapping[str, str] | None = None,
+    condition: Condition | None = None,
+    request_id: str | bytes | None = None,
+    dedupe: bool = True,
+) -> Command:
+    """A put of a value that travels with the command, or of one that the blob store already holds."""
+    name = key_bytes(key)
+    if isinstance(value, Blob):
+        data, size, digest, chunk_root = None, value.size, value.sha256, value.chunk_root
+    else:
+        data = value_bytes(value)
+        size, digest, chunk_root = len(data), sha256(data).digest(), ZERO_HASH
+    tail = encode_tail(name, content_type, metadata)
+    request = b"" if request_id is None else request_digest(request_id)
+    return Command(Kind.PUT, name, tail, data, size, digest, chunk_root, request, condition, dedupe)
+
+
+def put_many(pairs: Iterable[tuple[object, object]]) -> list[Command]:
+    """Plain puts, built column by column: this is the bulk path."""
+    try:
+        columns = tuple(zip(*pairs, strict=True))
+        if not columns:
+            return []
+        raw_keys, raw_values = columns
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest("put_many takes pairs of key and value") from error
+    keys = _key_column(raw_keys)
+    values: Sequence[bytes] = raw_values if set(map(type, raw_values)) == {bytes} else [*map(value_bytes, raw_values)]
+    tails = [len(key).to_bytes(2, "big") + key + b"\0\0\0\0" for key in keys]
+    digests = [sha256(value).digest() for value in values]
+    rows = zip(
+        repeat(Kind.PUT),
+        keys,
+        tails,
+        values,
+        map(len, values),
+        digests,
+        repeat(ZERO_HASH),
+        repeat(b""),
+        repeat(None),
+        repeat(True),
+    )
+    return list(map(Command._make, rows))
+
+
+def delete(
+    key: object,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    condition: Condition | None = None,
+    request_id: str | bytes | None = None,
+) -> Command:
+    name = key_bytes(key)
+    return Command(
+        Kind.DELETE,
+        name,
+        encode_tail(name, "", metadata),
+        None,
+        0,
+        ZERO_HASH,
+        ZERO_HASH,
+        b"" if request_id is None else request_digest(request_id),
+        condition,
+        False,
+    )
+
+
+def configure(changes: Mapping[str, Any]) -> Command:
+    """A config entry: its value is the changed policies as canonical JSON."""
+    data = json.dumps(changes, sort_keys=True, separators=(",", ":")).encode()
+    tail = encode_tail(b"", "application/json", system=True)
+    return Command(Kind.CONFIG, b"", tail, data, len(data), sha256(data).digest(), ZERO_HASH, b"", None, False)
+
+
+def condition(
+    *, if_absent: bool = False, if_index: int | None = None, if_version: int | None = None
+) -> Condition | None:
+    """None where nothing is asked; numbers are checked."""
+    if not if_absent and if_index is None and if_version is None:
+        return None
+    return Condition(bool(if_absent), natural(if_index, "if_index"), natural(if_version, "if_version"))
+
+
+def natural(number: int | None, name: str, *, least: int = 0) -> int | None:
+    """An optional whole number of at least ``least`` that a leaf could hold."""
+    if number is None:
+        return None
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise InvalidRequest(f"{name} is {type(number).__name__}, not a whole number")
+    if not least <= number < 1 << 64:
+        raise InvalidRequest(f"{name} is {number}", hint=f"it is a whole number from {least} up")
+    return number
+
+
+def key_bytes(key: object) -> bytes:
+    if isinstance(key, str):
+        try:
+            key = key.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidRequest("the key is not valid Unicode", hint="give the key as bytes") from error
+    elif isinstance(key, _ANY_BYTES):
+        key = bytes(key)
+    elif not isinstance(key, bytes):
+        raise InvalidRequest(f"the key is {type(key).__name__}", hint="keys are str or bytes")
+    if not key:
+        raise InvalidRequest("the key is empty", hint=f"a key has 1 to {MAX_KEY_BYTES} bytes")
+    if len(key) > MAX_KEY_BYTES:
+        raise TooLarge(f"the key has {len(key)} bytes", hint=f"a key has at most {MAX_KEY_BYTES} bytes")
+    return bytes(key)
+
+
+def value_bytes(value: object) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        try:
+            return value.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidRequest("the value is not valid Unicode", hint="give the value as bytes") from error
+    if isinstance(value, _ANY_BYTES):
+        return bytes(value)
+    raise InvalidRequest(f"the value is {type(value).__name__}", hint="values are str or bytes")
+
+
+def request_digest(request_id: str | bytes) -> bytes:
+    if not isinstance(request_id, str | bytes):
+        raise InvalidRequest(f"the request id is {type(request_id).__name__}", hint="request ids are str or bytes")
+    data = value_bytes(request_id)
+    if not 1 <= len(data) <= MAX_REQUEST_ID_BYTES:
+        raise InvalidRequest(
+            f"the request id has {len(data)} bytes", hint=f"a request id has 1 to {MAX_REQUEST_ID_BYTES} bytes"
+        )
+    return sha256(data).digest()[:REQUEST_DIGEST_BYTES]
+
+
+def _key_column(raw: Sequence[object]) -> Sequence[bytes]:
+    kinds = set(map(type, raw))
+    if kinds == {str}:
+        try:
+            keys: list[bytes] = [*map(str.encode, raw)]  # type: ignore[arg-type]
+        except UnicodeEncodeError as error:
+            raise InvalidRequest("a key is not valid Unicode", hint="give the key as bytes") from error
+    elif kinds == {bytes}:
+        keys = list(raw)  # type: ignore[arg-type]
+    else:
+        return [*map(key_bytes, raw)]
+    lengths = [*map(len, keys)]
+    if min(lengths) == 0 or max(lengths) > MAX_KEY_BYTES:
+        return [*map(key_bytes, keys)]
+    return keys

@@ -1,0 +1,61 @@
+"""Snapshots: a consistent copy of a data folder that opens as a ledger."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from scribe_ledger.errors import StorageError
+from scribe_ledger.ledger.folder import HEAD, IDENTITY, KEY, OBJECTS, STORE
+from scribe_ledger.objects.durable import make_root, storage_errors, sync_directory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scribe_ledger.ledger.store import Store
+
+
+def copy_ledger(source: Path, store: Store, target: Path) -> Path:
+    """Copies key, head, store and blobs, and the identity last, so that a copy cut short is not taken for a ledger.
+
+    The head is copied before the store: the store then holds at least what the head has signed.
+    """
+    with storage_errors("copy the ledger to", target):
+        if target.exists() and any(target.iterdir()):
+            raise StorageError(f"{target} is not empty", hint="name a new folder for the copy")
+        make_root(target)
+        _copy_file(source / HEAD, target / HEAD)
+        _copy_file(source / KEY, target / KEY)
+        store.checkpoint(target / STORE)
+        if (source / OBJECTS).is_dir():
+            _copy_objects(source / OBJECTS, target / OBJECTS)
+        _copy_file(source / IDENTITY, target / IDENTITY)
+        sync_directory(target)
+    return target
+
+
+def _copy_objects(source: Path, target: Path) -> None:
+    """Objects never change, so a copy on the same filesystem shares their bytes."""
+    for folder, _, names in os.walk(source):
+        copied = target / os.path.relpath(folder, source)
+        copied.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in names:
+            _link_or_copy(os.path.join(folder, name), os.path.join(copied, name))  # noqa: PTH118
+        sync_directory(copied)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        return  # a temporary file that was renamed since the folder was listed
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+    shutil.copymode(source, target)
+    with target.open("rb") as file:
+        os.fsync(file.fileno())

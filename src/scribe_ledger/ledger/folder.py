@@ -1,0 +1,234 @@
+"""The data folder of a ledger: its layout, its lock, its identity, its key and its head.
+
+::
+
+    ledger.json   format version, ledger id, origin; written last when a ledger is created
+    lock          held while a process has the ledger open; names that process
+    ledger.key    the private key that signs checkpoints, mode 0600
+    head          the last checkpoints that left, in two slots; see ``Head``
+    store/        the hot store
+    objects/      large values, and what is archived, where no other object store is configured
+    spool/        large values on their way in
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from scribe_ledger.errors import (
+    ConfigurationError,
+    Corruption,
+    InvalidRequest,
+    LedgerLocked,
+    SerializationError,
+    StorageError,
+    VerificationError,
+)
+from scribe_ledger.merkle.checkpoint import Checkpoint
+from scribe_ledger.merkle.note import Signer
+from scribe_ledger.objects.durable import make_root, storage_errors, sync_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FORMAT = 1
+IDENTITY, LOCK, KEY, HEAD, STORE, OBJECTS, SPOOL = (
+    "ledger.json",
+    "lock",
+    "ledger.key",
+    "head",
+    "store",
+    "objects",
+    "spool",
+)
+_PARTS = {IDENTITY, LOCK, KEY, HEAD, STORE, OBJECTS, SPOOL, f"{IDENTITY}.new", f"{KEY}.new", "lost+found"}
+MAX_NAME_BYTES = 255
+
+
+class Identity(NamedTuple):
+    """Who this ledger is. It never changes."""
+
+    ledger_id: str
+    origin: str
+    created: int
+
+
+class DataFolder:
+    """An open data folder. Holding one means holding its lock."""
+
+    def __init__(self, path: Path, *, create: bool) -> None:
+        self.path = path
+        self.exists = (path / IDENTITY).exists()
+        if not self.exists:
+            _check_may_create(path, create=create)
+        with storage_errors("open the ledger in", path):
+            make_root(path)
+            self._lock = _acquire_lock(path)
+
+    def create_identity(
+        self, name: str, *, clock: Callable[[], int], randbytes: Callable[[int], bytes] = secrets.token_bytes
+    ) -> Identity:
+        """The identity of a new ledger; nothing is written yet."""
+        if len(name.encode()) > MAX_NAME_BYTES:
+            raise ConfigurationError(f"the ledger's name has more than {MAX_NAME_BYTES} bytes")
+        ledger_id = randbytes(16).hex()
+        return Identity(ledger_id, name or f"scribe-ledger/{ledger_id}", clock())
+
+    def load_identity(self) -> Identity:
+        with storage_errors("read", self.path / IDENTITY):
+            text = (self.path / IDENTITY).read_text()
+        try:
+            fields = json.loads(text)
+            form = int(fields["format"])
+            if form <= FORMAT:
+                return Identity(str(fields["ledger_id"]), str(fields["origin"]), int(fields["created"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise Corruption(f"{self.path / IDENTITY} cannot be read: {error}") from error
+        raise ConfigurationError(
+            f"{self.path} has format {form}, this program reads up to {FORMAT}", hint="use a newer scribe-ledger"
+        )
+
+    def save_identity(self, identity: Identity) -> None:
+        """The last step of creation: from here on the folder is a ledger."""
+        text = json.dumps({"format": FORMAT, **identity._asdict()}, indent=2) + "\n"
+        with storage_errors("write", self.path / IDENTITY):
+            write_durably(self.path / IDENTITY, text.encode(), mode=0o644)
+        self.exists = True
+
+    def create_key(self, origin: str) -> Signer:
+        """A new ledger key, or the one of a creation that was cut short."""
+        if (self.path / KEY).exists():
+            signer = self.load_key()
+            if signer.name == origin:
+                return signer
+        try:
+            signer = Signer.generate(origin)
+        except InvalidRequest as error:
+            raise ConfigurationError(f"{origin!r} cannot be a ledger's name: {error.message}") from error
+        with storage_errors("write", self.path / KEY):
+            write_durably(self.path / KEY, signer.private_text().encode() + b"\n", mode=0o600)
+        return signer
+
+    def load_key(self) -> Signer:
+        with storage_errors("read", self.path / KEY):
+            text = (self.path / KEY).read_text().strip()
+        try:
+            return Signer.parse(text)
+        except SerializationError as error:
+            raise Corruption(f"{self.path / KEY} does not hold a ledger key: {error.message}") from error
+
+    def close(self) -> None:
+        os.close(self._lock)
+
+
+class Head:
+    """The newest checkpoint that ever left this ledger, kept so that it can never open shorter than what it signed.
+
+    The file has two slots, written in turn and in place, so that recording costs one synced write and a torn one
+    leaves the other. A slot holds a checkpoint padded with zeros.
+    """
+
+    SLOT_BYTES = 2048
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with storage_errors("open", path):
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_DSYNC | os.O_CLOEXEC, 0o644)
+            content = os.read(self._file, 2 * self.SLOT_BYTES + 1)
+        slots = [self._read(content[: self.SLOT_BYTES]), self._read(content[self.SLOT_BYTES :])]
+        if content.strip(b"\0") and slots == [None, None]:
+            os.close(self._file)
+            raise Corruption(
+                f"{path} holds no checkpoint that can be read",
+                hint="it is what shows that this folder is not an old copy: restore it with the folder it belongs to",
+            )
+        newest = max((slot for slot in slots if slot is not None), key=lambda slot: slot.size, default=None)
+        self.checkpoint = newest
+        self._next = 1 if newest is not None and slots[0] == newest else 0
+
+    def record(self, checkpoint: Checkpoint) -> None:
+        """Durable on return. Sizes only grow: an older checkpoint is already covered."""
+        if self.checkpoint is not None and checkpoint.size <= self.checkpoint.size:
+            return
+        slot = checkpoint.text.encode().ljust(self.SLOT_BYTES, b"\0")
+        with storage_errors("write", self._path):
+            written = os.pwrite(self._file, slot, self._next * self.SLOT_BYTES)
+        if written != len(slot):
+            raise StorageError(f"the disk took only {written} bytes of {self._path}")
+        self.checkpoint = checkpoint
+        self._next ^= 1
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    @staticmethod
+    def _read(slot: bytes) -> Checkpoint | None:
+        try:
+            return Checkpoint.parse(slot.rstrip(b"\0").decode())
+        except (VerificationError, UnicodeDecodeError):
+            return None
+
+
+def write_durably(path: Path, content: bytes, *, mode: int) -> None:
+    """Replaces a small file in one step that survives power loss."""
+    fresh = path.with_name(path.name + ".new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+    sync_directory(path.parent)
+
+
+def system_clock() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def _check_may_create(path: Path, *, create: bool) -> None:
+    if not create:
+        raise StorageError(f"there is no ledger in {path}", hint="a first write creates one")
+    with storage_errors("look into", path):
+        foreign = sorted(child.name for child in path.iterdir() if child.name not in _PARTS) if path.is_dir() else []
+    if foreign:
+        raise StorageError(
+            f"{path} holds other files ({', '.join(foreign[:3])}) and no ledger",
+            hint="name an empty folder, or a new one",
+        )
+
+
+def _acquire_lock(path: Path) -> int:
+    descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.read(descriptor, 200).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise LedgerLocked(
+            f"the ledger in {path} is open in {holder or 'another process'}",
+            hint="close it there, or reach it over that process's URL",
+        ) from error
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"process {os.getpid()} ({_program()})\n".encode(), 0)
+    return descriptor
+
+
+def _program() -> str:
+    return Path(sys.argv[0]).name or "python"
+
+
+def folder_sizes(path: Path) -> Iterator[tuple[str, int]]:
+    """Bytes of each part of the folder, for statistics."""
+    for child in sorted(path.iterdir()):
+        if child.is_dir():
+            yield child.name, sum(file.stat().st_size for file in child.rglob("*") if file.is_file())
+        else:
+            yield child.name, child.stat().st_size

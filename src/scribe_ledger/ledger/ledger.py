@@ -1,0 +1,607 @@
+"""``Ledger``: the embedded ledger, in your process, over one data folder.
+
+It puts the parts together and adds no rules of its own: commands are checked in ``commands``, judged in ``machine``,
+ordered and synced in ``sequencer``; reads are in ``reads``, signing in ``witness``. Every method may be called from
+any thread.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias, TypeVar
+
+from scribe_ledger.errors import ConfigurationError, InvalidRequest, LedgerClosed, NotFound, TooLarge
+from scribe_ledger.ledger import check, commands, machine
+from scribe_ledger.ledger.cache import ValueCache
+from scribe_ledger.ledger.commands import key_bytes, natural
+from scribe_ledger.ledger.copying import copy_ledger
+from scribe_ledger.ledger.folder import HEAD, OBJECTS, SPOOL, STORE, DataFolder, Head, Identity, system_clock
+from scribe_ledger.ledger.machine import Machine
+from scribe_ledger.ledger.policy import Policy
+from scribe_ledger.ledger.reads import Reader, check_size
+from scribe_ledger.ledger.rocks import RocksStore
+from scribe_ledger.ledger.sequencer import Sequencer
+from scribe_ledger.ledger.signing import Signing
+from scribe_ledger.ledger.tiles import TileSource
+from scribe_ledger.model import CHUNK_BYTES, Entry, Kind, Receipt
+from scribe_ledger.objects.blobs import BlobStore
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from scribe_ledger.ledger.commands import Command
+    from scribe_ledger.ledger.records import Spot
+    from scribe_ledger.ledger.sequencer import Waiter
+    from scribe_ledger.ledger.store import Store
+    from scribe_ledger.merkle.checkpoint import Checkpoint
+    from scribe_ledger.merkle.prooftext import ConsistencyProof, HistoryProof, Proof
+    from scribe_ledger.objects.blobs import Blob
+
+_P = TypeVar("_P")
+Key: TypeAlias = str | bytes | bytearray | memoryview
+Value: TypeAlias = str | bytes | bytearray | memoryview
+
+MAX_BATCH_ENTRIES = 100_000
+MAX_BATCH_BYTES = 64 << 20
+"""Of one atomic batch in the library; a node's own limits (``[api]``) are lower."""
+DURABILITIES = ("full", "relaxed")
+
+
+class Ledger:
+    """An append-only key-value ledger in a folder. Open one with ``Ledger.open`` and close it when done."""
+
+    def __init__(
+        self,
+        folder: DataFolder,
+        identity: Identity,
+        store: Store,
+        *,
+        clock: Callable[[], int],
+        durability: str,
+        flush_interval_ms: int,
+        max_cache_size: int,
+        cache_capacity: int,
+        inline_max: int,
+    ) -> None:
+        self._folder = folder
+        self._identity = identity
+        self._store = store
+        self._inline_max = inline_max
+        self._durability = durability
+        self._closed = False
+        tiles = TileSource(store)
+        self._machine = Machine(store, tiles.fetch)
+        self._blobs = BlobStore(folder.path / OBJECTS, folder.path / SPOOL)
+        self._reader = Reader(store, self._blobs)
+        self._cache = ValueCache(capacity_bytes=max_cache_size, capacity_entries=cache_capacity)
+        self._caching = max_cache_size > 0 and cache_capacity > 0
+        self._hit = self._cache.hit
+        self._signing = Signing(folder.load_key(), Head(folder.path / HEAD), self._machine, self._reader)
+        self._sequencer = Sequencer(
+            self._machine,
+            store,
+            clock=clock,
+            on_commit=lambda keys: self._cache.commit(keys, self._machine.commit),
+            durability=durability,
+            flush_interval_ms=flush_interval_ms,
+        )
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        name: str = "",
+        create: bool = True,
+        overwrite: str | None = None,
+        deletes: str | None = None,
+        durability: str = "full",
+        flush_interval_ms: int = 200,
+        max_cache_size: int = 256 << 20,
+        cache_capacity: int = 100_000,
+        inline_max: int = 256 << 10,
+        clock: Callable[[], int] = system_clock,
+        open_store: Callable[[Path], Store] = RocksStore,
+    ) -> Ledger:
+        """Opens the ledger in a folder, and creates it if there is none and ``create`` allows.
+
+        ``name`` (the origin), ``overwrite`` and ``deletes`` are set at creation; later they may be left out, and must
+        agree if they are given. ``durability="relaxed"`` acknowledges before the sync, which follows within
+        ``flush_interval_ms``. ``inline_max`` is the size above which a value is kept as a file of its own.
+        """
+        if durability not in DURABILITIES:
+            raise ConfigurationError(f"the durability {durability!r} is unknown", hint="full or relaxed")
+        wanted = {name: value for name, value in (("overwrite", overwrite), ("deletes", deletes)) if value is not None}
+        policy = Policy().changed(wanted)
+        folder = DataFolder(Path(path), create=create)
+        store: Store | None = None
+        try:
+            identity = folder.load_identity() if folder.exists else folder.create_identity(name, clock=clock)
+            if not folder.exists:
+                folder.create_key(identity.origin)
+            store = open_store(folder.path / STORE)
+            if not folder.exists:
+                machine.create(store, policy)
+                folder.save_identity(identity)
+            ledger = cls(
+                folder,
+                identity,
+                store,
+                clock=clock,
+                durability=durability,
+                flush_interval_ms=flush_interval_ms,
+                max_cache_size=max_cache_size,
+                cache_capacity=cache_capacity,
+                inline_max=inline_max,
+            )
+            _check_agrees(ledger, name, wanted)
+        except BaseException:
+            if store is not None:
+                store.close()
+            folder.close()
+            raise
+        return ledger
+
+    # --- writing -----------------------------------------------------------------------------------------------
+
+    def put(
+        self,
+        key: Key,
+        value: Value,
+        *,
+        content_type: str = "",
+        metadata: Mapping[str, str] | None = None,
+        if_absent: bool = False,
+        if_index: int | None = None,
+        if_version: int | None = None,
+        request_id: str | bytes | None = None,
+        dedupe: bool = True,
+    ) -> Receipt:
+        """Stores a value, as a new version if the key has one, and returns when it is durable.
+
+        The same content as the latest version appends nothing, unless ``dedupe`` is False. A ``request_id`` makes a
+        retry safe: it gets the first receipt. A condition that does not hold raises ``PreconditionFailed``.
+        """
+        command = commands.put(
+            key,
+            value,
+            content_type=content_type,
+            metadata=metadata,
+            condition=commands.condition(if_absent=if_absent, if_index=if_index, if_version=if_version),
+            request_id=request_id,
+            dedupe=dedupe,
+        )
+        return self.write([command])[0]
+
+    def put_stream(
+        self,
+        key: Key,
+        reader: BinaryIO | Iterable[bytes],
+        *,
+        content_type: str = "",
+        metadata: Mapping[str, str] | None = None,
+        if_absent: bool = False,
+        if_index: int | None = None,
+        if_version: int | None = None,
+        request_id: str | bytes | None = None,
+        dedupe: bool = True,
+    ) -> Receipt:
+        """``put`` for a value of any size, from a binary file or chunks of bytes, in constant memory."""
+        name = key_bytes(key)
+        condition = commands.condition(if_absent=if_absent, if_index=if_index, if_version=if_version)
+        command = commands.put(
+            name,
+            self._receive(reader),
+            content_type=content_type,
+            metadata=metadata,
+            condition=condition,
+            request_id=request_id,
+            dedupe=dedupe,
+        )
+        return self.write([command])[0]
+
+    def put_many(self, pairs: Iterable[tuple[Key, Value]]) -> Sequence[Receipt]:
+        """Puts many pairs in one atomic batch: consecutive indexes, all or nothing, one sync."""
+        return self.write(commands.put_many(pairs))
+
+    def delete(
+        self,
+        key: Key,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        if_index: int | None = None,
+        if_version: int | None = None,
+        request_id: str | bytes | None = None,
+    ) -> Receipt:
+        """Appends a tombstone: the key is gone for ``get``, its versions stay. ``NotFound`` where there is no value."""
+        command = commands.delete(
+            key,
+            metadata=metadata,
+            condition=commands.condition(if_index=if_index, if_version=if_version),
+            request_id=request_id,
+        )
+        return self.write([command])[0]
+
+    def batch(self) -> Batch:
+        """Collects puts and deletes, and writes them as one atomic batch when the ``with`` block ends well."""
+        return Batch(self)
+
+    def configure(self, *, overwrite: str | None = None, deletes: str | None = None) -> Receipt:
+        """Changes the ledger's policies by a config entry, which everybody who reads the log can see."""
+        changes = {"overwrite": overwrite, "deletes": deletes}
+        wanted = {name: value for name, value in changes.items() if value is not None}
+        Policy().changed(wanted)
+        if not wanted:
+            raise InvalidRequest("no policy was named", hint="overwrite or deletes")
+        return self.write([commands.configure(wanted)])[0]
+
+    def write(self, unit: Sequence[Command]) -> Sequence[Receipt]:
+        """Writes prepared commands as one atomic batch."""
+        if not unit:
+            self._check_open()
+            return []
+        if len(unit) > 1:
+            _check_batch(unit)
+        if self.needs_blob(unit):
+            unit = [self._with_blob(command) for command in unit]
+        return self._sequencer.write(unit)
+
+    def submit(self, unit: Sequence[Command], waiter: Waiter) -> None:
+        """Queues prepared commands without blocking; ``waiter`` gets the outcome. Nothing in it may need a blob."""
+        self._sequencer.submit(unit, waiter)
+
+    def lead(self) -> None:
+        """Does the work that ``Waiter.lead`` asked for. It blocks."""
+        self._sequencer.lead()
+
+    def needs_blob(self, unit: Sequence[Command]) -> bool:
+        """Whether a value in the unit is too large to travel with its command."""
+        return any(command[4] > self._inline_max and command[3] is not None for command in unit)
+
+    def flush(self) -> None:
+        """Makes every acknowledged write durable now; in ``full`` durability they already are."""
+        self._check_open()
+        self._sequencer.flush()
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    def get(self, key: Key, *, version: int | None = None, as_of: int | None = None) -> bytes | None:
+        """The value of a key: its latest, one version, or as of a tree size. None if absent or deleted."""
+        try:
+            value = self._hit(key)
+        except TypeError:  # a key object without a hash, such as a bytearray
+            value = None
+        if value is not None and version is None and as_of is None:
+            return value
+        return self._get(key, version, as_of)
+
+    def cached(self, key: Key) -> bytes | None:
+        """The key's latest value if it is in the cache; never waits."""
+        try:
+            return self._hit(key)
+        except TypeError:
+            return None
+
+    def _get(self, key: Key, version: int | None, as_of: int | None) -> bytes | None:
+        name = key_bytes(key)
+        if self._closed:
+            self._check_open()
+        if version is not None or as_of is not None:
+            spot = self._spot(name, version, as_of)
+            return None if spot is None or spot.deleted else self._reader.value(spot)
+        if not self._caching:
+            return self._reader.latest_value(name, self._machine.committed.size)
+        hashable: str | bytes = key if isinstance(key, str) else name
+        value = self._cache.promote(hashable)
+        if value is None:
+            seen = self._machine.committed
+            value = self._reader.latest_value(name, seen.size)
+            if value is not None:
+                self._cache.fill(hashable, name, value, lambda: self._machine.committed is seen)
+        return value
+
+    def get_many(self, keys: Iterable[Key]) -> list[bytes | None]:
+        """The latest values of many keys, all as of the same moment."""
+        self._check_open()
+        return self._reader.latest_values([*map(key_bytes, keys)], self._machine.committed.size)
+
+    def entry(self, key: Key, *, version: int | None = None, as_of: int | None = None) -> Entry | None:
+        """All about a key's latest entry (a delete too), one version, or as of a tree size. None if there is none."""
+        name = key_bytes(key)
+        spot = self._spot(name, version, as_of)
+        return None if spot is None else self._reader.entry(spot, name)
+
+    def entry_at(self, index: int) -> Entry:
+        """The entry at one place of the log."""
+        natural(index, "index")
+        self._check_open()
+        if index >= self.size:
+            raise NotFound(f"there is no entry {index}, the ledger has {self.size}")
+        return self._reader.entry_at(index)
+
+    def open_value(self, key: Key, *, version: int | None = None, as_of: int | None = None) -> IO[bytes] | None:
+        """The value as a seekable binary file, large ones in constant memory. None if absent or deleted."""
+        spot = self._spot(key_bytes(key), version, as_of)
+        if spot is None or spot.deleted:
+            return None
+        if not spot.in_blob:
+            return io.BytesIO(self._reader.value(spot))
+        return io.BufferedReader(self._reader.open_blob(spot), CHUNK_BYTES)
+
+    def history(self, key: Key, *, as_of: int | None = None) -> Iterator[Entry]:
+        """All versions of a key, newest first, deletes included."""
+        self._check_open()
+        return self._reader.history(key_bytes(key), self._size_as_of(as_of))
+
+    def scan(
+        self,
+        prefix: Key = b"",
+        *,
+        start: Key | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+        as_of: int | None = None,
+    ) -> Iterator[Entry]:
+        """The latest live entries in key order, from ``start`` (included) on."""
+        natural(limit, "limit")
+        self._check_open()
+        entries = self._reader.scan(
+            self._size_as_of(as_of),
+            prefix=key_bytes(prefix) if prefix else b"",
+            start=key_bytes(start) if start else None,
+            reverse=reverse,
+        )
+        return entries if limit is None else _first(entries, limit)
+
+    def log(self, start: int = 0, stop: int | None = None) -> Iterator[Entry]:
+        """Entries in log order, from ``start`` to before ``stop``, or to what is committed now."""
+        natural(start, "start")
+        natural(stop, "stop")
+        self._check_open()
+        size = self._machine.committed.size
+        return self._reader.log(start, size if stop is None else min(stop, size))
+
+    # --- proving -----------------------------------------------------------------------------------------------
+
+    @property
+    def public_key(self) -> str:
+        """The key that checks this ledger's signatures, in the text form of C2SP signed notes."""
+        return str(self._signing.verifier)
+
+    def checkpoint(self, at: int | None = None) -> Checkpoint:
+        """The signed head of the log: size, root, origin; or what it was at an earlier size."""
+        self._check_open()
+        size = self._size_as_of(natural(at, "at"))
+        self._sequencer.flush_before_signing()
+        return self._signing.checkpoint(size)
+
+    def prove(self, key: Key, version: int | None = None, at: int | None = None) -> Proof:
+        """A self-contained proof that the key's entry is in the log, at the size ``at`` or the present one."""
+        return self._prove(self._signing.prove, key, version, at)
+
+    def prove_history(self, key: Key, version: int | None = None, at: int | None = None) -> HistoryProof:
+        """A proof of all of a key's versions, from one back to the first."""
+        return self._prove(self._signing.prove_history, key, version, at)
+
+    def prove_consistency(self, old_size: int, new_size: int | None = None) -> ConsistencyProof:
+        """A proof that the log at ``new_size`` begins with all of the log at ``old_size``."""
+        natural(old_size, "old_size")
+        self._check_open()
+        return self._signing.prove_consistency(old_size, self._size_as_of(natural(new_size, "new_size")))
+
+    def _prove(
+        self, make: Callable[[bytes, Spot, Checkpoint], _P], key: Key, version: int | None, at: int | None
+    ) -> _P:
+        name = key_bytes(key)
+        checkpoint = self.checkpoint(at)
+        spot = self._spot(name, version, checkpoint.size)
+        if spot is None:
+            which = "" if version is None else f" version {version} of"
+            raise NotFound(f"there is no{which} key {name[:60]!r} at size {checkpoint.size}")
+        return make(name, spot, checkpoint)
+
+    # --- looking after -----------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path:
+        return self._folder.path
+
+    @property
+    def origin(self) -> str:
+        """The ledger's name in its checkpoints."""
+        return self._identity.origin
+
+    @property
+    def ledger_id(self) -> str:
+        return self._identity.ledger_id
+
+    @property
+    def size(self) -> int:
+        """How many entries are committed."""
+        return self._machine.committed.size
+
+    @property
+    def policy(self) -> Policy:
+        return self._machine.policy
+
+    def verify(self, progress: Callable[[int, int], None] | None = None) -> check.Report:
+        """Recomputes everything from the entries, and says what differs. ``progress(done, total)`` is called often."""
+        self._check_open()
+        return check.verify(self._store, self._machine.committed, self._blobs, self._signing.head, progress)
+
+    def snapshot(self, path: str | os.PathLike[str]) -> Path:
+        """A consistent copy in a new folder that opens as a ledger, with its key: keep it as safe as the original."""
+        self._check_open()
+        if self._sequencer.failure is not None:
+            raise self._sequencer.failure
+        return copy_ledger(self._folder.path, self._store, Path(path))
+
+    def stats(self) -> dict[str, Any]:
+        """Counts and sizes, for people and metrics."""
+        self._check_open()
+        state = self._machine.committed
+        entries, size = self._sequencer.queued
+        return {
+            "ledger_id": self.ledger_id,
+            "origin": self.origin,
+            "entries": state.size,
+            "keys": state.keys,
+            "live_keys": state.live,
+            "value_bytes": state.value_bytes,
+            "last_timestamp": state.timestamp,
+            "storage_bytes": {"hot": self._store.disk_bytes(), "blobs": self._blobs.total_bytes()},
+            "cache": {"entries": self._cache.entries, "bytes": self._cache.used_bytes},
+            "queue": {"entries": entries, "bytes": size},
+            "batches": self._sequencer.batches,
+            "syncs": self._sequencer.syncs,
+            "durability": self._durability,
+            "policy": self.policy._asdict(),
+            "writable": self._sequencer.failure is None,
+        }
+
+    def close(self) -> None:
+        """Finishes what was accepted, syncs and lets the folder go. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._sequencer.close()
+        finally:
+            self._cache.clear()
+            self._cache.clear()
+            self._signing.close()
+            self._store.close()
+            self._folder.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{self.size} entries"
+        return f"<Ledger {self.origin} in {self.path}: {state}>"
+
+    # --- helpers -----------------------------------------------------------------------------------------------
+
+    def _spot(self, name: bytes, version: int | None, as_of: int | None) -> Spot | None:
+        natural(version, "version", least=1)
+        natural(as_of, "as_of")
+        self._check_open()
+        return self._reader.spot(name, self._size_as_of(as_of), version)
+
+    def _size_as_of(self, as_of: int | None) -> int:
+        return check_size(as_of, self._machine.committed.size)
+
+    def _receive(self, reader: BinaryIO | Iterable[bytes]) -> bytes | Blob:
+        spooled = self._blobs.spool(reader, self._inline_max)
+        if isinstance(spooled, bytes):
+            return spooled
+        with spooled:
+            return self._blobs.keep(spooled, is_referenced=self._is_referenced)
+
+    def _with_blob(self, command: Command) -> Command:
+        if command.value is None or command.size <= self._inline_max or command.kind is not Kind.PUT:
+            return command
+        blob = self._blobs.store_bytes(command.value, is_referenced=self._is_referenced)
+        return command._replace(value=None, chunk_root=blob.chunk_root)
+
+    def _is_referenced(self, digest: bytes) -> bool:
+        return self._machine.blobs.get(digest) is not None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LedgerClosed("the ledger is closed")
+
+
+class Batch:
+    """Collects commands for one atomic write. ``receipts`` is filled when the ``with`` block has ended."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._commands: list[Command] = []
+        self.receipts: Sequence[Receipt] = ()
+
+    def put(
+        self,
+        key: Key,
+        value: Value,
+        *,
+        content_type: str = "",
+        metadata: Mapping[str, str] | None = None,
+        if_absent: bool = False,
+        if_index: int | None = None,
+        if_version: int | None = None,
+        request_id: str | bytes | None = None,
+        dedupe: bool = True,
+    ) -> None:
+        self._commands.append(
+            commands.put(
+                key,
+                value,
+                content_type=content_type,
+                metadata=metadata,
+                condition=commands.condition(if_absent=if_absent, if_index=if_index, if_version=if_version),
+                request_id=request_id,
+                dedupe=dedupe,
+            )
+        )
+
+    def delete(
+        self,
+        key: Key,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        if_index: int | None = None,
+        if_version: int | None = None,
+        request_id: str | bytes | None = None,
+    ) -> None:
+        self._commands.append(
+            commands.delete(
+                key,
+                metadata=metadata,
+                condition=commands.condition(if_index=if_index, if_version=if_version),
+                request_id=request_id,
+            )
+        )
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.receipts = self._ledger.write(self._commands)
+
+
+def _first(entries: Iterator[Entry], limit: int) -> Iterator[Entry]:
+    for _, entry in zip(range(limit), entries, strict=False):
+        yield entry
+
+
+def _check_batch(unit: Sequence[Command]) -> None:
+    if len(unit) > MAX_BATCH_ENTRIES:
+        raise TooLarge(f"the batch has {len(unit)} operations", hint=f"at most {MAX_BATCH_ENTRIES}; write several")
+    size = sum([command[4] + len(command[2]) for command in unit if command[3] is not None])
+    if size > MAX_BATCH_BYTES:
+        raise TooLarge(f"the batch has {size} bytes", hint=f"at most {MAX_BATCH_BYTES}; write several, or put_stream")
+
+
+def _check_agrees(ledger: Ledger, name: str, wanted: Mapping[str, str]) -> None:
+    if name and name != ledger.origin:
+        raise ConfigurationError(
+            f"the ledger in {ledger.path} is named {ledger.origin!r}, not {name!r}",
+            hint="a name is given once, at creation; leave it out, or name another folder",
+        )
+    for setting, value in wanted.items():
+        current = getattr(ledger.policy, setting)
+        if current != value:
+            raise ConfigurationError(
+                f"the ledger in {ledger.path} has {setting} = {current!r}, not {value!r}",
+                hint="policies are ledger state: change them with `Ledger.configure`, which records the change",
+            )

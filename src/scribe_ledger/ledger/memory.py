@@ -1,0 +1,130 @@
+"""A store in memory that can crash: ``crash()`` drops what was not synced, or any suffix of it.
+
+It keeps the store's whole contract, so that tests and the simulator run the production state machine on it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from typing import TYPE_CHECKING
+
+from scribe_ledger.errors import LedgerClosed, StorageError
+from scribe_ledger.ledger.store import Store, Table, TableReader, WriteBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+
+class MemoryTable(TableReader):
+    def __init__(self) -> None:
+        self.records: dict[bytes, bytes] = {}
+        self._sorted: list[bytes] = []
+        self.closed = False
+
+    def set(self, key: bytes, value: bytes | None) -> None:
+        """None removes the record."""
+        if value is None:
+            del self.records[key]
+            self._sorted.pop(bisect_left(self._sorted, key))
+        else:
+            if key not in self.records:
+                insort(self._sorted, key)
+            self.records[key] = value
+
+    def get(self, key: bytes, /) -> bytes | None:
+        self._check_open()
+        return self.records.get(key)
+
+    def get_many(self, keys: Sequence[bytes], /) -> list[bytes | None]:
+        self._check_open()
+        return [self.records.get(key) for key in keys]
+
+    def scan(self, start: bytes | None = None, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        self._check_open()
+        if reverse:
+            end = len(self._sorted) if start is None else bisect_right(self._sorted, start)
+            keys = self._sorted[:end][::-1]
+        else:
+            keys = self._sorted[0 if start is None else bisect_left(self._sorted, start) :]
+        return iter([(key, self.records[key]) for key in keys])
+
+    def seek(self, start: bytes, /, *, reverse: bool = False) -> tuple[bytes, bytes] | None:
+        return next(self.scan(start, reverse=reverse), None)
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise LedgerClosed("the store is closed")
+
+
+class MemoryBatch(WriteBatch):
+    def __init__(self) -> None:
+        self.puts: list[tuple[Table, bytes, bytes]] = []
+
+    def put(self, table: Table, key: bytes, value: bytes) -> None:
+        self.puts.append((table, key, value))
+
+    def put_many(self, table: Table, keys: Iterable[bytes], values: Iterable[bytes]) -> None:
+        self.puts.extend((table, key, value) for key, value in zip(keys, values, strict=True))
+
+
+class MemoryStore(Store):
+    """``fail_sync`` and ``fail_write`` make the next call raise what they are set to, as a failing disk would."""
+
+    def __init__(self) -> None:
+        self._tables = {table: MemoryTable() for table in Table}
+        self._undo: list[list[tuple[Table, bytes, bytes | None]]] = []
+        self.fail_sync: Exception | None = None
+        self.fail_write: Exception | None = None
+        self.on_sync: Callable[[], None] | None = None
+
+    def table(self, table: Table) -> MemoryTable:
+        return self._tables[table]
+
+    def batch(self) -> MemoryBatch:
+        return MemoryBatch()
+
+    def write(self, batch: WriteBatch) -> None:
+        if not isinstance(batch, MemoryBatch):
+            raise StorageError("a batch of another store was given to the memory store")
+        if self.fail_write is not None:
+            raise self.fail_write
+        undo: list[tuple[Table, bytes, bytes | None]] = []
+        for table, key, value in batch.puts:
+            undo.append((table, key, self._tables[table].get(key)))
+            self._tables[table].set(key, value)
+        self._undo.append(undo)
+
+    def sync(self) -> None:
+        if self.on_sync is not None:
+            self.on_sync()
+        if self.fail_sync is not None:
+            raise self.fail_sync
+        self._undo.clear()
+
+    @property
+    def unsynced(self) -> int:
+        """How many written batches a crash may still lose."""
+        return len(self._undo)
+
+    def crash(self, keep: int = 0) -> None:
+        """Loses all unsynced batches but the first ``keep``, and leaves the store as a restart would find it."""
+        while len(self._undo) > keep:
+            for table, key, value in reversed(self._undo.pop()):
+                self._tables[table].set(key, value)
+        self._undo.clear()
+        self.fail_sync = self.fail_write = None
+        self._set_closed(False)
+
+    def checkpoint(self, path: Path) -> None:
+        raise StorageError(f"a store in memory cannot be copied to {path}")
+
+    def disk_bytes(self) -> int:
+        return sum(len(k) + len(v) for table in self._tables.values() for k, v in table.records.items())
+
+    def close(self) -> None:
+        self._set_closed(True)
+
+    def _set_closed(self, closed: bool) -> None:
+        for table in self._tables.values():
+            table.closed = closed

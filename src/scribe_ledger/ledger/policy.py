@@ -1,0 +1,42 @@
+"""The ledger's policies: state that decides what ``apply`` allows, set at creation and changed by config entries."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from scribe_ledger.errors import ConfigurationError, Corruption
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CHOICES = {"overwrite": ("version", "forbid"), "deletes": ("tombstone", "forbid")}
+
+
+class Policy(NamedTuple):
+    """``overwrite``: may a key have a second version? ``deletes``: may a key be deleted?"""
+
+    overwrite: str = "version"
+    deletes: str = "tombstone"
+    apply_version: int = 1
+
+    def changed(self, changes: Mapping[str, Any]) -> Policy:
+        """A copy with other policies; unknown names and values are refused."""
+        for name, value in changes.items():
+            choices = CHOICES.get(name)
+            if choices is None:
+                raise ConfigurationError(f"there is no policy {name!r}", hint=f"policies: {', '.join(CHOICES)}")
+            if value not in choices:
+                raise ConfigurationError(f"the policy {name} cannot be {value!r}", hint=f"one of {', '.join(choices)}")
+        return self._replace(**changes)
+
+    def encode(self) -> bytes:
+        return json.dumps(self._asdict(), sort_keys=True, separators=(",", ":")).encode()
+
+    @classmethod
+    def decode(cls, record: bytes) -> Policy:
+        try:
+            fields = json.loads(record)
+            return cls(str(fields["overwrite"]), str(fields["deletes"]), int(fields["apply_version"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise Corruption("the record of the ledger's policies cannot be read") from error

@@ -1,0 +1,287 @@
+"""Reads: every one is a read *as of a tree size*, and the default size is what is committed.
+
+That is how nothing unsynced is ever seen: an entry at or past the size is not there, and the key's newest version
+below it is found with one seek. No method here takes a lock or writes.
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import partial
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from scribe_ledger.errors import Corruption, InvalidRequest, SerializationError
+from scribe_ledger.ledger import records
+from scribe_ledger.ledger.records import U64, Spot
+from scribe_ledger.ledger.store import Store, Table
+from scribe_ledger.merkle.hashing import ZERO_HASH, hash_leaf
+from scribe_ledger.merkle.leaf import Leaf, decode_leaf
+from scribe_ledger.model import Entry, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from scribe_ledger.objects.blobs import BlobReader, BlobStore
+
+_LATEST_HEAD = struct.Struct(">QQHBII")
+
+
+class Reader:
+    """Reads of one ledger over its store and its blobs."""
+
+    def __init__(self, store: Store, blobs: BlobStore) -> None:
+        self._keys = store.table(Table.KEYS)
+        self._history = store.table(Table.HISTORY)
+        self._leaves = store.table(Table.LEAVES)
+        self._values = store.table(Table.VALUES)
+        self._blobs = blobs
+        self._get_key = self._keys.get
+        self._get_values = self._values.get
+
+    # --- one key -----------------------------------------------------------------------------------------------
+
+    def latest_value(self, key: bytes, size: int) -> bytes | None:
+        """The hot path: two look-ups and a slice."""
+        record = self._get_key(key)
+        if record is None:
+            return None
+        try:
+            index, _, ordinal, flags, offset, length = _LATEST_HEAD.unpack_from(record)
+        except struct.error:
+            raise _damaged_index(key) from None
+        if index >= size or flags:
+            spot = self.spot(key, size)
+            return None if spot is None or spot.deleted else self.value(spot)
+        values = self._get_values((index - ordinal).to_bytes(8, "big"))
+        if values is None or len(values) < offset + length:
+            raise _missing_value(index)
+        return values[offset : offset + length]
+
+    def latest_values(self, keys: list[bytes], size: int) -> list[bytes | None]:
+        """The same for many keys, with one look-up for all of their places and one for all of their groups."""
+        found = self._keys.get_many(keys)
+        heads = [None if record is None else _LATEST_HEAD.unpack_from(record) for record in found]
+        plain = [head if head is not None and head[0] < size and not head[3] else None for head in heads]
+        groups = list({head[0] - head[2] for head in plain if head is not None})
+        values = dict(zip(groups, self._values.get_many([U64.pack(group) for group in groups]), strict=True))
+        return [
+            (None if record is None else self.latest_value(key, size))
+            if head is None
+            else _slice(values[head[0] - head[2]], head)
+            for key, record, head in zip(keys, found, plain, strict=True)
+        ]
+
+    def spot(self, key: bytes, size: int, version: int | None = None) -> Spot | None:
+        """Where the key's latest version below ``size`` stands, or one version of it; deletes included."""
+        record = self._get_key(key)
+        if record is None:
+            return None
+        latest = records.decode_latest(record).spot
+        if version is None:
+            return latest if latest.index < size else self._spot_before(key, size)
+        if version >= latest.version:
+            found = latest if version == latest.version else None
+        else:
+            history = self._history.get(records.version_key(key, version))
+            if history is None:
+                raise _damaged_index(key)
+            found = records.decode_spot(history)
+        return found if found is not None and found.index < size else None
+
+    def _spot_before(self, key: bytes, size: int) -> Spot | None:
+        if size == 0:
+            return None
+        found = self._history.seek(records.index_key(key, size - 1))
+        return records.decode_spot(found[1]) if found and found[0].startswith(records.index_prefix(key)) else None
+
+    def history(self, key: bytes, size: int) -> Iterator[Entry]:
+        """All versions below ``size``, newest first."""
+        record = self._get_key(key)
+        if record is None:
+            return
+        latest = records.decode_latest(record).spot
+        if latest.index < size:
+            yield self.entry(latest, key)
+        if size == 0:
+            return
+        prefix = records.index_prefix(key)
+        for found, history in self._history.scan(records.index_key(key, size - 1)):
+            if not found.startswith(prefix):
+                return
+            yield self.entry(records.decode_spot(history), key)
+
+    # --- values and entries ------------------------------------------------------------------------------------
+
+    def value(self, spot: Spot) -> bytes:
+        """The bytes of one version: inline ones as the store gives them, large ones checked chunk by chunk."""
+        if spot.deleted:
+            return b""
+        if spot.in_blob:
+            leaf = self.leaf(spot)
+            return self._blobs.read(leaf.sha256, leaf.size, leaf.chunk_root)
+        values = self._get_values(U64.pack(spot.group))
+        if values is None or len(values) < spot.offset + spot.length:
+            raise _missing_value(spot.index)
+        return values[spot.offset : spot.offset + spot.length]
+
+    def open_blob(self, spot: Spot) -> BlobReader:
+        """A large value as a file."""
+        leaf = self.leaf(spot)
+        return self._blobs.open(leaf.sha256, leaf.size, leaf.chunk_root)
+
+    def leaf_bytes(self, spot: Spot) -> bytes:
+        record = self._leaves.get(U64.pack(spot.group))
+        if record is None:
+            raise Corruption(f"the group of entry {spot.index} is missing", hint="run `scribe fsck`")
+        return records.unpack_item(record, spot.ordinal)
+
+    def leaf(self, spot: Spot) -> Leaf:
+        return decode_stored_leaf(self.leaf_bytes(spot), spot.index)
+
+    def entry(self, spot: Spot, key: bytes | None = None) -> Entry:
+        data = self.leaf_bytes(spot)
+        leaf = decode_stored_leaf(data, spot.index)
+        if key is not None and leaf.key != key:
+            raise _damaged_index(key)
+        return make_entry(leaf, hash_leaf(data), partial(self._checked_value, spot, leaf))
+
+    def _checked_value(self, spot: Spot, leaf: Leaf) -> bytes:
+        value = self.value(spot)
+        if leaf.kind is not Kind.DELETE and not spot.in_blob and sha256(value).digest() != leaf.sha256:
+            raise Corruption(f"the value of entry {leaf.index} does not match its digest", hint="run `scribe fsck`")
+        return value
+
+    # --- ranges ------------------------------------------------------------------------------------------------
+
+    def scan(
+        self, size: int, *, prefix: bytes = b"", start: bytes | None = None, reverse: bool = False
+    ) -> Iterator[Entry]:
+        """The latest live entries in key order, beginning at ``start``, which is included."""
+        for key, record in self._keys.scan(_scan_start(prefix, start, reverse=reverse), reverse=reverse):
+            if not key.startswith(prefix):
+                if reverse and key > prefix:
+                    continue  # the first key beyond the prefix, met when seeking downwards
+                return
+            spot: Spot | None = records.decode_latest(record).spot
+            if spot is not None and spot.index >= size:
+                spot = self._spot_before(key, size)
+            if spot is not None and not spot.deleted:
+                yield self.entry(spot, key)
+
+    def log(self, start: int, stop: int) -> Iterator[Entry]:
+        """Entries in log order, from ``start`` to before ``stop``."""
+        if start >= stop:
+            return
+        first = self._leaves.seek(U64.pack(start), reverse=True)
+        if first is None:
+            raise Corruption(f"the group of entry {start} is missing", hint="run `scribe fsck`")
+        for group, record in self._leaves.scan(first[0]):
+            (at,) = U64.unpack(group)
+            if at >= stop:
+                return
+            values = _GroupValues(group, self._values.get)
+            for ordinal, data in enumerate(records.unpack(record)):
+                index = at + ordinal
+                if start <= index < stop:
+                    leaf = decode_stored_leaf(data, index)
+                    yield make_entry(leaf, hash_leaf(data), partial(self._log_value, leaf, ordinal, values))
+
+    def entry_at(self, index: int) -> Entry:
+        """The entry at an index, which must be committed."""
+        return next(self.log(index, index + 1))
+
+    def _log_value(self, leaf: Leaf, ordinal: int, values: _GroupValues) -> bytes:
+        if leaf.kind is Kind.DELETE:
+            return b""
+        if leaf.chunk_root != ZERO_HASH:
+            return self._blobs.read(leaf.sha256, leaf.size, leaf.chunk_root)
+        value = values.item(ordinal, leaf.index)
+        if sha256(value).digest() != leaf.sha256:
+            raise Corruption(f"the value of entry {leaf.index} does not match its digest", hint="run `scribe fsck`")
+        return value
+
+
+class _GroupValues:
+    """The inline values of one group, read when the first of them is asked for."""
+
+    def __init__(self, group: bytes, get: Callable[[bytes], bytes | None]) -> None:
+        self._group = group
+        self._get = get
+        self._items: Sequence[bytes] | None = None
+
+    def item(self, ordinal: int, index: int) -> bytes:
+        if self._items is None:
+            record = self._get(self._group)
+            if record is None:
+                raise _missing_value(index)
+            self._items = records.unpack(record)
+        if ordinal >= len(self._items):
+            raise _missing_value(index)
+        return self._items[ordinal]
+
+
+def _slice(values: bytes | None, head: tuple[int, ...]) -> bytes:
+    index, _, _, _, offset, length = head
+    if values is None or len(values) < offset + length:
+        raise _missing_value(index)
+    return values[offset : offset + length]
+
+
+def make_entry(leaf: Leaf, leaf_hash: bytes, load: Callable[[], bytes]) -> Entry:
+    return Entry(
+        index=leaf.index,
+        kind=leaf.kind,
+        timestamp=leaf.timestamp,
+        key=leaf.key,
+        version=leaf.version,
+        previous=leaf.previous,
+        size=leaf.size,
+        sha256=leaf.sha256,
+        chunk_root=leaf.chunk_root,
+        content_type=leaf.content_type,
+        metadata=leaf.metadata,
+        leaf_hash=leaf_hash,
+        load=load,
+    )
+
+
+def decode_stored_leaf(data: bytes, index: int) -> Leaf:
+    try:
+        leaf = decode_leaf(data)
+    except SerializationError as error:
+        raise Corruption(f"the leaf of entry {index} cannot be read: {error.message}") from error
+    if leaf.index != index:
+        raise Corruption(f"the leaf of entry {index} says that it is entry {leaf.index}", hint="run `scribe fsck`")
+    return leaf
+
+
+def prefix_end(prefix: bytes) -> bytes | None:
+    """The first key after all that begin with ``prefix``; None if there can be none."""
+    trimmed = prefix.rstrip(b"\xff")
+    return trimmed[:-1] + bytes([trimmed[-1] + 1]) if trimmed else None
+
+
+def _scan_start(prefix: bytes, start: bytes | None, *, reverse: bool) -> bytes | None:
+    if not reverse:
+        return max(prefix, start or b"")
+    end = prefix_end(prefix)
+    if start is None:
+        return end
+    return start if end is None else min(start, end)
+
+
+def check_size(as_of: int | None, committed: int) -> int:
+    if as_of is None:
+        return committed
+    if as_of > committed:
+        raise InvalidRequest(f"as_of is {as_of}, and the ledger has {committed} entries")
+    return as_of
+
+
+def _missing_value(index: int) -> Corruption:
+    return Corruption(f"the value of entry {index} is missing", hint="run `scribe fsck`")
+
+
+def _damaged_index(key: bytes) -> Corruption:
+    return Corruption(f"the key index of {key[:60]!r} is damaged", hint="run `scribe fsck`")

@@ -1,0 +1,157 @@
+"""How the ledger's records stand in the store: the one place that knows their bytes.
+
+- Entries are kept in *groups*: runs of consecutive entries near ``GROUP_BYTES``, never across a batch. A group has one
+  record of leaves and one of inline values, both under the index of its first entry, both *packs*.
+- The key index has one record a key for its latest version (``Latest``). When a later version supersedes it, it moves
+  to two history records (by version and by inverted index), so that a key with one version costs one record, and
+  ``version=`` and ``as_of=`` are one look-up or one seek in a key of any number of versions.
+- A ``Spot`` says where an entry is: its group is ``index - ordinal``, and its value a slice of the group's values.
+
+``docs/reference/formats.md`` describes the same for other readers. ``FORMAT`` rises when any of it changes.
+"""
+
+from __future__ import annotations
+
+import struct
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from scribe_ledger.errors import Corruption
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FORMAT = 1
+GROUP_BYTES = 8192
+GROUP_ENTRIES = 128
+REMEMBERED_REQUESTS = 16
+"""A retry is recognised among this many last versions of its key."""
+REQUEST_DIGEST_BYTES = 16
+
+DELETED = 1
+IN_BLOB = 2
+
+U64 = struct.Struct(">Q")
+LATEST = struct.Struct(">QQHBII8s")
+"""index, version, ordinal, flags, offset, length, first bytes of the value digest; then the remembered requests"""
+SPOT = struct.Struct(">QQHBII")
+_REQUEST = struct.Struct(">Q16s")
+_TILE_KEY = struct.Struct(">BQ")
+_U16 = struct.Struct(">H")
+_MAX_U64 = (1 << 64) - 1
+
+
+class Spot(NamedTuple):
+    """Where one version of a key stands."""
+
+    index: int  # type: ignore[assignment]  # the field, not the method of tuple
+    version: int
+    ordinal: int
+    flags: int
+    offset: int
+    length: int
+
+    @property
+    def group(self) -> int:
+        return self.index - self.ordinal
+
+    @property
+    def deleted(self) -> bool:
+        return bool(self.flags & DELETED)
+
+    @property
+    def in_blob(self) -> bool:
+        return bool(self.flags & IN_BLOB)
+
+
+class Latest(NamedTuple):
+    """A key's latest version, and the request ids of its last versions."""
+
+    spot: Spot
+    digest_prefix: bytes
+    requests: dict[bytes, int]
+    """request digest → version, the newest ``REMEMBERED_REQUESTS`` versions only"""
+
+
+def decode_latest(record: bytes) -> Latest:
+    try:
+        index, version, ordinal, flags, offset, length, prefix = LATEST.unpack_from(record)
+        requests = {digest: earlier for earlier, digest in _REQUEST.iter_unpack(record[LATEST.size :])}
+    except struct.error as error:
+        raise Corruption("a record of the key index has the wrong size", hint="run `scribe fsck`") from error
+    return Latest(Spot(index, version, ordinal, flags, offset, length), prefix, requests)
+
+
+def remembered(requests: dict[bytes, int], version: int) -> dict[bytes, int]:
+    """What of a key's request ids is still known once the key is at ``version``."""
+    oldest = version - REMEMBERED_REQUESTS
+    return {digest: earlier for digest, earlier in requests.items() if earlier > oldest}
+
+
+def encode_requests(requests: dict[bytes, int]) -> bytes:
+    return b"".join([_REQUEST.pack(earlier, digest) for digest, earlier in requests.items()])
+
+
+def decode_spot(record: bytes) -> Spot:
+    try:
+        return Spot(*SPOT.unpack(record))
+    except struct.error as error:
+        raise Corruption("a history record has the wrong size", hint="run `scribe fsck`") from error
+
+
+def version_key(key: bytes, version: int) -> bytes:
+    return _U16.pack(len(key)) + key + b"v" + U64.pack(version)
+
+
+def index_key(key: bytes, index: int) -> bytes:
+    """Inverted, so that a seek upwards finds the newest entry at or below ``index``."""
+    return _U16.pack(len(key)) + key + b"i" + U64.pack(_MAX_U64 - index)
+
+
+def index_prefix(key: bytes) -> bytes:
+    return _U16.pack(len(key)) + key + b"i"
+
+
+def tile_key(level: int, index: int) -> bytes:
+    return _TILE_KEY.pack(level, index)
+
+
+# --- packs: several byte strings in one record -----------------------------------------------------------------
+
+
+def pack(items: Sequence[bytes]) -> bytes:
+    """A count, the length of each item, then the items."""
+    count = len(items)
+    return b"".join((struct.pack(f">H{count}I", count, *map(len, items)), *items))
+
+
+def pack_header_bytes(count: int) -> int:
+    return 2 + 4 * count
+
+
+def unpack(record: bytes) -> list[bytes]:
+    offsets = _offsets(record)
+    return [record[start:end] for start, end in pairwise(offsets)]
+
+
+def unpack_item(record: bytes, ordinal: int) -> bytes:
+    offsets = _offsets(record)
+    if ordinal >= len(offsets) - 1:
+        raise Corruption("a group has fewer entries than its index says", hint="run `scribe fsck`")
+    return record[offsets[ordinal] : offsets[ordinal + 1]]
+
+
+def pack_count(record: bytes) -> int:
+    return len(_offsets(record)) - 1
+
+
+def _offsets(record: bytes) -> list[int]:
+    try:
+        (count,) = _U16.unpack_from(record)
+        lengths = struct.unpack_from(f">{count}I", record, 2)
+    except struct.error as error:
+        raise Corruption("a group record is cut", hint="run `scribe fsck`") from error
+    offsets = list(accumulate(lengths, initial=2 + 4 * count))
+    if offsets[-1] != len(record):
+        raise Corruption("a group record has the wrong size", hint="run `scribe fsck`")
+    return offsets

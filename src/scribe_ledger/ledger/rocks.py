@@ -1,0 +1,238 @@
+"""The hot store on RocksDB.
+
+What is set here, and why:
+
+- ``tolerate_corrupted_tail_records``: the default recovery silently drops every synced write after a flipped byte in
+  the write-ahead log; this one refuses, and still opens a log with a torn tail.
+- Writes go unsynced with ``no_slowdown`` and are followed by ``flush_wal``: the binding holds the interpreter through
+  a write, so a stall or a sync inside it would stop every other thread.
+- Whole-key Bloom filters in memtables and blocks: the commonest look-up of a ledger is of a key that is not there.
+- Hashes do not compress; leaves, values and key records do.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, NoReturn
+
+import rocksdict
+from rocksdict import DBCompressionType, DBRecoveryMode, Options, Rdict
+
+from scribe_ledger.errors import Corruption, LedgerClosed, Overloaded, ScribeError, StorageError
+from scribe_ledger.ledger.store import Store, Table, TableReader, WriteBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+MEMTABLE_BYTES = 16 << 20
+ALL_MEMTABLES_BYTES = 64 << 20
+BLOCK_CACHE_BYTES = 48 << 20
+WAL_BYTES = 128 << 20
+MAX_OPEN_FILES = 512
+_UNCOMPRESSED = frozenset({Table.TREE, Table.BLOBS})
+_SEARCHED_BY_KEY = frozenset({Table.KEYS, Table.HISTORY, Table.BLOBS})
+_ENGINE_ERRORS = (Exception,)
+"""The binding raises plain ``Exception`` with the engine's status as text; ``_raise`` sorts it."""
+
+
+class RocksTable(TableReader):
+    def __init__(self, column: Rdict) -> None:
+        self._column = column
+        self._get = column.get
+        self._scans: weakref.WeakSet[Generator[tuple[bytes, bytes]]] = weakref.WeakSet()
+
+    def get(self, key: bytes, /) -> bytes | None:
+        try:
+            value: bytes | None = self._get(key)
+        except _ENGINE_ERRORS as error:
+            raise_engine_error(error)
+        return value
+
+    def get_many(self, keys: Sequence[bytes], /) -> list[bytes | None]:
+        try:
+            values: list[bytes | None] = self._get(keys if isinstance(keys, list) else list(keys)) or []
+        except _ENGINE_ERRORS as error:
+            raise_engine_error(error)
+        return values
+
+    def seek(self, start: bytes, /, *, reverse: bool = False) -> tuple[bytes, bytes] | None:
+        try:
+            cursor = self._column.iter()
+            (cursor.seek_for_prev if reverse else cursor.seek)(start)
+            if cursor.valid():
+                return cursor.key(), cursor.value()
+            cursor.status()
+        except _ENGINE_ERRORS as error:
+            raise_engine_error(error)
+        return None
+
+    def scan(self, start: bytes | None = None, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        try:
+            cursor = self._column.iter()
+            if start is None:
+                (cursor.seek_to_last if reverse else cursor.seek_to_first)()
+            else:
+                (cursor.seek_for_prev if reverse else cursor.seek)(start)
+        except _ENGINE_ERRORS as error:
+            raise_engine_error(error)
+        walk = _walk(cursor, reverse=reverse)
+        self._scans.add(walk)
+        return walk
+
+    def close(self) -> None:
+        """Ends the scans that are under way: the engine stays open as long as one of its cursors lives."""
+        for walk in list(self._scans):
+            walk.close()
+        self._column.close()
+
+
+def _walk(cursor: rocksdict.RdictIter, *, reverse: bool) -> Generator[tuple[bytes, bytes]]:
+    step = cursor.prev if reverse else cursor.next
+    try:
+        while cursor.valid():
+            yield cursor.key(), cursor.value()
+            step()
+        cursor.status()
+    except _ENGINE_ERRORS as error:
+        raise_engine_error(error)
+
+
+class RocksBatch(WriteBatch):
+    def __init__(self, handles: dict[Table, rocksdict.ColumnFamily]) -> None:
+        self.raw = rocksdict.WriteBatch(raw_mode=True)
+        self._handles = handles
+
+    def put(self, table: Table, key: bytes, value: bytes) -> None:
+        self.raw.put(key, value, self._handles[table])
+
+    def put_many(self, table: Table, keys: Iterable[bytes], values: Iterable[bytes]) -> None:
+        put, handle = self.raw.put, self._handles[table]
+        for key, value in zip(keys, values, strict=True):
+            put(key, value, handle)
+
+
+class RocksStore(Store):
+    """Opens or creates a RocksDB database in ``path``, one column family a table."""
+
+    def __init__(self, path: Path) -> None:
+        self._closed = False
+        cache = rocksdict.Cache(BLOCK_CACHE_BYTES)
+        columns = {table.value: _column_options(table, cache) for table in Table}
+        try:
+            self._db = Rdict(str(path), _database_options(cache), columns)
+        except _ENGINE_ERRORS as error:
+            raise_engine_error(error, opening=path)
+        self._tables = {table: RocksTable(self._db.get_column_family(table.value)) for table in Table}
+        self._handles = {table: self._db.get_column_family_handle(table.value) for table in Table}
+        self._write_options = rocksdict.WriteOptions()
+        self._write_options.no_slowdown = True
+
+    def table(self, table: Table) -> RocksTable:
+        return self._tables[table]
+
+    def batch(self) -> RocksBatch:
+        return RocksBatch(self._handles)
+
+    def write(self, batch: WriteBatch) -> None:
+        if not isinstance(batch, RocksBatch):
+            raise StorageError("a batch of another store was given to RocksDB")
+        try:
+            self._db.write(batch.raw, self._write_options)
+        except _ENGINE_ERRORS as error:
+            raise_engine_error(error)
+
+    def sync(self) -> None:
+        try:
+            self._db.flush_wal(True)
+        except _ENGINE_ERRORS as error:
+            raise_engine_error(error)
+
+    def checkpoint(self, path: Path) -> None:
+        try:
+            rocksdict.Checkpoint(self._db).create_checkpoint(str(path))
+        except _ENGINE_ERRORS as error:
+            raise_engine_error(error)
+
+    def disk_bytes(self) -> int:
+        try:
+            return sum(int(live["size"]) for live in self._db.live_files()) + sum(
+                self._db.get_column_family(table.value).property_int_value("rocksdb.cur-size-all-mem-tables") or 0
+                for table in Table
+            )
+        except _ENGINE_ERRORS as error:
+            raise_engine_error(error)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            for table in self._tables.values():
+                table.close()
+            self._handles.clear()  # a handle, too, keeps the engine open
+            self._db.close()
+
+
+def raise_engine_error(error: Exception, *, opening: Path | None = None) -> NoReturn:
+    """Sorts the engine's one exception class by its status text, and keeps it as the cause."""
+    if isinstance(error, ScribeError):
+        raise error
+    if isinstance(error, rocksdict.DbClosedError):
+        raise LedgerClosed("the ledger is closed") from error
+    text = str(error)
+    where = f" in {opening}" if opening is not None else ""
+    if "Write stall" in text or text.startswith("Operation aborted") or "Result incomplete" in text:
+        raise Overloaded("the storage engine is catching up", hint="retry after a moment") from error
+    if text.startswith("Corruption") or "checksum" in text.lower():
+        raise Corruption(
+            f"the storage engine found bytes{where} that are not what was written: {text}",
+            hint="run `scribe fsck`; restore this folder from a copy, or from the object store",
+        ) from error
+    if "No space left" in text:
+        raise StorageError(f"the disk is full{where}: {text}", hint="free space, then open the ledger again") from error
+    if "Read-only file system" in text or "Permission denied" in text:
+        raise StorageError(f"the folder cannot be written{where}: {text}", hint="check owner and mount") from error
+    raise StorageError(f"the storage engine failed{where}: {text}") from error
+
+
+def _database_options(cache: rocksdict.Cache) -> Options:
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.create_missing_column_families(True)
+    options.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
+    options.set_paranoid_checks(True)
+    options.set_db_write_buffer_size(ALL_MEMTABLES_BYTES)
+    options.set_max_total_wal_size(WAL_BYTES)
+    options.set_max_background_jobs(2)
+    options.set_max_open_files(MAX_OPEN_FILES)
+    options.set_bytes_per_sync(1 << 20)
+    options.set_keep_log_file_num(4)
+    options.set_max_log_file_size(4 << 20)
+    options.set_stats_dump_period_sec(0)
+    options.set_block_based_table_factory(_block_options(cache, searched_by_key=False))
+    return options
+
+
+def _column_options(table: Table, cache: rocksdict.Cache) -> Options:
+    options = Options(raw_mode=True)
+    options.set_write_buffer_size(MEMTABLE_BYTES)
+    options.set_max_write_buffer_number(4)
+    options.set_target_file_size_base(32 << 20)
+    options.set_level_compaction_dynamic_level_bytes(True)
+    options.set_compression_type(DBCompressionType.none() if table in _UNCOMPRESSED else DBCompressionType.lz4())
+    options.set_block_based_table_factory(_block_options(cache, searched_by_key=table in _SEARCHED_BY_KEY))
+    if table in _SEARCHED_BY_KEY:
+        options.set_memtable_whole_key_filtering(True)
+        options.set_memtable_prefix_bloom_ratio(0.1)
+    return options
+
+
+def _block_options(cache: rocksdict.Cache, *, searched_by_key: bool) -> rocksdict.BlockBasedOptions:
+    blocks = rocksdict.BlockBasedOptions()
+    blocks.set_block_cache(cache)
+    blocks.set_format_version(5)
+    blocks.set_cache_index_and_filter_blocks(True)
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
+    blocks.set_block_size(4096 if searched_by_key else 16384)
+    if searched_by_key:
+        blocks.set_bloom_filter(10, False)
+    return blocks

@@ -1,0 +1,319 @@
+"""Group commit: turns the writes of many threads into batches that share one sync.
+
+A thread that finds nobody leading commits its own write, alone and at once, without another thread. Whoever comes
+meanwhile queues; when the leader is done, the first in the queue leads everything that has gathered. So the batch
+grows with the load and a lone writer never waits for company.
+
+- The queue is bounded by entries and bytes; past the bound a write is refused with ``Overloaded``, at once.
+- Nothing is answered before the sync, refusals included: they may rest on entries of the same batch.
+- After a failed sync nobody knows what the disk holds. Every waiter gets the error, and writes are refused until the
+  ledger is opened again; reads go on with what was committed before.
+- In ``relaxed`` durability a batch is committed before its sync, which a background thread makes soon after.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from scribe_ledger.errors import LedgerClosed, Overloaded, ScribeError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from scribe_ledger.ledger.commands import Command
+    from scribe_ledger.ledger.machine import Machine, Outcome
+    from scribe_ledger.ledger.receipts import Receipts
+    from scribe_ledger.ledger.store import Store
+
+MAX_QUEUE_ENTRIES = 100_000
+MAX_QUEUE_BYTES = 128 << 20
+MAX_ROUND_ENTRIES = 8192
+"""A leader takes no more than this from the queue at once, so that the first to wait do not wait for the last."""
+
+_INTERRUPTED = StorageError("the write was interrupted", hint="open the ledger again to see whether it is there")
+
+
+class Waiter(Protocol):
+    """Somebody whose unit is in the queue. Both calls come from another thread."""
+
+    def resolve(self, outcome: Outcome) -> None: ...
+
+    def lead(self) -> None:
+        """Asks this waiter to call ``Sequencer.lead`` soon, from a thread of its own."""
+        ...
+
+
+class _Ticket:
+    """A thread that waits: woken with an outcome, or without one to lead the next round."""
+
+    __slots__ = ("_signal", "outcome")
+
+    def __init__(self) -> None:
+        self.outcome: Outcome | None = None
+        self._signal = threading.Lock()
+        self._signal.acquire()
+
+    def wait(self) -> Outcome | None:
+        self._signal.acquire()
+        return self.outcome
+
+    def resolve(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self._signal.release()
+
+    def lead(self) -> None:
+        self._signal.release()
+
+
+class Sequencer:
+    """Orders writes, applies them to the machine and syncs the store. It owns who may apply, and when."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        store: Store,
+        *,
+        clock: Callable[[], int],
+        on_commit: Callable[[Sequence[bytes]], None],
+        durability: str = "full",
+        flush_interval_ms: int = 200,
+    ) -> None:
+        self._machine = machine
+        self._store = store
+        self._clock = clock
+        self._on_commit = on_commit
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._sync_lock = threading.Lock()
+        self._leading = False
+        self._queue: deque[tuple[Sequence[Command], Waiter]] = deque()
+        self._queued_entries = self._queued_bytes = 0
+        self._failure: ScribeError | None = None
+        self._closed = False
+        self._unsynced = False
+        self.syncs = self.batches = 0
+        self._flusher = _Flusher(self.flush, flush_interval_ms) if durability == "relaxed" else None
+
+    # --- writing -----------------------------------------------------------------------------------------------
+
+    def write(self, unit: Sequence[Command]) -> Receipts:
+        """Blocks until the unit is durable (or, when relaxed, applied), or raises why it was refused."""
+        with self._lock:
+            self._check_writable()
+            if self._leading:
+                ticket = _Ticket()
+                self._enqueue(unit, ticket)
+            else:
+                self._leading = True
+                ticket = None
+        outcome = self._lead_alone(unit) if ticket is None else self._wait(ticket)
+        if isinstance(outcome, ScribeError):
+            raise outcome
+        return outcome
+
+    def _wait(self, ticket: _Ticket) -> Outcome:
+        outcome = ticket.wait()
+        if outcome is None:
+            self.lead()
+            outcome = ticket.wait()
+        assert outcome is not None
+        return outcome
+
+    def submit(self, unit: Sequence[Command], waiter: Waiter) -> None:
+        """Queues a unit for a caller that must not block. If nobody leads, the waiter is asked to, through ``lead``."""
+        with self._lock:
+            self._check_writable()
+            self._enqueue(unit, waiter)
+            leaderless, self._leading = not self._leading, True
+        if leaderless:
+            waiter.lead()
+
+    def lead(self) -> None:
+        """Runs one round for everything that waits, then hands over. Only for whom ``Waiter.lead`` asked."""
+        with self._lock:
+            units, waiters = self._take_round()
+        outcomes: list[Outcome] = [_INTERRUPTED] * len(units)
+        try:
+            outcomes = self._run(units)
+        finally:
+            for waiter, outcome in zip(waiters, outcomes, strict=True):
+                waiter.resolve(outcome)
+            self._hand_over()
+
+    def _lead_alone(self, unit: Sequence[Command]) -> Outcome:
+        try:
+            return self._run([unit])[0]
+        finally:
+            self._hand_over()
+
+    def _run(self, units: list[Sequence[Command]]) -> list[Outcome]:
+        """Applies, syncs and commits one batch. Whatever goes wrong becomes the outcome of every unit in it."""
+        try:
+            return self._apply_and_sync(units)
+        except ScribeError as error:
+            self._note_failure(error)
+            return [error] * len(units)
+        except BaseException:  # Ctrl-C, or a mistake of ours: what was written but not committed stays unseen
+            if self._machine.applied is not self._machine.committed:
+                self._machine.torn = True
+            self._note_failure(_INTERRUPTED)
+            raise
+
+    def _apply_and_sync(self, units: list[Sequence[Command]]) -> list[Outcome]:
+        if self._failure is not None:
+            raise self._failure
+        machine = self._machine
+        outcomes = machine.apply(units, position=machine.applied.position + 1, timestamp=self._clock())
+        if machine.applied is not machine.committed:
+            self.batches += 1
+            if self._flusher is None:
+                self._sync()
+            else:
+                self._unsynced = True
+                self._flusher.wake()
+            self._on_commit([command[1] for unit in units for command in unit])
+        return outcomes
+
+    def _sync(self) -> None:
+        with self._sync_lock:
+            self._unsynced = False
+            try:
+                self._store.sync()
+            except ScribeError as error:
+                self._unsynced = True
+                self._machine.torn = True
+                raise StorageError(
+                    f"the sync failed, so nothing since the last one is acknowledged: {error.message}",
+                    hint=error.hint or "free the cause, then open the ledger again",
+                ) from error
+            self.syncs += 1
+
+    def _note_failure(self, error: ScribeError) -> None:
+        """Freezes writes if the store may hold what was never acknowledged."""
+        if self._machine.torn and self._failure is None:
+            self._failure = StorageError(
+                f"writes are refused since one failed: {error.message}",
+                hint="reads go on; free the cause, then open the ledger again",
+            )
+            self._failure.__cause__ = error
+
+    # --- leading -----------------------------------------------------------------------------------------------
+
+    def _enqueue(self, unit: Sequence[Command], waiter: Waiter) -> None:
+        entries, size = len(unit), sum([command.queue_bytes for command in unit])
+        if self._queue and (
+            self._queued_entries + entries > MAX_QUEUE_ENTRIES or self._queued_bytes + size > MAX_QUEUE_BYTES
+        ):
+            raise Overloaded(
+                f"{self._queued_entries} entries wait to be written", hint="retry after a moment, or write in batches"
+            )
+        self._queue.append((unit, waiter))
+        self._queued_entries += entries
+        self._queued_bytes += size
+
+    def _take_round(self) -> tuple[list[Sequence[Command]], list[Waiter]]:
+        units: list[Sequence[Command]] = []
+        waiters: list[Waiter] = []
+        entries = 0
+        while self._queue and (not units or entries + len(self._queue[0][0]) <= MAX_ROUND_ENTRIES):
+            unit, waiter = self._queue.popleft()
+            units.append(unit)
+            waiters.append(waiter)
+            entries += len(unit)
+            self._queued_bytes -= sum([command.queue_bytes for command in unit])
+        self._queued_entries -= entries
+        return units, waiters
+
+    def _hand_over(self) -> None:
+        with self._lock:
+            if self._queue:
+                following = self._queue[0][1]
+            else:
+                self._leading = False
+                self._idle.notify_all()
+                return
+        following.lead()
+
+    # --- the rest ----------------------------------------------------------------------------------------------
+
+    @property
+    def queued(self) -> tuple[int, int]:
+        """Entries and bytes that wait."""
+        return self._queued_entries, self._queued_bytes
+
+    @property
+    def failure(self) -> ScribeError | None:
+        """Why writes are refused, or None while they are not."""
+        return self._failure
+
+    def flush(self) -> None:
+        """Makes everything that was committed durable. Without ``relaxed`` there is never anything to do."""
+        if self._failure is not None:
+            raise self._failure
+        self.flush_before_signing()
+
+    def flush_before_signing(self) -> None:
+        """The same, but fails only if something that was committed is not durable."""
+        if self._flusher is None:
+            return
+        try:
+            if self._unsynced:
+                self._sync()
+            with self._sync_lock:  # another thread's sync may still be under way
+                if self._failure is not None:
+                    raise self._failure
+        except ScribeError as error:
+            self._note_failure(error)
+            raise
+
+    def close(self) -> None:
+        """Refuses what comes, finishes what waits, syncs."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        if self._flusher is not None:
+            self._flusher.stop()
+        with self._lock:
+            while self._leading:
+                self._idle.wait()
+        if self._failure is None:
+            self.flush()
+
+    def _check_writable(self) -> None:
+        if self._closed:
+            raise LedgerClosed("the ledger is closed")
+        if self._failure is not None:
+            raise self._failure
+
+
+class _Flusher:
+    """Calls ``flush`` at most one interval after it was woken, from a thread of its own."""
+
+    def __init__(self, flush: Callable[[], None], interval_ms: int) -> None:
+        self._flush = flush
+        self._interval = interval_ms / 1000
+        self._wanted = threading.Event()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="scribe-flush", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        self._wanted.set()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._wanted.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            self._wanted.wait()
+            self._stopped.wait(self._interval)
+            self._wanted.clear()
+            try:
+                self._flush()
+            except ScribeError:
+                return  # the sequencer has frozen itself and says so to every writer
