@@ -1,0 +1,52 @@
+"""Every path of an object store, computed here and nowhere else.
+
+Paths are relative, slash-separated and made of lower-case letters, digits, dots, dashes and underscores, so that the
+same path is valid in a folder, in a bucket and in a URL. They come from digests and numbers, never from keys or names
+that a user chose.
+"""
+
+from __future__ import annotations
+
+import re
+
+from scribe_ledger.errors import InvalidRequest
+from scribe_ledger.merkle.hashing import HASH_BYTES
+
+BLOBS = "blobs/sha256"
+"""The folder of all blobs; ``sha256`` stands in the path so that another hash algorithm can stand beside it."""
+
+_CHUNKS_SUFFIX = ".chunks"
+_BLOB = re.compile(r"blobs/sha256/([0-9a-f]{2})/([0-9a-f]{2})/(\1\2[0-9a-f]{60})")
+_SEGMENT = r"[a-z0-9_][a-z0-9._-]*"
+_PATH = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
+
+
+def blob_path(sha256: bytes) -> str:
+    """Where the value with this digest lies."""
+    if len(sha256) != HASH_BYTES:
+        raise InvalidRequest(f"a SHA-256 digest has {HASH_BYTES} bytes, not {len(sha256)}")
+    name = sha256.hex()
+    return f"{BLOBS}/{name[:2]}/{name[2:4]}/{name}"
+
+
+def chunk_digests_path(sha256: bytes) -> str:
+    """Where the digests of that value's chunks lie: beside it."""
+    return blob_path(sha256) + _CHUNKS_SUFFIX
+
+
+def digest_of_blob_path(path: str) -> bytes | None:
+    """The digest a blob's path stands for; None if no blob has this path."""
+    match = _BLOB.fullmatch(path)
+    return bytes.fromhex(match[3]) if match else None
+
+
+def digest_of_chunk_digests_path(path: str) -> bytes | None:
+    """The digest of the blob that a file of chunk digests belongs to; None if it is no such path."""
+    return digest_of_blob_path(path.removesuffix(_CHUNKS_SUFFIX)) if path.endswith(_CHUNKS_SUFFIX) else None
+
+
+def checked_path(path: str) -> str:
+    """The path itself, if it is one that this module could have made: no ``..``, no hidden file, no absolute path."""
+    if not _PATH.fullmatch(path):
+        raise InvalidRequest(f"{path!r} is not the path of an object")
+    return path
