@@ -1,0 +1,230 @@
+"""Large values, each stored once under its SHA-256, in constant memory whatever their size.
+
+A value is spooled and hashed first, then named: the file of its chunk digests, then the value itself, each durable
+before the next, so that whoever sees a blob can also check it. What is in the store is never believed: not when it is
+read (see ``reader``), and not when the same value comes again, unless a committed entry refers to it already.
+
+It does not know which values are wanted: the ledger says so, through ``is_referenced`` and ``delete``.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from scribe_ledger.errors import Corruption
+from scribe_ledger.model import CHUNK_BYTES
+from scribe_ledger.objects.chunk_file import ChunkDigests, decode_chunk_digests, encoded_size
+from scribe_ledger.objects.durable import make_root, read_up_to, storage_errors
+from scribe_ledger.objects.folder import FolderStore, ObjectStat
+from scribe_ledger.objects.paths import (
+    BLOBS,
+    blob_path,
+    chunk_digests_path,
+    digest_of_blob_path,
+    digest_of_chunk_digests_path,
+)
+from scribe_ledger.objects.reader import BlobReader
+from scribe_ledger.objects.spool import Blob, SpooledBlob, Spooler, pieces_of
+from scribe_ledger.objects.temporary import remove_abandoned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+    from typing import BinaryIO
+
+__all__ = ["Blob", "BlobReader", "BlobStore", "SpooledBlob", "Spooler"]
+
+
+class BlobStore:
+    """The large values of one ledger. Safe for use by several threads at once, and several stores over one folder.
+
+    ``folder`` holds the objects and ``spool`` the values that are on their way in; a value moves without being copied
+    if both lie on one filesystem. Opening creates them and removes what a crash left in the spool.
+    """
+
+    def __init__(self, folder: Path, spool: Path) -> None:
+        self._objects = FolderStore(folder)
+        self._spool = spool
+        with storage_errors("open the spool in", spool):
+            make_root(spool)
+        self.clean_spool()
+
+    # --- writing -------------------------------------------------------------------------------------------------
+
+    def store(
+        self, reader: BinaryIO | Iterable[bytes], *, is_referenced: Callable[[bytes], bool] | None = None
+    ) -> Blob:
+        """Store a value of any size, durable on return. See ``keep`` for ``is_referenced``."""
+        with self.begin(inline_max=0) as spooler:
+            for piece in pieces_of(reader):
+                spooler.write(piece)
+            with spooler.finish_spooled() as spooled:
+                return self.keep(spooled, is_referenced=is_referenced)
+
+    def store_bytes(self, value: bytes, *, is_referenced: Callable[[bytes], bool] | None = None) -> Blob:
+        """Store a value that is in memory, durable on return."""
+        return self.store([value], is_referenced=is_referenced)
+
+    def begin(self, inline_max: int) -> Spooler:
+        """Receive a value in pieces, as they arrive; ``keep`` what its ``finish`` answers, unless that is bytes."""
+        return Spooler(self._spool, inline_max=inline_max)
+
+    def spool(self, reader: BinaryIO | Iterable[bytes], inline_max: int) -> bytes | SpooledBlob:
+        """Read a value to its end: the bytes, if there are at most ``inline_max``, otherwise a spooled file.
+
+        Close the spooled file, also after ``keep``; it is a context manager.
+        """
+        with self.begin(inline_max) as spooler:
+            for piece in pieces_of(reader):
+                spooler.write(piece)
+            return spooler.finish()
+
+    def keep(self, spooled: SpooledBlob, *, is_referenced: Callable[[bytes], bool] | None = None) -> Blob:
+        """Move a spooled value under its digest, durable on return.
+
+        A blob that is there already is reused only if ``is_referenced`` says that a committed entry refers to it, and
+        its size and chunk digests are those of this value. Any other is replaced, in one step: it may be about to be
+        retired, may be damaged, or may not be durable yet.
+        """
+        blob = spooled.blob
+        if is_referenced is not None and is_referenced(blob.sha256) and self._seems_intact(spooled.digests):
+            return blob
+        self._objects.put_bytes(chunk_digests_path(blob.sha256), spooled.digests.encode(), replace=True)
+        self._objects.put_file(blob_path(blob.sha256), spooled.path, replace=True)
+        return blob
+
+    def delete(self, sha256: bytes) -> bool:
+        """Remove a blob and its chunk digests, durably; whether there was one."""
+        deleted = self._objects.delete(blob_path(sha256))
+        self._objects.delete(chunk_digests_path(sha256))
+        return deleted
+
+    def clean_spool(self) -> int:
+        """Remove what killed processes left in the spool, and nothing that is in use; how many files there were."""
+        return remove_abandoned(self._spool)
+
+    # --- reading: the arguments are those of the entry, and everything is checked against them ----------------------
+
+    def open(self, sha256: bytes, size: int, chunk_root: bytes) -> BlobReader:
+        """The value as a seekable file that checks each chunk before a byte of it leaves.
+
+        Raises Corruption if the blob or its chunk digests are missing, or are not those of this entry.
+        """
+        digests = self._chunk_digests(sha256, size, chunk_root)
+        path = blob_path(sha256)
+        file = self._objects.open(path)
+        if file is None:
+            raise self._missing(f"the value {sha256.hex()}", path)
+        try:
+            self._check_size(file, sha256, size)
+            return BlobReader(file, digests, place=self._objects.root / path)
+        except BaseException:
+            file.close()
+            raise
+
+    def read(self, sha256: bytes, size: int, chunk_root: bytes) -> bytes:
+        """The whole value, in memory."""
+        with self.open(sha256, size, chunk_root) as reader:
+            return reader.read()
+
+    def iter_chunks(
+        self, sha256: bytes, size: int, chunk_root: bytes, *, start: int = 0, stop: int | None = None
+    ) -> Iterator[bytes]:
+        """The bytes from ``start`` to before ``stop`` in checked pieces.
+
+        A missing blob and a range outside of the value are reported by the call itself, before an answer has begun.
+        """
+        reader = self.open(sha256, size, chunk_root)
+        try:
+            return _drain(reader, reader.chunks(start, stop))
+        except BaseException:
+            reader.close()
+            raise
+
+    def check(self, sha256: bytes, size: int, chunk_root: bytes) -> None:
+        """Read and check every byte; raises Corruption that names the first thing wrong."""
+        for _ in self.iter_chunks(sha256, size, chunk_root):
+            pass
+
+    # --- looking around: sizes and names are the store's word, nothing is checked -----------------------------------
+
+    def stat(self, sha256: bytes) -> ObjectStat | None:
+        """Size and time of a blob; None if there is none."""
+        return self._objects.stat(blob_path(sha256))
+
+    def iter_digests(self) -> Iterator[bytes]:
+        """The digests of all blobs, in order. It scans."""
+        for path in self._objects.list(BLOBS):
+            digest = digest_of_blob_path(path)
+            if digest is not None:
+                yield digest
+
+    def iter_strays(self) -> Iterator[str]:
+        """The paths among the blobs that belong to none: foreign files, and chunk digests without a value. It scans.
+
+        A crash while a value is stored may leave the latter; they are harmless, and the next store uses them.
+        """
+        for path in self._objects.list(BLOBS):
+            if digest_of_blob_path(path) is None:
+                digest = digest_of_chunk_digests_path(path)
+                if digest is None or self.stat(digest) is None:
+                    yield path
+
+    def total_bytes(self) -> int:
+        """The size of all blobs together, without their chunk digests. It scans."""
+        found = (self.stat(digest) for digest in self.iter_digests())
+        return sum(stat.size for stat in found if stat is not None)
+
+    # --- helpers ------------------------------------------------------------------------------------------------------
+
+    def _seems_intact(self, digests: ChunkDigests) -> bool:
+        found = self._objects.stat(blob_path(digests.sha256))
+        if found is None or found.size != digests.size:
+            return False
+        return self._read_chunk_digests(digests.sha256, digests.size) == digests.encode()
+
+    def _read_chunk_digests(self, sha256: bytes, size: int) -> bytes | None:
+        """The file of chunk digests; never more than one byte beyond what a value of this size needs."""
+        path = chunk_digests_path(sha256)
+        file = self._objects.open(path)
+        if file is None:
+            return None
+        with file, storage_errors("read", self._objects.root / path):
+            return read_up_to(file, encoded_size(size) + 1)
+
+    def _chunk_digests(self, sha256: bytes, size: int, chunk_root: bytes) -> ChunkDigests:
+        path = chunk_digests_path(sha256)
+        place = f"the file of chunk digests {self._objects.root / path}"
+        content = self._read_chunk_digests(sha256, size)
+        if content is None:
+            raise self._missing(f"the chunk digests of the value {sha256.hex()}", path)
+        digests = decode_chunk_digests(content, place=place)
+        if Blob(digests.sha256, digests.size, digests.root()) != Blob(sha256, size, chunk_root):
+            raise Corruption(
+                f"{place} is not that of the entry: it is for {digests.sha256.hex()} of {digests.size} bytes",
+                hint="restore the file from a copy",
+            )
+        return digests
+
+    def _check_size(self, file: BinaryIO, sha256: bytes, size: int) -> None:
+        place = self._objects.root / blob_path(sha256)
+        with storage_errors("read", place):
+            found = file.seek(0, io.SEEK_END)
+        if found != size:
+            chunk = min(found, size) // CHUNK_BYTES
+            raise Corruption(
+                f"the value {sha256.hex()} has {found} bytes instead of {size}, wrong from chunk {chunk} on: {place}",
+                hint="restore the file from a copy",
+            )
+
+    def _missing(self, what: str, path: str) -> Corruption:
+        return Corruption(
+            f"{what} is missing, though the ledger holds an entry for it: {self._objects.root / path}",
+            hint="restore the file from a copy, or put the same value again",
+        )
+
+
+def _drain(reader: BlobReader, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    with reader:
+        yield from pieces

@@ -1,0 +1,153 @@
+"""Reading a blob without trusting the store: no byte leaves before its chunk was checked.
+
+The size, digest and chunk root come from a leaf; the bytes and the chunk digests come from the store. A read that goes
+through the whole value from its beginning also checks the value's own digest, and the last chunk is withheld until
+that holds. A range read cannot check it, and need not: the chunk root is in the same leaf.
+"""
+
+from __future__ import annotations
+
+import io
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from scribe_ledger.errors import Corruption, RangeNotSatisfiable
+from scribe_ledger.model import CHUNK_BYTES
+from scribe_ledger.objects.durable import read_up_to, storage_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from hashlib import _Hash as Hash
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from _typeshed import WriteableBuffer
+
+    from scribe_ledger.objects.chunk_file import ChunkDigests
+
+
+class BlobReader(io.RawIOBase):
+    """A large value as a seekable binary file that raises Corruption instead of returning an altered byte.
+
+    A read gets all the bytes that were asked for and exist. It holds one chunk in memory, and moves forward only if
+    it succeeds. Not for two threads at once.
+    """
+
+    def __init__(self, file: BinaryIO, digests: ChunkDigests, *, place: Path) -> None:
+        """``digests`` are checked already; ``file`` belongs to the reader from now on."""
+        super().__init__()
+        self._file = file
+        self._digests = digests
+        self._place = place
+        self._position = 0
+        self._chunk = b""
+        self._chunk_number = -1
+        self._value_hash = sha256()
+        self._hashed_chunks = 0
+        self.size = digests.size
+        if not digests:
+            self._check_value_digest(self._value_hash)
+
+    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """The bytes from ``start`` to before ``stop``, in checked pieces of at most one chunk."""
+        end = self.size if stop is None else min(stop, self.size)
+        if not 0 <= start <= end:
+            raise RangeNotSatisfiable(f"the value has {self.size} bytes, there are none from {start} to {stop}")
+        return self._pieces(start, end)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        self._check_open()
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        self._check_open()
+        bases = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}
+        if whence not in bases or bases[whence] + offset < 0:
+            raise ValueError(f"cannot seek to {offset} from {whence} in a value of {self.size} bytes")
+        self._position = bases[whence] + offset
+        return self._position
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._check_open()
+        rest = max(0, self.size - self._position)
+        wanted = rest if size is None or size < 0 else min(size, rest)
+        if 0 < wanted <= CHUNK_BYTES - self._position % CHUNK_BYTES:
+            piece = self._piece(self._position, wanted)
+        else:  # BytesIO gives its buffer away, where joining the parts would hold the value twice
+            buffer = io.BytesIO()
+            for part in self._pieces(self._position, self._position + wanted):
+                buffer.write(part)
+            piece = buffer.getvalue()
+        self._position += wanted
+        return piece
+
+    def readall(self) -> bytes:
+        return self.read(-1)
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer).cast("B")
+        piece = self.read(len(view))
+        view[: len(piece)] = piece
+        return len(piece)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("this reader was closed")
+
+    def _pieces(self, start: int, end: int) -> Iterator[bytes]:
+        while start < end:
+            piece = self._piece(start, end - start)
+            yield piece
+            start += len(piece)
+
+    def _piece(self, position: int, wanted: int) -> bytes:
+        """At most ``wanted`` bytes, up to the end of the chunk that holds ``position``."""
+        number, offset = divmod(position, CHUNK_BYTES)
+        if number != self._chunk_number:
+            self._chunk = self._checked_chunk(number)
+            self._chunk_number = number
+        return self._chunk[offset : offset + wanted]
+
+    def _checked_chunk(self, number: int) -> bytes:
+        chunk = self._read_chunk(number)
+        if sha256(chunk).digest() != self._digests[number]:
+            raise Corruption(
+                f"chunk {number} of the value {self._digests.sha256.hex()} is not what was written: {self._place}",
+                hint="restore the file from a copy",
+            )
+        if number == self._hashed_chunks:
+            self._hash_in_order(chunk)
+        return chunk
+
+    def _hash_in_order(self, chunk: bytes) -> None:
+        total = self._value_hash.copy()
+        total.update(chunk)
+        if self._hashed_chunks + 1 == len(self._digests):
+            self._check_value_digest(total)
+        self._value_hash = total
+        self._hashed_chunks += 1
+
+    def _check_value_digest(self, total: Hash) -> None:
+        if total.digest() != self._digests.sha256:
+            raise Corruption(
+                f"the value {self._digests.sha256.hex()} has the digest {total.hexdigest()}, though each of its chunks "
+                f"holds: {self._place}",
+                hint="the entry names a digest and a chunk root of different values",
+            )
+
+    def _read_chunk(self, number: int) -> bytes:
+        start = number * CHUNK_BYTES
+        with storage_errors(f"read chunk {number} of", self._place):
+            self._file.seek(start)
+            return read_up_to(self._file, min(CHUNK_BYTES, self.size - start))
