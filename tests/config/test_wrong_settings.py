@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from scribe_ledger.config import Config, NetworkSettings, NodeSettings, SettingsError
+from scribe_ledger.config.catalogue import SETTINGS
 from scribe_ledger.errors import KINDS, ConfigurationError
 
 if TYPE_CHECKING:
@@ -97,6 +98,10 @@ WRONG_FILES = {
     "key in the wrong table": ("[node]\nclient_port = 1", "node.client_port", "Did you mean network.client_port?"),
     "key outside a table": ("raft_port = 1", "raft_port", "Did you mean network.raft_port?"),
     "key like no other": ("[node]\nzzz = 1", "node.zzz", "the keys of [node] are id, address, data_dir, name"),
+    "nearest in its own table": ("[network]\nlisten = 1", "network.listen", "Did you mean network.listen_addr?"),
+    "nearest in full": ("[storage]\ns3bucket = 1", "storage.s3bucket", "Did you mean storage.s3.bucket?"),
+    "nearest in another table": ("[node]\nraft_prt = 1", "node.raft_prt", "Did you mean network.raft_port?"),
+    "key outside a table like no other": ("zzz = 1", "zzz is not a setting", "put it into its table"),
     "misspelt table": ("[netwrok]\nclient_port = 1", "[netwrok]", "Did you mean [network]?"),
     "table like no other": ("[zzz]\nx = 1", "[zzz]", "[storage.tiering]"),
     "value for a table": ("node = 5", "node = 5", "below a line [node]"),
@@ -223,6 +228,36 @@ def test_file_must_be_utf8(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b'[node]\nname = "caf\xe9"')
     with pytest.raises(ConfigurationError, match=r"latin.toml: is not UTF-8 text"):
         Config.load(tmp_path / "latin.toml", environ={})
+
+
+ODD_VALUES = [
+    "{a = 1}",
+    "[[1]]",
+    "[{}]",
+    "1979-05-27",
+    "1.5",
+    "nan",
+    "true",
+    '""',
+    '"\\u0000"',
+    "[]",
+    str(1 << 70),
+    "-1",
+]
+
+
+@pytest.mark.parametrize("key", SETTINGS)
+def test_no_value_breaks_the_judgement_itself(key: str, load: Load) -> None:
+    setting = SETTINGS[key]
+    others = {"SCRIBE_STORAGE_S3_BUCKET": "b"} if key.startswith("storage.s3.") and key != "storage.s3.bucket" else {}
+    messages = []
+    for odd in ODD_VALUES:
+        try:
+            load(f"[{setting.section}]\n{setting.name} = {odd}", environ=others)
+        except SettingsError as error:
+            messages.append(error.message)
+    assert len(messages) >= 6
+    assert all(setting.name in message for message in messages)
 
 
 def test_secrets_do_not_appear_in_messages(load: Load) -> None:
