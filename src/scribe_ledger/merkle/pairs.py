@@ -20,7 +20,8 @@ _LENGTH = struct.Struct(">Q")
 
 
 class PairProof(NamedTuple):
-    """Shows that the tree of ``size`` pairs under some root has ``key`` with ``value`` at place ``position``."""
+    """Shows that a tree holds ``key`` with ``value``. The root vouches for that pair; ``position`` and ``size`` say how
+    the siblings are put together, and are not vouched for beyond it."""
 
     key: bytes
     value: bytes
