@@ -107,7 +107,7 @@ def put_many(pairs: Iterable[tuple[object, object]]) -> list[Command]:
         repeat(None),
         repeat(True),
     )
-    return list(map(Command._make, rows))
+    return list(map(tuple.__new__, repeat(Command), rows))
 
 
 def delete(

@@ -44,7 +44,7 @@ from scribe_ledger.model import NO_PREVIOUS, Kind, Receipt
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scribe_ledger.ledger.commands import Command
+    from scribe_ledger.ledger.commands import Command, Condition
     from scribe_ledger.ledger.store import WriteBatch
 
 STATE_KEY = b"state"
@@ -163,6 +163,32 @@ class _Known(NamedTuple):
     place: int
 
 
+class _Columns(NamedTuple):
+    """The commands of a batch, field by field: what the bulk of the work runs over."""
+
+    kinds: tuple[Kind, ...]
+    keys: tuple[bytes, ...]
+    tails: tuple[bytes, ...]
+    values: tuple[bytes | None, ...]
+    sizes: tuple[int, ...]
+    digests: tuple[bytes, ...]
+    chunk_roots: tuple[bytes, ...]
+    requests: tuple[bytes, ...]
+    conditions: tuple[Condition | None, ...]
+    dedupes: tuple[bool, ...]
+
+
+def _all_fresh(columns: _Columns, stored: list[bytes | None]) -> bool:
+    """The bulk path: puts of distinct new keys without conditions have nothing to be judged."""
+    count = len(stored)
+    return (
+        stored.count(None) == count
+        and columns.kinds.count(Kind.PUT) == count
+        and columns.conditions.count(None) == count
+        and len(set(columns.keys)) == count
+    )
+
+
 class _Draft:
     """One batch on its way from commands to records."""
 
@@ -179,38 +205,33 @@ class _Draft:
         self._stored: dict[bytes, bytes | None] = {}
         self._known: dict[bytes, _Known] = {}
         self._new_keys = self._new_live = 0
+        self._columns: _Columns | None = None
         self._batch = Batch(self._before.size, timestamp)
 
     # --- judging -----------------------------------------------------------------------------------------------
 
     def judge(self, units: Sequence[Sequence[Command]]) -> list[Answer]:
         commands = units[0] if len(units) == 1 else [command for unit in units for command in unit]
-        keys = [command[1] for command in commands]
-        stored = self._machine.look_up(keys)
-        if self._all_fresh(commands, keys, stored):
+        if not commands:
+            return [[] for _ in units]
+        columns = _Columns(*zip(*commands, strict=True))
+        stored = self._machine.look_up(columns.keys)
+        if _all_fresh(columns, stored):
             count = len(commands)
             self.commands = list(commands)
             self.versions = [1] * count
             self.previous = [NO_PREVIOUS] * count
+            self._columns = columns
             self._new_keys = self._new_live = count
-            if any(command.request for command in commands):
+            if any(columns.requests):
                 self._requests = [
-                    records.encode_requests({command.request: 1}) if command.request else b"" for command in commands
+                    records.encode_requests({request: 1}) if request else b"" for request in columns.requests
                 ]
             ends = [*accumulate(map(len, units), initial=0)]
             return [range(start, end) for start, end in pairwise(ends)]
-        self._stored = dict(zip(keys, stored, strict=True))
+        self._stored = dict(zip(columns.keys, stored, strict=True))
         self._requests = []
         return [self._judge_unit(unit) for unit in units]
-
-    @staticmethod
-    def _all_fresh(commands: Sequence[Command], keys: list[bytes], stored: list[bytes | None]) -> bool:
-        """The bulk path: puts of distinct new keys without conditions have nothing to be judged."""
-        return (
-            not any(stored)
-            and len(set(keys)) == len(keys)
-            and all(command[0] is Kind.PUT and command[8] is None for command in commands)
-        )
 
     def _judge_unit(self, unit: Sequence[Command]) -> Answer:
         mark = self._mark()
@@ -361,10 +382,10 @@ class _Draft:
     def encode(self, write: WriteBatch, position: int) -> State:
         """Fills the write with every record of this batch and gives the state after it. Columns, not objects."""
         before, timestamp, first, count = self._before, self._timestamp, self._before.size, len(self.commands)
-        kinds, keys, tails, values, sizes, digests, chunk_roots, *_ = zip(*self.commands, strict=True)
-        plain = self._requests is None and None not in values
+        columns = self._columns or _Columns(*zip(*self.commands, strict=True))
+        plain = columns.kinds.count(Kind.PUT) == count and None not in columns.values
         indexes = range(first, first + count)
-        words = repeat(_PUT_WORD, count) if plain else [_WORDS[kind] for kind in kinds]
+        words = repeat(_PUT_WORD) if plain else [_WORDS[kind] for kind in columns.kinds]
         headers = map(
             _LEAF_WORDS.pack,
             words,
@@ -372,18 +393,18 @@ class _Draft:
             repeat(timestamp),
             self.versions,
             self.previous,
-            sizes,
-            digests,
-            chunk_roots,
+            columns.sizes,
+            columns.digests,
+            columns.chunk_roots,
         )
-        leaves = list(map(add, headers, tails))
+        leaves = list(map(add, headers, columns.tails))
         hashes = [sha256(b"\0" + leaf).digest() for leaf in leaves]
         edge, full_tiles = grow(before.edge, hashes)
 
-        inline = list(values) if plain else [value or b"" for value in values]
-        ordinals, offsets, lengths = _write_groups(write, first, leaves, inline)
+        inline = [value or b"" for value in columns.values]
+        places = _write_groups(write, first, leaves, inline)
         flags = [0] * count if plain else [_flags(command) for command in self.commands]
-        self._write_keys(write, keys, indexes, ordinals, flags, offsets, lengths, digests)
+        self._write_keys(write, columns, indexes, flags, places)
         if not plain:
             self._write_blobs(write, first)
         write.put_many(
@@ -397,37 +418,29 @@ class _Draft:
             first + count,
             before.keys + self._new_keys,
             before.live + self._new_live,
-            before.value_bytes + sum(sizes),
+            before.value_bytes + sum(columns.sizes),
             edge,
         )
         write.put(Table.META, STATE_KEY, after.encode())
         if self.policy is not self._machine.policy:
             write.put(Table.META, POLICY_KEY, self.policy.encode())
-        self._batch.fill(self.versions, digests, hashes)
+        self._batch.fill(self.versions, columns.digests, hashes)
         return after
 
     def _write_keys(
-        self,
-        write: WriteBatch,
-        keys: Sequence[bytes],
-        indexes: range,
-        ordinals: list[int],
-        flags: list[int],
-        offsets: list[int],
-        lengths: list[int],
-        digests: Sequence[bytes],
+        self, write: WriteBatch, columns: _Columns, indexes: range, flags: list[int], places: _Places
     ) -> None:
-        latest = map(LATEST.pack, indexes, self.versions, ordinals, flags, offsets, lengths, digests)
+        latest = map(LATEST.pack, indexes, self.versions, places.ordinals, flags, *places[1:], columns.digests)
         if self._requests is None:
-            write.put_many(Table.KEYS, keys, latest)
+            write.put_many(Table.KEYS, columns.keys, latest)
             return
-        for key, record in zip(keys, map(add, latest, self._requests), strict=True):
+        for key, record in zip(columns.keys, map(add, latest, self._requests), strict=True):
             if key:  # system entries have none
                 write.put(Table.KEYS, key, record)
         for key, known in self._superseded:
             spot, place = known.latest.spot, known.place
             if place >= 0:
-                spot = Spot(spot.index, spot.version, ordinals[place], flags[place], offsets[place], lengths[place])
+                spot = Spot(spot.index, spot.version, places.ordinals[place], flags[place], *places.slice(place))
             record = SPOT.pack(*spot)
             write.put(Table.HISTORY, records.version_key(key, spot.version), record)
             write.put(Table.HISTORY, records.index_key(key, spot.index), record)
@@ -442,10 +455,19 @@ class _Draft:
         return [answer if isinstance(answer, ScribeError) else Receipts(self._batch, answer) for answer in answers]
 
 
-def _write_groups(
-    write: WriteBatch, first: int, leaves: list[bytes], values: list[bytes]
-) -> tuple[list[int], list[int], list[int]]:
-    """Cuts a batch into groups and writes their two records; where each entry went: ordinals, offsets, lengths."""
+class _Places(NamedTuple):
+    """Where each entry of a batch went: its ordinal in its group, and its slice of the group's values."""
+
+    ordinals: list[int]
+    offsets: list[int]
+    lengths: list[int]
+
+    def slice(self, place: int) -> tuple[int, int]:
+        return self.offsets[place], self.lengths[place]
+
+
+def _write_groups(write: WriteBatch, first: int, leaves: list[bytes], values: Sequence[bytes]) -> _Places:
+    """Cuts a batch into groups and writes their two records."""
     lengths = list(map(len, values))
     ends = list(accumulate(lengths, initial=0))
     count, start = len(values), 0
@@ -461,7 +483,7 @@ def _write_groups(
         ordinals += range(end - start)
         offsets += [at + shift for at in ends[start:end]]
         start = end
-    return ordinals, offsets, lengths
+    return _Places(ordinals, offsets, lengths)
 
 
 def _flags(command: Command) -> int:

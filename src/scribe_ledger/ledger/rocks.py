@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
     from pathlib import Path
 
-MEMTABLE_BYTES = 16 << 20
+MEMTABLE_BYTES = {Table.KEYS: 8 << 20}
+"""A small memtable of keys stays in the processor's caches, where inserting at random places is twice as fast."""
+DEFAULT_MEMTABLE_BYTES = 16 << 20
 ALL_MEMTABLES_BYTES = 64 << 20
 BLOCK_CACHE_BYTES = 48 << 20
 WAL_BYTES = 128 << 20
@@ -214,7 +216,7 @@ def _database_options(cache: rocksdict.Cache) -> Options:
 
 def _column_options(table: Table, cache: rocksdict.Cache) -> Options:
     options = Options(raw_mode=True)
-    options.set_write_buffer_size(MEMTABLE_BYTES)
+    options.set_write_buffer_size(MEMTABLE_BYTES.get(table, DEFAULT_MEMTABLE_BYTES))
     options.set_max_write_buffer_number(4)
     options.set_target_file_size_base(32 << 20)
     options.set_level_compaction_dynamic_level_bytes(True)
