@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import struct
 from hashlib import sha256
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -209,6 +210,12 @@ def test_impossible_fields_are_refused(key: bytes, content_type: str, metadata: 
 def test_fields_over_their_limits_are_refused(key: bytes, content_type: str, metadata: dict[str, str]) -> None:
     with pytest.raises(TooLarge):
         encode_tail(key, content_type, metadata)
+
+
+@pytest.mark.parametrize(("content_type", "metadata"), [(b"text/plain", {}), ("", {"a": 1}), ("", {b"a": "1"})])
+def test_fields_that_are_not_text_are_refused(content_type: Any, metadata: Any) -> None:
+    with pytest.raises(InvalidRequest):
+        encode_tail(b"k", content_type, metadata)
 
 
 def test_largest_leaf_fits_a_bundle() -> None:

@@ -107,6 +107,12 @@ def test_other_names_are_fine(name: str) -> None:
     Note.parse(str(note)).verify(Verifier.parse(str(signer.verifier)))
 
 
+@pytest.mark.parametrize(("public_key", "algorithm"), [(bytes(31), 1), (bytes(33), 4), (bytes(32), 2), (bytes(32), 6)])
+def test_keys_of_other_algorithms_and_lengths_are_refused(public_key: bytes, algorithm: int) -> None:
+    with pytest.raises(InvalidRequest):
+        Verifier("example.com/log", public_key, algorithm)
+
+
 # --- notes -----------------------------------------------------------------------------------------------------
 
 

@@ -54,6 +54,9 @@ def grow(edge: Edge, leaf_hashes: Sequence[bytes]) -> tuple[Edge, list[FullTile]
         if level == len(tiles):
             tiles.append(b"")
         row = tiles[level] + rising
+        if len(row) < TILE_BYTES:
+            tiles[level] = row
+            break
         first = edge.size >> TILE_HEIGHT * (level + 1)
         done = len(row) - len(row) % TILE_BYTES
         fresh = [
