@@ -12,7 +12,7 @@ from hashlib import sha256
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from scribe_ledger.errors import VerificationError
+from scribe_ledger.errors import InvalidRequest, VerificationError
 from scribe_ledger.merkle.checkpoint import Checkpoint, verify_cosignature
 from scribe_ledger.merkle.chunks import chunk_digests, chunk_root
 from scribe_ledger.merkle.hashing import ZERO_HASH, hash_leaf
@@ -115,14 +115,9 @@ def checkpoint(
     # The text is what was signed; fields beside it that say otherwise are a forgery or a bug.
     if not isinstance(signed, str) and signed != head:
         raise VerificationError("the checkpoint's fields are not those of its text")
-    wanted = list(dict.fromkeys(map(str, cosigners)))  # a key given twice still is one
-    missing = [cosigner for cosigner in wanted if not _signed_by_cosigner(text, cosigner)]
-    required = len(wanted) if quorum is None else quorum
-    if len(wanted) - len(missing) < required:
-        raise VerificationError(
-            f"{len(wanted) - len(missing)} cosigners signed the checkpoint, {required} are required",
-            hint=f"missing: {', '.join(missing)}",
-        )
+    wanted = [_to_verifier(cosigner) for cosigner in cosigners]
+    if wanted or quorum is not None:
+        _require_cosigners(text, wanted, quorum)
     return head
 
 
@@ -154,6 +149,20 @@ def _signed_by_log(text: str, public_key: str) -> Checkpoint:
     return head
 
 
+def _require_cosigners(text: str, cosigners: list[Verifier], quorum: int | None) -> None:
+    # Counted by public key: one cosigner under two names is still one witness.
+    known = {cosigner.public_key for cosigner in cosigners}
+    required = len(known) if quorum is None else quorum
+    if not 0 <= required <= len(known):
+        raise InvalidRequest(f"a quorum of {required} cannot be had of {len(known)} cosigners")
+    signed = {cosigner.public_key for cosigner in cosigners if _signed_by_cosigner(text, str(cosigner))}
+    if len(signed) < required:
+        names = ", ".join([str(cosigner) for cosigner in cosigners if cosigner.public_key not in signed])
+        raise VerificationError(
+            f"{len(signed)} cosigners signed the checkpoint, {required} are required", hint=f"missing: {names}"
+        )
+
+
 @lru_cache(maxsize=4 * CHECKPOINTS_REMEMBERED)
 def _signed_by_cosigner(text: str, cosigner: str) -> bool:
     """False where there is no line by the cosigner; a line that is not valid is an error."""
@@ -162,6 +171,10 @@ def _signed_by_cosigner(text: str, cosigner: str) -> bool:
         return False
     verify_cosignature(head, verifier)
     return True
+
+
+def _to_verifier(key: Verifier | str) -> Verifier:
+    return Verifier.parse(key) if isinstance(key, str) else key
 
 
 def _to_bytes(data: bytes | str) -> bytes:
