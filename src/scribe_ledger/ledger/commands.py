@@ -20,6 +20,7 @@ from scribe_ledger.objects.blobs import Blob
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+_LENGTHS = [length.to_bytes(2, "big") for length in range(MAX_KEY_BYTES + 1)]
 _ANY_BYTES = (bytearray, memoryview)
 
 
@@ -72,10 +73,11 @@ def put(
 ) -> Command:
     """A put of a value that travels with the command, or of one that the blob store already holds."""
     name = key_bytes(key)
+    data: bytes | None
     if isinstance(value, Blob):
         data, size, digest, chunk_root = None, value.size, value.sha256, value.chunk_root
     else:
-        data = value_bytes(value)
+        data = value if type(value) is bytes else value_bytes(value)
         size, digest, chunk_root = len(data), sha256(data).digest(), ZERO_HASH
     tail = encode_tail(name, content_type, metadata)
     request = b"" if request_id is None else request_digest(request_id)
@@ -93,7 +95,7 @@ def put_many(pairs: Iterable[tuple[object, object]]) -> list[Command]:
         raise InvalidRequest("put_many takes pairs of key and value") from error
     keys = _key_column(raw_keys)
     values: Sequence[bytes] = raw_values if set(map(type, raw_values)) == {bytes} else [*map(value_bytes, raw_values)]
-    tails = [len(key).to_bytes(2, "big") + key + b"\0\0\0\0" for key in keys]
+    tails = [_LENGTHS[len(key)] + key + b"\0\0\0\0" for key in keys]
     digests = [sha256(value).digest() for value in values]
     rows = zip(
         repeat(Kind.PUT),

@@ -24,7 +24,7 @@ from scribe_ledger.ledger.rocks import RocksStore
 from scribe_ledger.ledger.sequencer import Sequencer
 from scribe_ledger.ledger.signing import Signing
 from scribe_ledger.ledger.tiles import TileSource
-from scribe_ledger.model import CHUNK_BYTES, Entry, Kind, Receipt
+from scribe_ledger.model import CHUNK_BYTES, Entry, Receipt
 from scribe_ledger.objects.blobs import BlobStore
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Ledger:
             self._machine,
             store,
             clock=clock,
-            on_commit=lambda keys: self._cache.commit(keys, self._machine.commit),
+            on_commit=self._publish,
             durability=durability,
             flush_interval_ms=flush_interval_ms,
         )
@@ -242,10 +242,10 @@ class Ledger:
         if not unit:
             self._check_open()
             return []
-        if len(unit) > 1:
-            _check_batch(unit)
         if self.needs_blob(unit):
             unit = [self._with_blob(command) for command in unit]
+        if len(unit) > 1:
+            _check_batch(unit)
         return self._sequencer.write(unit)
 
     def submit(self, unit: Sequence[Command], waiter: Waiter) -> None:
@@ -258,7 +258,10 @@ class Ledger:
 
     def needs_blob(self, unit: Sequence[Command]) -> bool:
         """Whether a value in the unit is too large to travel with its command."""
-        return any(command[4] > self._inline_max and command[3] is not None for command in unit)
+        if len(unit) == 1:
+            return self._is_large(unit[0])
+        sizes = [command[4] for command in unit]
+        return max(sizes) > self._inline_max and any(self._is_large(command) for command in unit)
 
     def flush(self) -> None:
         """Makes every acknowledged write durable now; in ``full`` durability they already are."""
@@ -503,11 +506,17 @@ class Ledger:
         with spooled:
             return self._blobs.keep(spooled, is_referenced=self._is_referenced)
 
+    def _publish(self, units: Iterable[Sequence[Command]]) -> None:
+        self._cache.commit((command[1] for unit in units for command in unit), self._machine.commit)
+
     def _with_blob(self, command: Command) -> Command:
-        if command.value is None or command.size <= self._inline_max or command.kind is not Kind.PUT:
+        if command.value is None or not self._is_large(command):
             return command
         blob = self._blobs.store_bytes(command.value, is_referenced=self._is_referenced)
         return command._replace(value=None, chunk_root=blob.chunk_root)
+
+    def _is_large(self, command: Command) -> bool:
+        return command.size > self._inline_max and command.value is not None
 
     def _is_referenced(self, digest: bytes) -> bool:
         return self._machine.blobs.get(digest) is not None
@@ -587,7 +596,7 @@ def _first(entries: Iterator[Entry], limit: int) -> Iterator[Entry]:
 def _check_batch(unit: Sequence[Command]) -> None:
     if len(unit) > MAX_BATCH_ENTRIES:
         raise TooLarge(f"the batch has {len(unit)} operations", hint=f"at most {MAX_BATCH_ENTRIES}; write several")
-    size = sum([command[4] + len(command[2]) for command in unit if command[3] is not None])
+    size = sum([command[4] for command in unit if command[3] is not None])
     if size > MAX_BATCH_BYTES:
         raise TooLarge(f"the batch has {size} bytes", hint=f"at most {MAX_BATCH_BYTES}; write several, or put_stream")
 

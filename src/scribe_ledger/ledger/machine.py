@@ -29,6 +29,7 @@ from scribe_ledger.errors import (
     NotFound,
     PreconditionFailed,
     ScribeError,
+    VerificationError,
 )
 from scribe_ledger.ledger import records
 from scribe_ledger.ledger.policy import Policy
@@ -99,20 +100,38 @@ class Machine:
         self._fetch_tile = fetch_tile
         self.policy = _load_policy(store)
         self.applied = self.committed = _load_state(store, fetch_tile)
-        self.nodes = Nodes(self.committed.edge, fetch_tile)
+        self._nodes = Nodes(self.committed.edge, fetch_tile)
         self.torn = False
         """True while the store may hold a batch that ``applied`` does not: never apply again after that."""
 
     def apply(self, units: Sequence[Sequence[Command]], *, position: int, timestamp: int) -> list[Outcome]:
         """Writes one batch and gives each unit's outcome. Nothing of it is durable or visible yet."""
-        before = self.applied
-        timestamp = max(timestamp, before.timestamp)
-        draft = _Draft(self, timestamp)
+        draft = _Draft(self, max(timestamp, self.applied.timestamp))
         answers = draft.judge(units)
-        if not draft.commands:
-            return draft.outcomes(answers)
+        if draft.commands:
+            write = self._store.batch()
+            self._write(write, draft, draft.encode(write, position))
+        return draft.outcomes(answers)
+
+    def replay(
+        self, commands: Sequence[Command], leaf_hashes: Sequence[bytes], *, position: int, timestamp: int
+    ) -> None:
+        """Writes one batch of entries that another ledger has accepted, or nothing if a leaf would not be the same.
+
+        No policy refuses them: what was allowed there at the time is part of the log. Config entries take effect.
+        """
+        draft = _Draft(self, max(timestamp, self.applied.timestamp), obeys_policy=False)
+        (answer,) = draft.judge([commands])
+        if isinstance(answer, ScribeError):
+            raise answer
         write = self._store.batch()
         after = draft.encode(write, position)
+        for place, (made, given) in enumerate(zip(draft.hashes, leaf_hashes, strict=True)):
+            if made != given:
+                raise VerificationError(f"entry {self.applied.size + place} does not follow from the entries before it")
+        self._write(write, draft, after)
+
+    def _write(self, write: WriteBatch, draft: _Draft, after: State) -> None:
         self.torn = True
         try:
             self._store.write(write)
@@ -122,13 +141,19 @@ class Machine:
         self.applied = after
         self.policy = draft.policy
         self.torn = False
-        return draft.outcomes(answers)
+
+    @property
+    def nodes(self) -> Nodes:
+        """The committed tree, for roots and proofs."""
+        nodes, edge = self._nodes, self.committed.edge
+        if nodes.edge is not edge:
+            nodes = self._nodes = nodes.advance(edge)
+        return nodes
 
     def commit(self) -> State:
         """Lets readers see what was applied. The caller has synced it, or was told not to wait for that."""
         after = self.applied
         if after is not self.committed:
-            self.nodes = self.nodes.advance(after.edge)
             self.committed = after
         return after
 
@@ -192,14 +217,16 @@ def _all_fresh(columns: _Columns, stored: list[bytes | None]) -> bool:
 class _Draft:
     """One batch on its way from commands to records."""
 
-    def __init__(self, machine: Machine, timestamp: int) -> None:
+    def __init__(self, machine: Machine, timestamp: int, *, obeys_policy: bool = True) -> None:
         self._machine = machine
+        self._obeys_policy = obeys_policy
         self._before = machine.applied
         self._timestamp = timestamp
         self.policy = machine.policy
         self.commands: list[Command] = []
         self.versions: list[int] = []
         self.previous: list[int] = []
+        self.hashes: Sequence[bytes] = ()
         self._requests: list[bytes] | None = None
         self._superseded: list[tuple[bytes, _Known]] = []
         self._stored: dict[bytes, bytes | None] = {}
@@ -338,9 +365,9 @@ class _Draft:
         if command.kind is Kind.DELETE:
             if spot.deleted:
                 raise NotFound(f"key {_show(command.key)} is already deleted")
-            if self.policy.deletes == "forbid":
+            if self.policy.deletes == "forbid" and self._obeys_policy:
                 raise Forbidden("this ledger forbids deletes", hint="the policy `deletes` is `forbid`")
-        elif self.policy.overwrite == "forbid":
+        elif self.policy.overwrite == "forbid" and self._obeys_policy:
             raise Forbidden(
                 f"key {_show(command.key)} was written before and this ledger forbids a second version",
                 hint="the policy `overwrite` is `forbid`: use another key",
@@ -424,6 +451,7 @@ class _Draft:
         write.put(Table.META, STATE_KEY, after.encode())
         if self.policy is not self._machine.policy:
             write.put(Table.META, POLICY_KEY, self.policy.encode())
+        self.hashes = hashes
         self._batch.fill(self.versions, columns.digests, hashes)
         return after
 

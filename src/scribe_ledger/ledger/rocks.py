@@ -102,14 +102,15 @@ def _walk(cursor: rocksdict.RdictIter, *, reverse: bool) -> Generator[tuple[byte
 
 class RocksBatch(WriteBatch):
     def __init__(self, handles: dict[Table, rocksdict.ColumnFamily]) -> None:
-        self.raw = rocksdict.WriteBatch(raw_mode=True)
+        self.raw = rocksdict.WriteBatch(True)
+        self._put = self.raw.put
         self._handles = handles
 
     def put(self, table: Table, key: bytes, value: bytes) -> None:
-        self.raw.put(key, value, self._handles[table])
+        self._put(key, value, self._handles[table])
 
     def put_many(self, table: Table, keys: Iterable[bytes], values: Iterable[bytes]) -> None:
-        put, handle = self.raw.put, self._handles[table]
+        put, handle = self._put, self._handles[table]
         for key, value in zip(keys, values, strict=True):
             put(key, value, handle)
 

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from scribe_ledger.errors import LedgerClosed, Overloaded, ScribeError, StorageError
+from scribe_ledger.errors import Conflict, LedgerClosed, Overloaded, ScribeError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,6 +43,14 @@ class Waiter(Protocol):
     def lead(self) -> None:
         """Asks this waiter to call ``Sequencer.lead`` soon, from a thread of its own."""
         ...
+
+
+class Replayed(NamedTuple):
+    """Entries of one timestamp that another ledger has accepted, and the leaves that they must come out as."""
+
+    timestamp: int
+    commands: Sequence[Command]
+    leaf_hashes: Sequence[bytes]
 
 
 class _Ticket:
@@ -76,7 +84,7 @@ class Sequencer:
         store: Store,
         *,
         clock: Callable[[], int],
-        on_commit: Callable[[Sequence[bytes]], None],
+        on_commit: Callable[[Sequence[Sequence[Command]]], None],
         durability: str = "full",
         flush_interval_ms: int = 200,
     ) -> None:
@@ -148,6 +156,47 @@ class Sequencer:
         finally:
             self._hand_over()
 
+    def replay(self, batches: Sequence[Replayed], *, first: int) -> None:
+        """Writes entries of another ledger with one sync, the first of them at index ``first``.
+
+        A batch that does not hold raises why; those before it are in the ledger.
+        """
+        with self._lock:
+            while self._leading:
+                self._idle.wait()
+            self._check_writable()
+            self._leading = True
+        try:
+            self._replay_and_sync(batches, first)
+        except ScribeError as error:
+            self._note_failure(error)
+            raise
+        except BaseException:
+            self._note_interruption()
+            raise
+        finally:
+            self._hand_over()
+
+    def _replay_and_sync(self, batches: Sequence[Replayed], first: int) -> None:
+        if self._failure is not None:
+            raise self._failure
+        machine = self._machine
+        if machine.applied.size != first:
+            raise Conflict(f"somebody else has written to the ledger: it has {machine.applied.size} entries")
+        try:
+            for batch in batches:
+                machine.replay(
+                    batch.commands,
+                    batch.leaf_hashes,
+                    position=machine.applied.position + 1,
+                    timestamp=batch.timestamp,
+                )
+        finally:
+            if machine.applied is not machine.committed and not machine.torn:
+                self.batches += 1
+                self._sync()
+                self._on_commit([command[1] for batch in batches for command in batch.commands])
+
     def _run(self, units: list[Sequence[Command]]) -> list[Outcome]:
         """Applies, syncs and commits one batch. Whatever goes wrong becomes the outcome of every unit in it."""
         try:
@@ -155,10 +204,8 @@ class Sequencer:
         except ScribeError as error:
             self._note_failure(error)
             return [error] * len(units)
-        except BaseException:  # Ctrl-C, or a mistake of ours: what was written but not committed stays unseen
-            if self._machine.applied is not self._machine.committed:
-                self._machine.torn = True
-            self._note_failure(_INTERRUPTED)
+        except BaseException:
+            self._note_interruption()
             raise
 
     def _apply_and_sync(self, units: list[Sequence[Command]]) -> list[Outcome]:
@@ -173,7 +220,7 @@ class Sequencer:
             else:
                 self._unsynced = True
                 self._flusher.wake()
-            self._on_commit([command[1] for unit in units for command in unit])
+            self._on_commit(units)
         return outcomes
 
     def _sync(self) -> None:
@@ -189,6 +236,12 @@ class Sequencer:
                     hint=error.hint or "free the cause, then open the ledger again",
                 ) from error
             self.syncs += 1
+
+    def _note_interruption(self) -> None:
+        """Ctrl-C, or a mistake of ours: what was written but not committed stays unseen."""
+        if self._machine.applied is not self._machine.committed:
+            self._machine.torn = True
+        self._note_failure(_INTERRUPTED)
 
     def _note_failure(self, error: ScribeError) -> None:
         """Freezes writes if the store may hold what was never acknowledged."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Table(enum.Enum):
+class Table(enum.StrEnum):
     """The separate key spaces of a store. The values are names on disk."""
 
     LEAVES = "leaves"
