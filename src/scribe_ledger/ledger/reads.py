@@ -101,12 +101,14 @@ class Reader:
         if record is None:
             return
         latest = records.decode_latest(record).spot
+        below = size
         if latest.index < size:
             yield self.entry(latest, key)
-        if size == 0:
+            below = latest.index  # by now it may have been superseded, and stand in the history too
+        if below == 0:
             return
         prefix = records.index_prefix(key)
-        for found, history in self._history.scan(records.index_key(key, size - 1)):
+        for found, history in self._history.scan(records.index_key(key, below - 1)):
             if not found.startswith(prefix):
                 return
             yield self.entry(records.decode_spot(history), key)
