@@ -48,12 +48,13 @@ class Reader:
             return None
         try:
             index, _, ordinal, flags, offset, length = _LATEST_HEAD.unpack_from(record)
-        except struct.error:
+            group = (index - ordinal).to_bytes(8, "big")
+        except (struct.error, OverflowError):
             raise _damaged_index(key) from None
         if index >= size or flags:
             spot = self.spot(key, size)
             return None if spot is None or spot.deleted else self.value(spot)
-        values = self._get_values((index - ordinal).to_bytes(8, "big"))
+        values = self._get_values(group)
         if values is None or len(values) < offset + length:
             raise _missing_value(index)
         return values[offset : offset + length]
@@ -61,8 +62,13 @@ class Reader:
     def latest_values(self, keys: list[bytes], size: int) -> list[bytes | None]:
         """The same for many keys, with one look-up for all of their places and one for all of their groups."""
         found = self._keys.get_many(keys)
-        heads = [None if record is None else _LATEST_HEAD.unpack_from(record) for record in found]
-        plain = [head if head is not None and head[0] < size and not head[3] else None for head in heads]
+        heads = [
+            None if record is None or len(record) < _LATEST_HEAD.size else _LATEST_HEAD.unpack_from(record)
+            for record in found
+        ]
+        plain = [
+            head if head is not None and head[2] <= head[0] < size and not head[3] else None for head in heads
+        ]
         groups = list({head[0] - head[2] for head in plain if head is not None})
         values = dict(zip(groups, self._values.get_many([U64.pack(group) for group in groups]), strict=True))
         return [

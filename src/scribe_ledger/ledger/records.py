@@ -79,6 +79,8 @@ def decode_latest(record: bytes) -> Latest:
         requests = {digest: earlier for earlier, digest in _REQUEST.iter_unpack(record[LATEST.size :])}
     except struct.error as error:
         raise Corruption("a record of the key index has the wrong size", hint="run `scribe fsck`") from error
+    if ordinal > index:
+        raise Corruption("a record of the key index points nowhere", hint="run `scribe fsck`")
     return Latest(Spot(index, version, ordinal, flags, offset, length), prefix, requests)
 
 
@@ -94,9 +96,12 @@ def encode_requests(requests: dict[bytes, int]) -> bytes:
 
 def decode_spot(record: bytes) -> Spot:
     try:
-        return Spot(*SPOT.unpack(record))
+        spot = Spot(*SPOT.unpack(record))
     except struct.error as error:
         raise Corruption("a history record has the wrong size", hint="run `scribe fsck`") from error
+    if spot.ordinal > spot.index:
+        raise Corruption("a history record points nowhere", hint="run `scribe fsck`")
+    return spot
 
 
 def version_key(key: bytes, version: int) -> bytes:
