@@ -182,18 +182,21 @@ class Reader:
         if start >= stop:
             return
         first = self._leaves.seek(U64.pack(start), reverse=True)
-        if first is None:
-            raise Corruption(f"the group of entry {start} is missing", hint="run `scribe fsck`")
-        for group, record in self._leaves.scan(first[0]):
-            (at,) = U64.unpack(group)
-            if at >= stop:
-                return
+        following = start
+        for group, record in self._leaves.scan(first[0] if first else None):
+            at = int.from_bytes(group, "big")
+            leaves = records.unpack(record)
+            if not at <= following < at + len(leaves):
+                break
             values = _GroupValues(group, self._values.get)
-            for ordinal, data in enumerate(records.unpack(record)):
-                index = at + ordinal
-                if start <= index < stop:
-                    leaf = decode_stored_leaf(data, index)
-                    yield make_entry(leaf, hash_leaf(data), partial(self._log_value, leaf, ordinal, values))
+            for index in range(following, min(at + len(leaves), stop)):
+                data = leaves[index - at]
+                leaf = decode_stored_leaf(data, index)
+                yield make_entry(leaf, hash_leaf(data), partial(self._log_value, leaf, index - at, values))
+            following = at + len(leaves)
+            if following >= stop:
+                return
+        raise Corruption(f"the group of entry {following} is missing", hint="run `scribe fsck`")
 
     def entry_at(self, index: int) -> Entry:
         """The entry at an index, which must be committed."""
