@@ -66,11 +66,8 @@ class ValueCache:
         with self._lock:
             if self._young or self._old:
                 written = set(keys)
-                for generation, texts in ((self._young, self._texts), (self._old, self._old_texts)):
-                    for name in generation.keys() & written:
-                        del generation[name]
-                    for name in texts.keys() & written:
-                        del generation[texts.pop(name)]
+                self._young_bytes -= _forget(self._young, self._texts, written)
+                self._old_bytes -= _forget(self._old, self._old_texts, written)
             publish()
 
     def clear(self) -> None:
@@ -86,8 +83,8 @@ class ValueCache:
             self._turn()
             if not self._generation_entries or cost > self._generation_bytes:
                 return
-        if key not in self._young:
-            self._young_bytes += cost
+        known = self._young.get(key)
+        self._young_bytes += cost if known is None else len(value) - len(known)
         self._young[key] = value
         if isinstance(key, str):
             self._texts[name] = key
@@ -98,6 +95,12 @@ class ValueCache:
         self._young.clear()
         self._texts.clear()
         self._young_bytes = 0
+
+
+def _forget(generation: dict[object, bytes], texts: dict[bytes, str], written: set[bytes]) -> int:
+    """Removes the values of some keys, under both of their forms; how many bytes they took."""
+    freed = sum([_cost(name, generation.pop(name)) for name in written & generation.keys()])
+    return freed + sum([_cost(name, generation.pop(texts.pop(name))) for name in written & texts.keys()])
 
 
 def _cost(name: bytes, value: bytes) -> int:
