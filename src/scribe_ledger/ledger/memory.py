@@ -5,6 +5,7 @@ It keeps the store's whole contract, so that tests and the simulator run the pro
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_left, bisect_right, insort
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 
 
 class MemoryTable(TableReader):
-    def __init__(self) -> None:
+    def __init__(self, lock: threading.RLock) -> None:
         self.records: dict[bytes, bytes] = {}
         self._sorted: list[bytes] = []
+        self._lock = lock
         self.closed = False
 
     def set(self, key: bytes, value: bytes | None) -> None:
@@ -33,26 +35,39 @@ class MemoryTable(TableReader):
             self.records[key] = value
 
     def get(self, key: bytes, /) -> bytes | None:
-        self._check_open()
-        return self.records.get(key)
+        with self._lock:
+            self.check_open()
+            return self.records.get(key)
 
     def get_many(self, keys: Sequence[bytes], /) -> list[bytes | None]:
-        self._check_open()
-        return [self.records.get(key) for key in keys]
+        with self._lock:
+            self.check_open()
+            return [self.records.get(key) for key in keys]
 
     def scan(self, start: bytes | None = None, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        self._check_open()
-        if reverse:
-            end = len(self._sorted) if start is None else bisect_right(self._sorted, start)
-            keys = self._sorted[:end][::-1]
-        else:
-            keys = self._sorted[0 if start is None else bisect_left(self._sorted, start) :]
-        return iter([(key, self.records[key]) for key in keys])
+        with self._lock:
+            self.check_open()
+            if reverse:
+                end = len(self._sorted) if start is None else bisect_right(self._sorted, start)
+                keys = self._sorted[:end][::-1]
+            else:
+                keys = self._sorted[0 if start is None else bisect_left(self._sorted, start) :]
+            return self._walk([(key, self.records[key]) for key in keys])
+
+    def _walk(self, found: list[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+        for record in found:
+            self.check_open()
+            yield record
 
     def seek(self, start: bytes, /, *, reverse: bool = False) -> tuple[bytes, bytes] | None:
-        return next(self.scan(start, reverse=reverse), None)
+        with self._lock:
+            self.check_open()
+            at = bisect_right(self._sorted, start) - 1 if reverse else bisect_left(self._sorted, start)
+            if not 0 <= at < len(self._sorted):
+                return None
+            return self._sorted[at], self.records[self._sorted[at]]
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
         if self.closed:
             raise LedgerClosed("the store is closed")
 
@@ -72,7 +87,8 @@ class MemoryStore(Store):
     """``fail_sync`` and ``fail_write`` make the next call raise what they are set to, as a failing disk would."""
 
     def __init__(self) -> None:
-        self._tables = {table: MemoryTable() for table in Table}
+        self._lock = threading.RLock()
+        self._tables = {table: MemoryTable(self._lock) for table in Table}
         self._undo: list[list[tuple[Table, bytes, bytes | None]]] = []
         self.fail_sync: Exception | None = None
         self.fail_write: Exception | None = None
@@ -87,20 +103,25 @@ class MemoryStore(Store):
     def write(self, batch: WriteBatch) -> None:
         if not isinstance(batch, MemoryBatch):
             raise StorageError("a batch of another store was given to the memory store")
-        if self.fail_write is not None:
-            raise self.fail_write
-        undo: list[tuple[Table, bytes, bytes | None]] = []
-        for table, key, value in batch.puts:
-            undo.append((table, key, self._tables[table].get(key)))
-            self._tables[table].set(key, value)
-        self._undo.append(undo)
+        with self._lock:
+            self._check_open()
+            if self.fail_write is not None:
+                raise self.fail_write
+            undo: list[tuple[Table, bytes, bytes | None]] = []
+            for table, key, value in batch.puts:
+                undo.append((table, key, self._tables[table].get(key)))
+                self._tables[table].set(key, value)
+            self._undo.append(undo)
 
     def sync(self) -> None:
+        written = len(self._undo)  # what is written while a sync runs, it need not cover
         if self.on_sync is not None:
             self.on_sync()
-        if self.fail_sync is not None:
-            raise self.fail_sync
-        self._undo.clear()
+        with self._lock:
+            self._check_open()
+            if self.fail_sync is not None:
+                raise self.fail_sync
+            del self._undo[:written]
 
     @property
     def unsynced(self) -> int:
@@ -109,21 +130,28 @@ class MemoryStore(Store):
 
     def crash(self, keep: int = 0) -> None:
         """Loses all unsynced batches but the first ``keep``, and leaves the store as a restart would find it."""
-        while len(self._undo) > keep:
-            for table, key, value in reversed(self._undo.pop()):
-                self._tables[table].set(key, value)
-        self._undo.clear()
-        self.fail_sync = self.fail_write = None
-        self._set_closed(False)
+        with self._lock:
+            while len(self._undo) > keep:
+                for table, key, value in reversed(self._undo.pop()):
+                    self._tables[table].set(key, value)
+            self._undo.clear()
+            self.fail_sync = self.fail_write = None
+            self._set_closed(False)
 
     def checkpoint(self, path: Path) -> None:
         raise StorageError(f"a store in memory cannot be copied to {path}")
 
     def disk_bytes(self) -> int:
-        return sum(len(k) + len(v) for table in self._tables.values() for k, v in table.records.items())
+        with self._lock:
+            self._check_open()
+            return sum(len(k) + len(v) for table in self._tables.values() for k, v in table.records.items())
 
     def close(self) -> None:
-        self._set_closed(True)
+        with self._lock:
+            self._set_closed(True)
+
+    def _check_open(self) -> None:
+        self._tables[Table.META].check_open()
 
     def _set_closed(self, closed: bool) -> None:
         for table in self._tables.values():
