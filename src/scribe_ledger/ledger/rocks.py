@@ -12,6 +12,7 @@ What is set here, and why:
 
 from __future__ import annotations
 
+import threading
 import weakref
 from typing import TYPE_CHECKING, NoReturn
 
@@ -42,7 +43,8 @@ class RocksTable(TableReader):
     def __init__(self, column: Rdict) -> None:
         self._column = column
         self._get = column.get
-        self._scans: weakref.WeakSet[Generator[tuple[bytes, bytes]]] = weakref.WeakSet()
+        self._scans: weakref.WeakSet[_Walk] = weakref.WeakSet()
+        self._scans_lock = threading.Lock()
 
     def get(self, key: bytes, /) -> bytes | None:
         try:
@@ -78,18 +80,44 @@ class RocksTable(TableReader):
                 (cursor.seek_for_prev if reverse else cursor.seek)(start)
         except _ENGINE_ERRORS as error:
             raise_engine_error(error)
-        walk = _walk(cursor, reverse=reverse)
-        self._scans.add(walk)
+        walk = _Walk(cursor, reverse=reverse)
+        with self._scans_lock:
+            self._scans.add(walk)
         return walk
 
     def close(self) -> None:
-        """Ends the scans that are under way: the engine stays open as long as one of its cursors lives."""
-        for walk in list(self._scans):
+        """Breaks off the scans under way: the engine stays open as long as one of its cursors lives."""
+        with self._scans_lock:
+            scans = list(self._scans)
+        for walk in scans:
             walk.close()
         self._column.close()
 
 
-def _walk(cursor: rocksdict.RdictIter, *, reverse: bool) -> Generator[tuple[bytes, bytes]]:
+class _Walk:
+    """One scan. It owns its cursor, so that ``close`` can take it away in the middle, from another thread."""
+
+    def __init__(self, cursor: rocksdict.RdictIter, *, reverse: bool) -> None:
+        self._records = _records(cursor, reverse=reverse)
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        return self
+
+    def __next__(self) -> tuple[bytes, bytes]:
+        with self._lock:
+            if self._closed:
+                raise LedgerClosed("the ledger was closed while it was read")
+            return next(self._records)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._records.close()
+
+
+def _records(cursor: rocksdict.RdictIter, *, reverse: bool) -> Generator[tuple[bytes, bytes]]:
     step = cursor.prev if reverse else cursor.next
     try:
         while cursor.valid():
@@ -100,8 +128,15 @@ def _walk(cursor: rocksdict.RdictIter, *, reverse: bool) -> Generator[tuple[byte
         raise_engine_error(error)
 
 
+class _Handles(dict[Table, rocksdict.ColumnFamily]):
+    """What batches name their tables by. A closed store has none."""
+
+    def __missing__(self, table: Table) -> NoReturn:
+        raise LedgerClosed("the ledger is closed")
+
+
 class RocksBatch(WriteBatch):
-    def __init__(self, handles: dict[Table, rocksdict.ColumnFamily]) -> None:
+    def __init__(self, handles: _Handles) -> None:
         self.raw = rocksdict.WriteBatch(True)
         self._put = self.raw.put
         self._handles = handles
@@ -127,7 +162,7 @@ class RocksStore(Store):
         except _ENGINE_ERRORS as error:
             raise_engine_error(error, opening=path)
         self._tables = {table: RocksTable(self._db.get_column_family(table.value)) for table in Table}
-        self._handles = {table: self._db.get_column_family_handle(table.value) for table in Table}
+        self._handles = _Handles({table: self._db.get_column_family_handle(table.value) for table in Table})
         self._write_options = rocksdict.WriteOptions()
         self._write_options.no_slowdown = True
 
