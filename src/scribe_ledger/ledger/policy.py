@@ -37,6 +37,7 @@ class Policy(NamedTuple):
     def decode(cls, record: bytes) -> Policy:
         try:
             fields = json.loads(record)
-            return cls(str(fields["overwrite"]), str(fields["deletes"]), int(fields["apply_version"]))
-        except (ValueError, KeyError, TypeError) as error:
+            policies = {name: fields[name] for name in CHOICES}
+            return cls(apply_version=int(fields["apply_version"])).changed(policies)
+        except (ValueError, KeyError, TypeError, ConfigurationError) as error:
             raise Corruption("the record of the ledger's policies cannot be read") from error
