@@ -65,12 +65,12 @@ class DataFolder:
 
     def __init__(self, path: Path, *, create: bool) -> None:
         self.path = path
-        self.exists = (path / IDENTITY).exists()
-        if not self.exists:
+        if not (path / IDENTITY).exists():
             _check_may_create(path, create=create)
         with storage_errors("open the ledger in", path):
             make_root(path)
             self._lock = _acquire_lock(path)
+        self.exists = (path / IDENTITY).exists()  # only now: another process may have created it meanwhile
 
     def create_identity(
         self, name: str, *, clock: Callable[[], int], randbytes: Callable[[int], bytes] = secrets.token_bytes
