@@ -66,9 +66,7 @@ class Reader:
             None if record is None or len(record) < _LATEST_HEAD.size else _LATEST_HEAD.unpack_from(record)
             for record in found
         ]
-        plain = [
-            head if head is not None and head[2] <= head[0] < size and not head[3] else None for head in heads
-        ]
+        plain = [head if head is not None and head[2] <= head[0] < size and not head[3] else None for head in heads]
         groups = list({head[0] - head[2] for head in plain if head is not None})
         values = dict(zip(groups, self._values.get_many([U64.pack(group) for group in groups]), strict=True))
         return [
