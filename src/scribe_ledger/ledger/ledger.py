@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from scribe_ledger.ledger.records import Spot
     from scribe_ledger.ledger.sequencer import Waiter
     from scribe_ledger.ledger.store import Store
+    from scribe_ledger.ledger.transfer.rows import Row
     from scribe_ledger.merkle.checkpoint import Checkpoint
     from scribe_ledger.merkle.prooftext import ConsistencyProof, HistoryProof, Proof
     from scribe_ledger.objects.blobs import Blob
@@ -247,6 +248,16 @@ class Ledger:
         if len(unit) > 1:
             _check_batch(unit)
         return self._sequencer.write(unit)
+
+    def import_verbatim(self, rows: Iterable[Row], progress: Callable[[int], None] | None = None) -> int:
+        """Fills this ledger, which must be empty, with another's entries as they are; how many.
+
+        Indexes, timestamps and leaves stay, hence the root; the origin is this ledger's. ``transfer`` reads the rows.
+        """
+        from scribe_ledger.ledger.transfer.verbatim import VerbatimImporter
+
+        self._check_open()
+        return VerbatimImporter(self._sequencer, self._blobs, self.size, progress=progress).run(rows)
 
     def submit(self, unit: Sequence[Command], waiter: Waiter) -> None:
         """Queues prepared commands without blocking; ``waiter`` gets the outcome. Nothing in it may need a blob."""

@@ -124,10 +124,10 @@ def tile_key(level: int, index: int) -> bytes:
 # --- packs: several byte strings in one record -----------------------------------------------------------------
 
 
-def pack(items: Sequence[bytes]) -> bytes:
+def pack(items: Sequence[bytes], lengths: Sequence[int]) -> bytes:
     """A count, the length of each item, then the items."""
     count = len(items)
-    return b"".join((struct.pack(f">H{count}I", count, *map(len, items)), *items))
+    return b"".join((struct.pack(f">H{count}I", count, *lengths), *items))
 
 
 def pack_header_bytes(count: int) -> int:

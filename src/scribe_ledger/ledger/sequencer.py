@@ -195,7 +195,7 @@ class Sequencer:
             if machine.applied is not machine.committed and not machine.torn:
                 self.batches += 1
                 self._sync()
-                self._on_commit([command[1] for batch in batches for command in batch.commands])
+                self._on_commit([batch.commands for batch in batches])
 
     def _run(self, units: list[Sequence[Command]]) -> list[Outcome]:
         """Applies, syncs and commits one batch. Whatever goes wrong becomes the outcome of every unit in it."""

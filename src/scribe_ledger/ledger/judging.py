@@ -1,0 +1,297 @@
+"""Judging: decides what each command of a batch does, against the state and against the commands before it.
+
+The order is fixed: request id, precondition, same content, policy. Nothing is written here; the result says, column by
+column, which entries the batch appends, and gives every command its answer. A unit that is refused leaves no trace,
+whatever its first commands did.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from scribe_ledger.errors import Conflict, Forbidden, NotFound, PreconditionFailed, ScribeError
+from scribe_ledger.ledger import records
+from scribe_ledger.ledger.records import DELETED, Latest, Spot
+from scribe_ledger.merkle.hashing import hash_leaf
+from scribe_ledger.merkle.leaf import HEADER
+from scribe_ledger.model import NO_PREVIOUS, Kind, Receipt
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from scribe_ledger.ledger.commands import Command
+    from scribe_ledger.ledger.policy import Policy
+
+    class Index(Protocol):
+        """What judging reads of the ledger: the key index and the leaves it points to."""
+
+        def look_up(self, keys: Sequence[bytes], /) -> list[bytes | None]: ...
+
+        def spot_of_version(self, key: bytes, version: int) -> Spot: ...
+
+        def leaf_at(self, spot: Spot) -> bytes: ...
+
+
+Answer = Sequence[int | Receipt] | ScribeError
+"""Per command of a unit its place in the batch, ``~place`` where it repeats that place, or the receipt it repeats."""
+
+_RECEIPT_FIELDS = struct.Struct(">4xQQQ16x32s")
+"""index, timestamp, version and digest, out of a leaf"""
+_KIND_AT, _DIGEST_AT, _DIGEST_END = 2, 44, 76
+
+
+class Judged(NamedTuple):
+    """What a batch appends, by columns, and what each unit is told."""
+
+    commands: Sequence[Command]
+    versions: list[int]
+    previous: list[int]
+    requests: list[bytes] | None
+    """Per entry the request ids that its key then remembers, encoded; None if no key remembers any."""
+    superseded: list[tuple[bytes, Spot, int]]
+    """Key, spot and place (or -1 if it is stored) of versions that are no longer the latest."""
+    new_keys: int
+    new_live: int
+    policy: Policy
+    answers: list[Answer]
+
+
+def judge(
+    index: Index, units: Sequence[Sequence[Command]], *, size: int, policy: Policy, obeys_policy: bool = True
+) -> Judged:
+    """Judges units in order; ``size`` is how many entries the ledger has before them."""
+    commands = units[0] if len(units) == 1 else [command for unit in units for command in unit]
+    stored = index.look_up([command[1] for command in commands])
+    if commands and _all_fresh(commands, stored):
+        return _append_all(units, commands, policy)
+    keys = [command[1] for command in commands]
+    judge = _Judge(index, dict(zip(keys, stored, strict=True)), size, policy, obeys_policy=obeys_policy)
+    answers = [judge.judge_unit(unit) for unit in units]
+    return judge.result(answers)
+
+
+def _all_fresh(commands: Sequence[Command], stored: list[bytes | None]) -> bool:
+    """The bulk path: puts of distinct new keys without conditions have nothing to be judged."""
+    count = len(stored)
+    if stored.count(None) != count:
+        return False
+    kinds, keys, *_, conditions, _ = zip(*commands, strict=True)
+    return kinds.count(Kind.PUT) == count and conditions.count(None) == count and len(set(keys)) == count
+
+
+def _append_all(units: Sequence[Sequence[Command]], commands: Sequence[Command], policy: Policy) -> Judged:
+    count = len(commands)
+    ids = [command[7] for command in commands]
+    requests = [records.encode_requests({digest: 1}) if digest else b"" for digest in ids] if any(ids) else None
+    ends = accumulate(map(len, units), initial=0)
+    answers: list[Answer] = [range(start, end) for start, end in pairwise(ends)]
+    return Judged(commands, [1] * count, [NO_PREVIOUS] * count, requests, [], count, count, policy, answers)
+
+
+class _Known(NamedTuple):
+    """A key's latest version as the batch sees it; ``place`` is its place in the batch, or -1 if it is stored."""
+
+    latest: Latest
+    place: int
+
+
+class _Judge:
+    """The general path: one command after the other, with what the batch has appended so far on top of the store."""
+
+    def __init__(
+        self, index: Index, stored: dict[bytes, bytes | None], size: int, policy: Policy, *, obeys_policy: bool
+    ) -> None:
+        self._index = index
+        self._stored = stored
+        self._size = size
+        self._policy = policy
+        self._obeys_policy = obeys_policy
+        self._known: dict[bytes, _Known] = {}
+        self._commands: list[Command] = []
+        self._versions: list[int] = []
+        self._previous: list[int] = []
+        self._requests: list[bytes] = []
+        self._superseded: list[tuple[bytes, Spot, int]] = []
+        self._new_keys = self._new_live = 0
+
+    def result(self, answers: list[Answer]) -> Judged:
+        return Judged(
+            self._commands,
+            self._versions,
+            self._previous,
+            self._requests,
+            self._superseded,
+            self._new_keys,
+            self._new_live,
+            self._policy,
+            answers,
+        )
+
+    # --- units -------------------------------------------------------------------------------------------------
+
+    def judge_unit(self, unit: Sequence[Command]) -> Answer:
+        mark = self._mark()
+        touched: dict[bytes, _Known | None] = {}
+        answers: list[int | Receipt] = []
+        try:
+            for command in unit:
+                touched.setdefault(command.key, self._known.get(command.key))
+                answers.append(self._judge(command))
+        except ScribeError as refusal:
+            self._roll_back(mark, touched)
+            return refusal
+        return answers
+
+    def _mark(self) -> tuple[int, int, int, int, Policy]:
+        return len(self._commands), len(self._superseded), self._new_keys, self._new_live, self._policy
+
+    def _roll_back(self, mark: tuple[int, int, int, int, Policy], touched: dict[bytes, _Known | None]) -> None:
+        places, superseded, self._new_keys, self._new_live, self._policy = mark
+        del self._superseded[superseded:]
+        for column in (self._commands, self._versions, self._previous, self._requests):
+            del column[places:]
+        for key, known in touched.items():
+            if known is None:
+                self._known.pop(key, None)
+            else:
+                self._known[key] = known
+
+    # --- commands ----------------------------------------------------------------------------------------------
+
+    def _judge(self, command: Command) -> int | Receipt:
+        if command.kind is Kind.CONFIG:
+            self._policy = self._policy.changed(json.loads(command.value or b"{}"))
+            return self._append(command, 0, NO_PREVIOUS, {})
+        known = self._find(command.key)
+        if known is None:
+            _check_condition(command, None)
+            if command.kind is Kind.DELETE:
+                raise NotFound(f"there is no key {show_key(command.key)} to delete")
+            return self._append_version(command, 1, NO_PREVIOUS, {})
+        if command.request and (earlier := known.latest.requests.get(command.request)) is not None:
+            return self._repeat(command, known, earlier)
+        spot = known.latest.spot
+        _check_condition(command, spot)
+        if (
+            command.dedupe
+            and not spot.deleted
+            and known.latest.digest_prefix == command.sha256[:8]
+            and (same := self._same_content(command, known)) is not None
+        ):
+            return same
+        self._check_policy(command, spot)
+        self._superseded.append((command.key, spot, known.place))
+        return self._append_version(command, spot.version + 1, spot.index, known.latest.requests)
+
+    def _find(self, key: bytes) -> _Known | None:
+        known = self._known.get(key)
+        if known is None:
+            record = self._stored[key]
+            if record is None:
+                return None
+            known = self._known[key] = _Known(records.decode_latest(record), -1)
+        return known
+
+    def _repeat(self, command: Command, known: _Known, version: int) -> int | Receipt:
+        """A request id that this key has seen: the first receipt again, if it was the same command."""
+        place, leaf = self._version(command.key, known, version)
+        if not self._is_same(command, place, leaf):
+            raise Conflict(
+                f"the request id was used for another command on key {show_key(command.key)}, at version {version}",
+                hint="use a new request id for every new command",
+            )
+        return ~place if leaf is None else _receipt_of(leaf)
+
+    def _same_content(self, command: Command, known: _Known) -> int | Receipt | None:
+        leaf = self._index.leaf_at(known.latest.spot) if known.place < 0 else None
+        if not self._is_same(command, known.place, leaf):
+            return None
+        return ~known.place if leaf is None else _receipt_of(leaf)
+
+    def _version(self, key: bytes, known: _Known, version: int) -> tuple[int, bytes | None]:
+        """Where a version of a key stands: a place in this batch, or its stored leaf."""
+        if known.latest.spot.version == version and known.place < 0:
+            return -1, self._index.leaf_at(known.latest.spot)
+        for place in range(len(self._commands) - 1, -1, -1):
+            if self._commands[place].key == key and self._versions[place] == version:
+                return place, None
+        record = self._stored[key]
+        stored = records.decode_latest(record).spot if record is not None else None
+        if stored is None or stored.version != version:
+            stored = self._index.spot_of_version(key, version)
+        return -1, self._index.leaf_at(stored)
+
+    def _is_same(self, command: Command, place: int, leaf: bytes | None) -> bool:
+        if leaf is None:
+            first = self._commands[place]
+            return (first.kind, first.sha256, first.tail) == (command.kind, command.sha256, command.tail)
+        return (
+            leaf[_KIND_AT] == command.kind
+            and leaf[_DIGEST_AT:_DIGEST_END] == command.sha256
+            and leaf[HEADER.size :] == command.tail
+        )
+
+    def _check_policy(self, command: Command, spot: Spot) -> None:
+        if command.kind is Kind.DELETE:
+            if spot.deleted:
+                raise NotFound(f"key {show_key(command.key)} is already deleted")
+            if self._policy.deletes == "forbid" and self._obeys_policy:
+                raise Forbidden("this ledger forbids deletes", hint="the policy `deletes` is `forbid`")
+        elif self._policy.overwrite == "forbid" and self._obeys_policy:
+            raise Forbidden(
+                f"key {show_key(command.key)} was written before and this ledger forbids a second version",
+                hint="the policy `overwrite` is `forbid`: use another key",
+            )
+
+    # --- appending ---------------------------------------------------------------------------------------------
+
+    def _append_version(self, command: Command, version: int, previous: int, requests: dict[bytes, int]) -> int:
+        known = self._known.get(command.key)
+        self._new_keys += known is None
+        self._new_live += (command.kind is Kind.PUT) - (known is not None and not known.latest.spot.deleted)
+        if command.request:
+            requests = {**requests, command.request: version}
+        requests = records.remembered(requests, version) if requests else requests
+        place = self._append(command, version, previous, requests)
+        flags = DELETED if command.kind is Kind.DELETE else 0
+        spot = Spot(self._size + place, version, 0, flags, 0, 0)
+        self._known[command.key] = _Known(Latest(spot, command.sha256[:8], requests), place)
+        return place
+
+    def _append(self, command: Command, version: int, previous: int, requests: dict[bytes, int]) -> int:
+        self._commands.append(command)
+        self._versions.append(version)
+        self._previous.append(previous)
+        self._requests.append(records.encode_requests(requests))
+        return len(self._commands) - 1
+
+
+def show_key(key: bytes) -> str:
+    """A key as it stands in messages: short, and on one line."""
+    text = repr(key.decode(errors="backslashreplace"))
+    return text if len(text) <= 80 else text[:77] + "…'"
+
+
+def _check_condition(command: Command, spot: Spot | None) -> None:
+    condition = command.condition
+    if condition is None:
+        return
+    key = show_key(command.key)
+    if condition.absent and spot is not None and not spot.deleted:
+        raise PreconditionFailed(f"key {key} exists, at version {spot.version}")
+    version = spot.version if spot is not None else 0
+    again = "read it again and repeat the change on what it is now"
+    if condition.version is not None and condition.version != version:
+        raise PreconditionFailed(f"key {key} is at version {version}, not {condition.version}", hint=again)
+    if condition.index is not None and (spot is None or condition.index != spot.index):
+        latest = "was never written" if spot is None else f"has its latest entry at index {spot.index}"
+        raise PreconditionFailed(f"key {key} {latest}, not at {condition.index}", hint=again)
+
+
+def _receipt_of(leaf: bytes) -> Receipt:
+    index, timestamp, version, digest = _RECEIPT_FIELDS.unpack_from(leaf)
+    return Receipt(index, version, timestamp, digest, hash_leaf(leaf), created=False)
