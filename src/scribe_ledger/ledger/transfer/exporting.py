@@ -1,0 +1,52 @@
+"""From a ledger to a file: the log as it is, or the latest live entries in key order."""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING, Protocol
+
+from scribe_ledger.errors import Corruption
+from scribe_ledger.ledger.transfer.rows import STREAMED_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from scribe_ledger.model import Entry
+
+
+class Source(Protocol):
+    """What a ledger must offer to be exported."""
+
+    def log(self, start: int = 0, stop: int | None = None) -> Iterator[Entry]: ...
+    def scan(self, prefix: str | bytes = b"") -> Iterator[Entry]: ...
+    def open_value(self, key: bytes, *, version: int | None = None) -> IO[bytes] | None: ...
+
+
+class Writer(Protocol):
+    """A format being written."""
+
+    def write(self, entry: Entry, value: IO[bytes] | None = None) -> None: ...
+    def close(self) -> None: ...
+
+
+def export_entries(
+    source: Source, entries: Iterable[Entry], writer: Writer, *, progress: Callable[[int], None] | None = None
+) -> int:
+    """Writes entries of the source, with their values; how many. ``progress`` is told after each."""
+    count = 0
+    for entry in entries:
+        if entry.size <= STREAMED_BYTES:
+            writer.write(entry)
+        else:
+            _write_streamed(source, entry, writer)
+        count += 1
+        if progress is not None:
+            progress(count)
+    return count
+
+
+def _write_streamed(source: Source, entry: Entry, writer: Writer) -> None:
+    value = source.open_value(entry.key, version=entry.version)
+    if value is None:
+        raise Corruption(f"the value of entry {entry.index} is missing", hint="run `scribe fsck`")
+    with value:
+        writer.write(entry, value)
