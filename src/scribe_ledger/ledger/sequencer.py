@@ -14,6 +14,7 @@ grows with the load and a lone writer never waits for company.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 MAX_QUEUE_ENTRIES = 100_000
 MAX_QUEUE_BYTES = 128 << 20
+STALL_LIMIT_SECONDS = 10.0
+"""How long a leader waits for an engine that is catching up. Meanwhile the queue fills, and then refuses."""
 MAX_ROUND_ENTRIES = 8192
 """A leader takes no more than this from the queue at once, so that the first to wait do not wait for the last."""
 
@@ -87,10 +90,12 @@ class Sequencer:
         on_commit: Callable[[Sequence[Sequence[Command]]], None],
         durability: str = "full",
         flush_interval_ms: int = 200,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._machine = machine
         self._store = store
         self._clock = clock
+        self._pause = pause
         self._on_commit = on_commit
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
@@ -212,7 +217,7 @@ class Sequencer:
         if self._failure is not None:
             raise self._failure
         machine = self._machine
-        outcomes = machine.apply(units, position=machine.applied.position + 1, timestamp=self._clock())
+        outcomes = self._apply(units)
         if machine.applied is not machine.committed:
             self.batches += 1
             if self._flusher is None:
@@ -222,6 +227,20 @@ class Sequencer:
                 self._flusher.wake()
             self._on_commit(units)
         return outcomes
+
+    def _apply(self, units: list[Sequence[Command]]) -> list[Outcome]:
+        """Waits out a stall of the engine here, where other threads go on, and not inside the engine."""
+        machine = self._machine
+        waited = 0.0
+        while True:
+            try:
+                return machine.apply(units, position=machine.applied.position + 1, timestamp=self._clock())
+            except Overloaded:
+                if waited >= STALL_LIMIT_SECONDS:
+                    raise
+                pause = min(0.001 + waited / 4, 0.1)
+                self._pause(pause)
+                waited += pause
 
     def _sync(self) -> None:
         with self._sync_lock:
