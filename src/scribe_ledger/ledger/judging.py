@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from scribe_ledger.errors import Conflict, Forbidden, NotFound, PreconditionFailed, ScribeError
+from scribe_ledger.errors import Conflict, Forbidden, NotFound, PreconditionFailed, ScribeError, StorageError
 from scribe_ledger.ledger import records
 from scribe_ledger.ledger.records import DELETED, Latest, Spot
 from scribe_ledger.merkle.hashing import hash_leaf
@@ -141,6 +141,8 @@ class _Judge:
             for command in unit:
                 touched.setdefault(command.key, self._known.get(command.key))
                 answers.append(self._judge(command))
+        except StorageError:
+            raise  # this store's own failure: a refusal must follow from the state alone
         except ScribeError as refusal:
             self._roll_back(mark, touched)
             return refusal
