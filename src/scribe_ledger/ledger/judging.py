@@ -216,11 +216,11 @@ class _Judge:
 
     def _version(self, key: bytes, known: _Known, version: int) -> tuple[int, bytes | None]:
         """Where a version of a key stands: a place in this batch, or its stored leaf."""
-        if known.latest.spot.version == version and known.place < 0:
-            return -1, self._index.leaf_at(known.latest.spot)
-        for place in range(len(self._commands) - 1, -1, -1):
-            if self._commands[place].key == key and self._versions[place] == version:
+        place = known.place
+        while place >= 0:
+            if self._versions[place] == version:
                 return place, None
+            place = self._previous[place] - self._size
         record = self._stored[key]
         stored = records.decode_latest(record).spot if record is not None else None
         if stored is None or stored.version != version:
