@@ -128,9 +128,12 @@ def _write_keys(write: WriteBatch, judged: Judged, keys: Sequence[bytes], latest
 
 
 def _write_blobs(write: WriteBatch, commands: Sequence[Command], first: int, blobs: TableReader) -> None:
+    fresh: dict[bytes, int] = {}
     for place, command in enumerate(commands):
         if command.in_blob and blobs.get(command.sha256) is None:
-            write.put(Table.BLOBS, command.sha256, U64.pack(first + place))
+            fresh.setdefault(command.sha256, place)
+    for digest, place in fresh.items():
+        write.put(Table.BLOBS, digest, U64.pack(first + place))
 
 
 def _flags(command: Command) -> int:
