@@ -438,7 +438,7 @@ class Ledger:
 
     @property
     def policy(self) -> Policy:
-        return self._machine.policy
+        return self._machine.committed_policy
 
     def verify(self, progress: Callable[[int, int], None] | None = None) -> check.Report:
         """Recomputes everything from the entries, and says what differs. ``progress(done, total)`` is called often."""

@@ -71,7 +71,7 @@ class Machine:
         self._store = store
         self.look_up = store.table(Table.KEYS).get_many
         self.blobs = store.table(Table.BLOBS)
-        self.policy = _load_policy(store)
+        self.policy = self.committed_policy = _load_policy(store)
         self.applied = self.committed = _load_state(store, fetch_tile)
         self._nodes = Nodes(self.committed.edge, fetch_tile)
         self.torn = False
@@ -135,7 +135,7 @@ class Machine:
 
     def commit(self) -> State:
         """Lets readers see what was applied. The caller has synced it, or was told not to wait for that."""
-        self.committed = self.applied
+        self.committed, self.committed_policy = self.applied, self.policy
         return self.committed
 
     @property
