@@ -120,11 +120,10 @@ class Ledger:
         store: Store | None = None
         try:
             identity = folder.load_identity() if folder.exists else folder.create_identity(name, clock=clock)
-            if not folder.exists:
-                folder.create_key(identity.origin)
             store = open_store(folder.path / STORE)
             if not folder.exists:
                 machine.create(store, policy)
+                folder.create_key(identity.origin)
                 folder.save_identity(identity)
             ledger = cls(
                 folder,

@@ -160,14 +160,17 @@ class Machine:
 
 
 def create(store: Store, policy: Policy) -> None:
-    """Writes the state that a new ledger begins with. A store that has one already is left as it is."""
-    meta = store.table(Table.META)
-    if meta.get(STATE_KEY) is None:
-        batch = store.batch()
-        batch.put(Table.META, POLICY_KEY, policy.encode())
-        batch.put(Table.META, STATE_KEY, EMPTY.encode())
-        store.write(batch)
-        store.sync()
+    """Writes the state that a new ledger begins with, into a store that has no entries."""
+    if store.table(Table.META).get(STATE_KEY) not in (None, EMPTY.encode()):
+        raise Corruption(
+            "the store has entries, but the file that says whose they are is missing",
+            hint="restore `ledger.json` from a copy of the folder",
+        )
+    batch = store.batch()
+    batch.put(Table.META, POLICY_KEY, policy.encode())
+    batch.put(Table.META, STATE_KEY, EMPTY.encode())
+    store.write(batch)
+    store.sync()
 
 
 def _load_policy(store: Store) -> Policy:
