@@ -79,6 +79,8 @@ def _all_fresh(commands: Sequence[Command], stored: list[bytes | None]) -> bool:
     count = len(stored)
     if stored.count(None) != count:
         return False
+    if count == 1:
+        return commands[0].kind is Kind.PUT and commands[0].condition is None
     kinds, keys, *_, conditions, _ = zip(*commands, strict=True)
     return kinds.count(Kind.PUT) == count and conditions.count(None) == count and len(set(keys)) == count
 

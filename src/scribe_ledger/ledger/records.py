@@ -38,6 +38,7 @@ SPOT = struct.Struct(">QQHBII")
 _REQUEST = struct.Struct(">Q16s")
 _TILE_KEY = struct.Struct(">BQ")
 _U16 = struct.Struct(">H")
+_PACK_OF_ONE = struct.Struct(">HI")
 _MAX_U64 = (1 << 64) - 1
 
 
@@ -128,6 +129,10 @@ def pack(items: Sequence[bytes], lengths: Sequence[int]) -> bytes:
     """A count, the length of each item, then the items."""
     count = len(items)
     return b"".join((struct.pack(f">H{count}I", count, *lengths), *items))
+
+
+def pack_one(item: bytes) -> bytes:
+    return _PACK_OF_ONE.pack(1, len(item)) + item
 
 
 def pack_header_bytes(count: int) -> int:
