@@ -147,7 +147,7 @@ class Sequencer:
         """Runs one round for everything that waits, then hands over. Only for whom ``Waiter.lead`` asked."""
         with self._lock:
             units, waiters = self._take_round()
-        outcomes: list[Outcome] = [_INTERRUPTED] * len(units)
+        outcomes: list[Outcome] = [_again(_INTERRUPTED) for _ in units]
         try:
             outcomes = self._run(units)
         finally:
@@ -183,8 +183,7 @@ class Sequencer:
             self._hand_over()
 
     def _replay_and_sync(self, batches: Sequence[Replayed], first: int) -> None:
-        if self._failure is not None:
-            raise self._failure
+        self._check_healthy()
         machine = self._machine
         if machine.applied.size != first:
             raise Conflict(f"somebody else has written to the ledger: it has {machine.applied.size} entries")
@@ -208,14 +207,13 @@ class Sequencer:
             return self._apply_and_sync(units)
         except ScribeError as error:
             self._note_failure(error)
-            return [error] * len(units)
+            return [_again(error) for _ in units]
         except BaseException:
             self._note_interruption()
             raise
 
     def _apply_and_sync(self, units: list[Sequence[Command]]) -> list[Outcome]:
-        if self._failure is not None:
-            raise self._failure
+        self._check_healthy()
         machine = self._machine
         outcomes = self._apply(units)
         if machine.applied is not machine.committed:
@@ -322,8 +320,7 @@ class Sequencer:
 
     def flush(self) -> None:
         """Makes everything that was committed durable. Without ``relaxed`` there is never anything to do."""
-        if self._failure is not None:
-            raise self._failure
+        self._check_healthy()
         self.flush_before_signing()
 
     def flush_before_signing(self) -> None:
@@ -357,8 +354,18 @@ class Sequencer:
     def _check_writable(self) -> None:
         if self._closed:
             raise LedgerClosed("the ledger is closed")
+        self._check_healthy()
+
+    def _check_healthy(self) -> None:
         if self._failure is not None:
-            raise self._failure
+            raise _again(self._failure)
+
+
+def _again(error: ScribeError) -> ScribeError:
+    """The same error for another caller."""
+    again = type(error)(error.message, hint=error.hint)
+    again.__cause__ = error.__cause__
+    return again
 
 
 class _Flusher:
