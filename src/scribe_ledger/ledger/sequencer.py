@@ -248,10 +248,12 @@ class Sequencer:
             except ScribeError as error:
                 self._unsynced = True
                 self._machine.torn = True
-                raise StorageError(
+                failure = StorageError(
                     f"the sync failed, so nothing since the last one is acknowledged: {error.message}",
                     hint=error.hint or "free the cause, then open the ledger again",
-                ) from error
+                )
+                self._note_failure(failure)  # before anybody else can look
+                raise failure from error
             self.syncs += 1
 
     def _note_interruption(self) -> None:
@@ -327,15 +329,11 @@ class Sequencer:
         """The same, but fails only if something that was committed is not durable."""
         if self._flusher is None:
             return
-        try:
+        if self._unsynced and self._failure is None:
+            self._sync()
+        with self._sync_lock:  # another thread's sync may still be under way
             if self._unsynced:
-                self._sync()
-            with self._sync_lock:  # another thread's sync may still be under way
-                if self._failure is not None:
-                    raise self._failure
-        except ScribeError as error:
-            self._note_failure(error)
-            raise
+                self._check_healthy()
 
     def close(self) -> None:
         """Refuses what comes, finishes what waits, syncs."""
@@ -350,6 +348,8 @@ class Sequencer:
                 self._idle.wait()
         if self._failure is None:
             self.flush()
+        elif self._flusher is not None and self._unsynced:
+            self._check_healthy()
 
     def _check_writable(self) -> None:
         if self._closed:
