@@ -101,6 +101,8 @@ class Sequencer:
         self._idle = threading.Condition(self._lock)
         self._sync_lock = threading.Lock()
         self._leading = False
+        self._chosen: Waiter | None = None
+        """Who was asked to lead and has not begun."""
         self._queue: deque[tuple[Sequence[Command], Waiter]] = deque()
         self._queued_entries = self._queued_bytes = 0
         self._failure: ScribeError | None = None
@@ -127,10 +129,14 @@ class Sequencer:
         return outcome
 
     def _wait(self, ticket: _Ticket) -> Outcome:
-        outcome = ticket.wait()
-        if outcome is None:
-            self.lead()
+        try:
             outcome = ticket.wait()
+            if outcome is None:
+                self.lead()
+                outcome = ticket.wait()
+        except BaseException:  # Ctrl-C
+            self._leave(ticket)
+            raise
         assert outcome is not None
         return outcome
 
@@ -140,12 +146,15 @@ class Sequencer:
             self._check_writable()
             self._enqueue(unit, waiter)
             leaderless, self._leading = not self._leading, True
+            if leaderless:
+                self._chosen = waiter
         if leaderless:
             waiter.lead()
 
     def lead(self) -> None:
         """Runs one round for everything that waits, then hands over. Only for whom ``Waiter.lead`` asked."""
         with self._lock:
+            self._chosen = None
             units, waiters = self._take_round()
         outcomes: list[Outcome] = [_again(_INTERRUPTED) for _ in units]
         try:
@@ -301,12 +310,26 @@ class Sequencer:
     def _hand_over(self) -> None:
         with self._lock:
             if self._queue:
-                following = self._queue[0][1]
+                self._chosen = following = self._queue[0][1]
             else:
+                self._chosen = None
                 self._leading = False
                 self._idle.notify_all()
                 return
         following.lead()
+
+    def _leave(self, ticket: _Ticket) -> None:
+        """Takes back a unit that nobody has begun on, and passes on the lead if it fell to this waiter."""
+        with self._lock:
+            for place, (unit, waiter) in enumerate(self._queue):
+                if waiter is ticket:
+                    del self._queue[place]
+                    self._queued_entries -= len(unit)
+                    self._queued_bytes -= sum([command.queue_bytes for command in unit])
+                    break
+            leads = self._chosen is ticket
+        if leads:
+            self._hand_over()
 
     # --- the rest ----------------------------------------------------------------------------------------------
 
