@@ -8,6 +8,7 @@ Listings are asynchronous iterators that fetch ahead in pages.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, ParamSpec, Self, TypeVar
@@ -42,6 +43,7 @@ class AsyncLedger:
     def __init__(self, ledger: Ledger, pool: ThreadPoolExecutor) -> None:
         self._ledger = ledger
         self._pool = pool
+        self._leader = ThreadPoolExecutor(1, thread_name_prefix="scribe-lead")  # never waits for the pool's threads
 
     @classmethod
     async def open(cls, path: str | os.PathLike[str], **options: Any) -> AsyncLedger:
@@ -190,6 +192,7 @@ class AsyncLedger:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._ledger.close)
         await loop.run_in_executor(None, self._pool.shutdown)
+        await loop.run_in_executor(None, self._leader.shutdown)
 
     async def __aenter__(self) -> Self:
         return self
@@ -205,7 +208,7 @@ class AsyncLedger:
     async def _write(self, unit: list[Command]) -> Sequence[Receipt]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Sequence[Receipt]] = loop.create_future()
-        waiter = _FutureWaiter(loop, future, partial(self._pool.submit, self._ledger.lead))
+        waiter = _FutureWaiter(loop, future, partial(self._leader.submit, self._ledger.lead))
         if len(unit) != 1 or self._ledger.needs_blob(unit):
             return await self._run(self._ledger.write, unit)
         self._ledger.submit(unit, waiter)
@@ -248,7 +251,8 @@ class _FutureWaiter:
         self._lead = lead
 
     def resolve(self, outcome: Outcome) -> None:
-        self._loop.call_soon_threadsafe(self._settle, outcome)
+        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._settle, outcome)
 
     def lead(self) -> None:
         self._lead()
