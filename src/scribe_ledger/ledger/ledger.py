@@ -284,7 +284,7 @@ class Ledger:
         """The value of a key: its latest, one version, or as of a tree size. None if absent or deleted."""
         try:
             value = self._hit(key)
-        except TypeError:  # a key object without a hash, such as a bytearray
+        except (TypeError, ValueError):  # a key object without a hash: a bytearray, a writable memoryview
             value = None
         if value is not None and version is None and as_of is None:
             return value
@@ -294,7 +294,7 @@ class Ledger:
         """The key's latest value if it is in the cache; never waits."""
         try:
             return self._hit(key)
-        except TypeError:
+        except (TypeError, ValueError):
             return None
 
     def _get(self, key: Key, version: int | None, as_of: int | None) -> bytes | None:
