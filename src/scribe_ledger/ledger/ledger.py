@@ -312,7 +312,7 @@ class Ledger:
             seen = self._machine.committed
             value = self._reader.latest_value(name, seen.size)
             if value is not None:
-                self._cache.fill(hashable, name, value, lambda: self._machine.committed is seen)
+                self._cache.fill(hashable, name, value, lambda: self._machine.committed is seen and not self._closed)
         return value
 
     def get_many(self, keys: Iterable[Key]) -> list[bytes | None]:
@@ -482,7 +482,6 @@ class Ledger:
         try:
             self._sequencer.close()
         finally:
-            self._cache.clear()
             self._cache.clear()
             self._signing.close()
             self._store.close()
