@@ -161,6 +161,14 @@ def natural(number: int | None, name: str, *, least: int = 0) -> int | None:
     return number
 
 
+def required(number: int, name: str) -> int:
+    """The same for a number that must be there."""
+    found = natural(number, name)
+    if found is None:
+        raise InvalidRequest(f"{name} is missing")
+    return found
+
+
 def key_bytes(key: object) -> bytes:
     if isinstance(key, str):
         try:

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias, TypeVar
 from scribe_ledger.errors import ConfigurationError, InvalidRequest, LedgerClosed, NotFound, TooLarge
 from scribe_ledger.ledger import check, commands, machine
 from scribe_ledger.ledger.cache import ValueCache
-from scribe_ledger.ledger.commands import key_bytes, natural
+from scribe_ledger.ledger.commands import key_bytes, natural, required
 from scribe_ledger.ledger.copying import copy_ledger
 from scribe_ledger.ledger.folder import HEAD, OBJECTS, SPOOL, STORE, DataFolder, Head, Identity, system_clock
 from scribe_ledger.ledger.machine import Machine
@@ -328,7 +328,7 @@ class Ledger:
 
     def entry_at(self, index: int) -> Entry:
         """The entry at one place of the log."""
-        natural(index, "index")
+        required(index, "index")
         self._check_open()
         if index >= self.size:
             raise NotFound(f"there is no entry {index}, the ledger has {self.size}")
@@ -370,7 +370,7 @@ class Ledger:
 
     def log(self, start: int = 0, stop: int | None = None) -> Iterator[Entry]:
         """Entries in log order, from ``start`` to before ``stop``, or to what is committed now."""
-        natural(start, "start")
+        required(start, "start")
         natural(stop, "stop")
         self._check_open()
         size = self._machine.committed.size
@@ -400,7 +400,7 @@ class Ledger:
 
     def prove_consistency(self, old_size: int, new_size: int | None = None) -> ConsistencyProof:
         """A proof that the log at ``new_size`` begins with all of the log at ``old_size``."""
-        natural(old_size, "old_size")
+        required(old_size, "old_size")
         self._check_open()
         return self._signing.prove_consistency(old_size, self._size_as_of(natural(new_size, "new_size")))
 
@@ -501,12 +501,11 @@ class Ledger:
 
     def _spot(self, name: bytes, version: int | None, as_of: int | None) -> Spot | None:
         natural(version, "version", least=1)
-        natural(as_of, "as_of")
         self._check_open()
         return self._reader.spot(name, self._size_as_of(as_of), version)
 
     def _size_as_of(self, as_of: int | None) -> int:
-        return check_size(as_of, self._machine.committed.size)
+        return check_size(natural(as_of, "as_of"), self._machine.committed.size)
 
     def _receive(self, reader: BinaryIO | Iterable[bytes]) -> bytes | Blob:
         spooled = self._blobs.spool(reader, self._inline_max)
