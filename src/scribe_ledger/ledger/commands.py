@@ -6,6 +6,7 @@ Everything that does not depend on the ledger's state happens here, in the calle
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from hashlib import sha256
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,7 +19,7 @@ from scribe_ledger.model import MAX_KEY_BYTES, MAX_REQUEST_ID_BYTES, Kind
 from scribe_ledger.objects.blobs import Blob
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
 _LENGTHS = [length.to_bytes(2, "big") for length in range(MAX_KEY_BYTES + 1)]
 _ANY_BYTES = (bytearray, memoryview)
@@ -79,8 +80,9 @@ def put(
     else:
         data = value if type(value) is bytes else value_bytes(value)
         size, digest, chunk_root = len(data), sha256(data).digest(), ZERO_HASH
-    tail = encode_tail(name, content_type, metadata)
+    tail = encode_tail(name, _text(content_type), _mapping(metadata))
     request = b"" if request_id is None else request_digest(request_id)
+    _check_flag(dedupe, "dedupe")
     return Command(Kind.PUT, name, tail, data, size, digest, chunk_root, request, condition, dedupe)
 
 
@@ -123,7 +125,7 @@ def delete(
     return Command(
         Kind.DELETE,
         name,
-        encode_tail(name, "", metadata),
+        encode_tail(name, "", _mapping(metadata)),
         None,
         0,
         ZERO_HASH,
@@ -145,9 +147,10 @@ def condition(
     *, if_absent: bool = False, if_index: int | None = None, if_version: int | None = None
 ) -> Condition | None:
     """None where nothing is asked; numbers are checked."""
-    if not if_absent and if_index is None and if_version is None:
+    if if_absent is False and if_index is None and if_version is None:
         return None
-    return Condition(bool(if_absent), natural(if_index, "if_index"), natural(if_version, "if_version"))
+    _check_flag(if_absent, "if_absent")
+    return Condition(if_absent, natural(if_index, "if_index"), natural(if_version, "if_version"))
 
 
 def natural(number: int | None, name: str, *, least: int = 0) -> int | None:
@@ -208,6 +211,23 @@ def request_digest(request_id: str | bytes) -> bytes:
             f"the request id has {len(data)} bytes", hint=f"a request id has 1 to {MAX_REQUEST_ID_BYTES} bytes"
         )
     return sha256(data).digest()[:REQUEST_DIGEST_BYTES]
+
+
+def _check_flag(flag: object, name: str) -> None:
+    if flag is not True and flag is not False:
+        raise InvalidRequest(f"{name} is {type(flag).__name__}", hint="it is True or False")
+
+
+def _text(content_type: str) -> str:
+    if not isinstance(content_type, str):
+        raise InvalidRequest(f"the content type is {type(content_type).__name__}, not str")
+    return content_type
+
+
+def _mapping(metadata: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise InvalidRequest(f"the metadata is {type(metadata).__name__}", hint='for example metadata={"team": "red"}')
+    return metadata
 
 
 def _key_column(raw: Sequence[object]) -> Sequence[bytes]:
