@@ -86,6 +86,13 @@ def put(
     return Command(Kind.PUT, name, tail, data, size, digest, chunk_root, request, condition, dedupe)
 
 
+def with_value(command: Command, value: bytes | Blob) -> Command:
+    """The put with another value."""
+    if isinstance(value, Blob):
+        return command._replace(value=None, size=value.size, sha256=value.sha256, chunk_root=value.chunk_root)
+    return command._replace(value=value, size=len(value), sha256=sha256(value).digest())
+
+
 def put_many(pairs: Iterable[tuple[object, object]]) -> list[Command]:
     """Plain puts, built column by column: this is the bulk path."""
     try:

@@ -189,18 +189,17 @@ class Ledger:
         dedupe: bool = True,
     ) -> Receipt:
         """``put`` for a value of any size, from a binary file or chunks of bytes, in constant memory."""
-        name = key_bytes(key)
-        condition = commands.condition(if_absent=if_absent, if_index=if_index, if_version=if_version)
         command = commands.put(
-            name,
-            self._receive(reader),
+            key,
+            b"",
             content_type=content_type,
             metadata=metadata,
-            condition=condition,
+            condition=commands.condition(if_absent=if_absent, if_index=if_index, if_version=if_version),
             request_id=request_id,
             dedupe=dedupe,
         )
-        return self.write([command])[0]
+        self._check_open()
+        return self.write([commands.with_value(command, self._receive(reader))])[0]
 
     def put_many(self, pairs: Iterable[tuple[Key, Value]]) -> Sequence[Receipt]:
         """Puts many pairs in one atomic batch: consecutive indexes, all or nothing, one sync."""
@@ -242,10 +241,11 @@ class Ledger:
         if not unit:
             self._check_open()
             return []
-        if self.needs_blob(unit):
-            unit = [self._with_blob(command) for command in unit]
         if len(unit) > 1:
-            _check_batch(unit)
+            _check_batch(unit, self._inline_max)
+        if self.needs_blob(unit):
+            self._check_open()
+            unit = [self._with_blob(command) for command in unit]
         return self._sequencer.write(unit)
 
     def import_verbatim(self, rows: Iterable[Row], progress: Callable[[int], None] | None = None) -> int:
@@ -601,10 +601,10 @@ def _first(entries: Iterator[Entry], limit: int) -> Iterator[Entry]:
         yield entry
 
 
-def _check_batch(unit: Sequence[Command]) -> None:
+def _check_batch(unit: Sequence[Command], inline_max: int) -> None:
     if len(unit) > MAX_BATCH_ENTRIES:
         raise TooLarge(f"the batch has {len(unit)} operations", hint=f"at most {MAX_BATCH_ENTRIES}; write several")
-    size = sum([command[4] for command in unit if command[3] is not None])
+    size = sum([command[4] for command in unit if command[4] <= inline_max])
     if size > MAX_BATCH_BYTES:
         raise TooLarge(f"the batch has {size} bytes", hint=f"at most {MAX_BATCH_BYTES}; write several, or put_stream")
 
