@@ -76,8 +76,10 @@ class DataFolder:
         self, name: str, *, clock: Callable[[], int], randbytes: Callable[[int], bytes] = secrets.token_bytes
     ) -> Identity:
         """The identity of a new ledger; nothing is written yet."""
-        if len(name.encode()) > MAX_NAME_BYTES:
-            raise ConfigurationError(f"the ledger's name has more than {MAX_NAME_BYTES} bytes")
+        if not isinstance(name, str) or len(name.encode(errors="replace")) > MAX_NAME_BYTES:
+            raise ConfigurationError(
+                f"{name!r:.80} cannot be a ledger's name", hint=f"it is a text of at most {MAX_NAME_BYTES} bytes"
+            )
         ledger_id = randbytes(16).hex()
         return Identity(ledger_id, name or f"scribe-ledger/{ledger_id}", clock())
 

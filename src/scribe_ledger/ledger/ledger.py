@@ -114,6 +114,12 @@ class Ledger:
         """
         if durability not in DURABILITIES:
             raise ConfigurationError(f"the durability {durability!r} is unknown", hint="full or relaxed")
+        _check_numbers(
+            flush_interval_ms=flush_interval_ms,
+            max_cache_size=max_cache_size,
+            cache_capacity=cache_capacity,
+            inline_max=inline_max,
+        )
         wanted = {name: value for name, value in (("overwrite", overwrite), ("deletes", deletes)) if value is not None}
         policy = Policy().changed(wanted)
         folder = DataFolder(Path(path), create=create)
@@ -136,11 +142,15 @@ class Ledger:
                 cache_capacity=cache_capacity,
                 inline_max=inline_max,
             )
-            _check_agrees(ledger, name, wanted)
         except BaseException:
             if store is not None:
                 store.close()
             folder.close()
+            raise
+        try:
+            _check_agrees(ledger, name, wanted)
+        except BaseException:
+            ledger.close()
             raise
         return ledger
 
@@ -607,6 +617,14 @@ def _check_batch(unit: Sequence[Command], inline_max: int) -> None:
     size = sum([command[4] for command in unit if command[4] <= inline_max])
     if size > MAX_BATCH_BYTES:
         raise TooLarge(f"the batch has {size} bytes", hint=f"at most {MAX_BATCH_BYTES}; write several, or put_stream")
+
+
+def _check_numbers(**settings: int) -> None:
+    for name, number in settings.items():
+        try:
+            required(number, name)
+        except InvalidRequest as error:
+            raise ConfigurationError(error.message, hint=error.hint) from None
 
 
 def _check_agrees(ledger: Ledger, name: str, wanted: Mapping[str, str]) -> None:
