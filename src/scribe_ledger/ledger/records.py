@@ -118,6 +118,10 @@ def index_prefix(key: bytes) -> bytes:
     return _U16.pack(len(key)) + key + b"i"
 
 
+def key_of_history(record_key: bytes) -> bytes:
+    return record_key[2 : 2 + int.from_bytes(record_key[:2], "big")]
+
+
 def tile_key(level: int, index: int) -> bytes:
     return _TILE_KEY.pack(level, index)
 
