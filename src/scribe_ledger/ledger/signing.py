@@ -32,7 +32,11 @@ class Signing:
         self._reader = reader
         self._lock = threading.Lock()
         self._signed: dict[int, Checkpoint] = {}
-        self._check_head()
+        try:
+            self._check_head()
+        except BaseException:
+            head.close()
+            raise
 
     @property
     def verifier(self) -> Verifier:
