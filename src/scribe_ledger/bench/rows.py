@@ -1,0 +1,103 @@
+"""The rows of ``--only``: which jobs each needs, and how their answers become lines.
+
+A job runs in a process of its own, so that neither memory nor caches of one disturb another. The large ledger is
+written once a run and read by every job that needs it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+from scribe_ledger.bench.engines import ROCKSDB
+from scribe_ledger.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from scribe_ledger.bench.timing import Measured
+    from scribe_ledger.bench.workload import Scale
+
+
+@dataclass
+class Run:
+    """One run: its folder, its sizes, and what it has built there."""
+
+    work: Path
+    scale: Scale
+    profile: bool = False
+    _built: bool = field(default=False, init=False)
+
+    def job(self, name: str) -> dict[str, Measured]:
+        """Runs a job in a new process, in the run's folder."""
+        order = {"job": name, "work": str(self.work), "scale": asdict(self.scale), "profile": self.profile}
+        done = subprocess.run(
+            [sys.executable, "-m", "scribe_ledger.bench.worker"],
+            input=json.dumps(order),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise StorageError(f"the job {name!r} of the benchmark failed:\n{done.stderr.strip()}")
+        lines: dict[str, Measured] = json.loads(done.stdout)
+        return lines
+
+    def build(self) -> dict[str, Measured]:
+        """Writes the large ledger anew, in place of one that is there."""
+        self.remove("big")
+        lines = self.job("build")
+        self._built = True
+        return lines
+
+    def on_large_ledger(self, job: str) -> dict[str, Measured]:
+        if not self._built:
+            self.build()
+        return self.job(job)
+
+    def remove(self, name: str) -> None:
+        shutil.rmtree(self.work / name, ignore_errors=True)
+
+
+def _memory(run: Run) -> dict[str, Measured]:
+    """The large ledger and the raw engine's, each written in one new process and opened in another."""
+    lines = {**run.build(), **run.job("reopen")}
+    try:
+        engine = {**run.job("build_engine"), **run.job("reopen_engine")}
+    finally:
+        run.remove("big-raw")
+    for name, line in lines.items():
+        line["beside"] = {ROCKSDB: engine[name]["figure"]}
+    return lines
+
+
+def _growth(run: Run) -> dict[str, Measured]:
+    lines = run.job("growth")
+    engine = run.job("growth_of_engine")["growth.engine"]
+    (first,) = engine["beside"].values()
+    lines["growth"].setdefault("details", {})["raw_engine"] = {
+        "entries_per_second": engine["figure"],
+        "ratio": engine["figure"] / first,
+        "parts": engine.get("blocks", {}).get("parts", []),
+    }
+    return lines
+
+
+ROWS: dict[str, Callable[[Run], dict[str, Measured]]] = {
+    "memory": _memory,
+    "disk": lambda run: run.on_large_ledger("disk"),
+    "uncached": lambda run: run.on_large_ledger("stored"),
+    "proofs": lambda run: run.on_large_ledger("proofs"),
+    "reads": lambda run: run.job("cached"),
+    "writes": lambda run: run.job("batched"),
+    "mixed": lambda run: run.job("mixed"),
+    "puts": lambda run: run.job("single"),
+    "versions": lambda run: run.job("versions"),
+    "growth": _growth,
+}
+"""In the order in which they run: opening comes before anything else has touched the large ledger."""
