@@ -1,32 +1,40 @@
 """The full self-check: recomputes tree, digests and key index from the entries, in bounded memory.
 
-The entries are the truth: leaves say what the log is, and everything else must follow from them. Problems are
-collected, each with its place, so that one run shows the extent of the damage.
+The entries are the truth: leaves say what the log is, and everything else must follow from them, with nothing missing
+and nothing left over. Problems are collected, each with its place, so that one run shows the extent of the damage.
+
+The ledger may be written to meanwhile. What is checked is the log as it was committed at the beginning; records of
+later entries are passed over, and only those.
 """
 
 from __future__ import annotations
 
+import json
+import struct
 from collections.abc import Callable, Iterator
 from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from scribe_ledger.errors import ScribeError
+from scribe_ledger.errors import LedgerClosed, ScribeError
 from scribe_ledger.ledger import records
+from scribe_ledger.ledger.machine import POLICY_KEY, STATE_KEY
 from scribe_ledger.ledger.reads import decode_stored_leaf
-from scribe_ledger.ledger.records import DELETED, IN_BLOB, U64, Spot
+from scribe_ledger.ledger.records import DELETED, IN_BLOB, REMEMBERED_REQUESTS, U64, Latest, Spot
 from scribe_ledger.ledger.store import Store, Table
-from scribe_ledger.merkle.hashing import ZERO_HASH, hash_leaf
-from scribe_ledger.merkle.tree import EMPTY_EDGE, Edge, FullTile, Nodes, grow
+from scribe_ledger.merkle.hashing import EMPTY_ROOT, HASH_BYTES, ZERO_HASH, hash_leaf
+from scribe_ledger.merkle.tiles import TILE_BYTES, TILE_HEIGHT, TILE_WIDTH
+from scribe_ledger.merkle.tree import EMPTY_EDGE, Edge, FullTile, grow, root_of
 from scribe_ledger.model import Kind
 
 if TYPE_CHECKING:
     from scribe_ledger.ledger.folder import Head
-    from scribe_ledger.ledger.machine import State
+    from scribe_ledger.ledger.machine import Machine
     from scribe_ledger.merkle.leaf import Leaf
     from scribe_ledger.objects.blobs import BlobStore
 
 MAX_PROBLEMS = 1000
 Progress = Callable[[int, int], None]
+_TILE_KEY = struct.Struct(">BQ")
 
 
 class Problem(NamedTuple):
@@ -59,62 +67,86 @@ class Report(NamedTuple):
         }
 
 
-def verify(store: Store, state: State, blobs: BlobStore, head: Head, progress: Progress | None = None) -> Report:
-    """Checks everything at the committed ``state``. Entries that come meanwhile are not looked at."""
-    return _Check(store, state, blobs, head, progress or (lambda _done, _total: None)).run()
+def verify(store: Store, machine: Machine, blobs: BlobStore, head: Head, progress: Progress | None = None) -> Report:
+    """Checks everything at the size that is committed now."""
+    return _Check(store, machine, blobs, head, progress or (lambda _done, _total: None)).run()
 
 
 class _Check:
-    def __init__(self, store: Store, state: State, blobs: BlobStore, head: Head, progress: Progress) -> None:
-        self._state = state
+    def __init__(self, store: Store, machine: Machine, blobs: BlobStore, head: Head, progress: Progress) -> None:
+        self._machine = machine
+        self._state = machine.committed
+        self._size = self._state.size
+        self._head = head.checkpoint
         self._blobs = blobs
-        self._head = head
         self._progress = progress
         self._leaves = store.table(Table.LEAVES)
         self._values = store.table(Table.VALUES)
         self._keys = store.table(Table.KEYS)
         self._history = store.table(Table.HISTORY)
         self._tree = store.table(Table.TREE)
+        self._referenced = store.table(Table.BLOBS)
+        self._meta = store.table(Table.META)
         self._problems: list[Problem] = []
         self._edge: Edge = EMPTY_EDGE
-        self._full: dict[tuple[int, int], bytes] = {}
+        self._head_root: bytes | None = None
+        self._values_after = b""
+        self._policies: dict[str, Any] = {}
         self._timestamp = 0
-        self._first_versions = self._earlier_versions = self._value_bytes = self._deletes = 0
+        self._unread = False
+        """True once a leaf could not be read: the counts below are too low then."""
+        self._first_versions = self._earlier_versions = self._value_bytes = 0
 
     def run(self) -> Report:
-        size = self._state.size
-        try:
-            for first, leaves in self._groups():
-                self._check_group(first, leaves)
-                self._progress(self._edge.size, size)
-            self._check_totals()
-            self._check_tables()
-        except ScribeError as error:
-            self._note(f"entry {self._edge.size}", f"cannot be read on: {error.message}")
-        return Report(self._edge.size, self._root(self._edge.size), self._problems)
+        parts = (
+            ("log", self._check_log),
+            ("state", self._check_totals),
+            ("values", self._check_last_values),
+            ("key index", self._check_keys),
+            ("history", self._check_history),
+            ("tree", self._check_tree),
+            ("blobs", self._check_references),
+            ("state", self._check_records),
+        )
+        for name, part in parts:
+            try:
+                part()
+            except LedgerClosed:
+                raise
+            except ScribeError as error:
+                place = f"entry {self._edge.size}" if name == "log" else name
+                self._note(place, f"cannot be read on: {error.message}")
+        return Report(self._edge.size, _root(self._edge), self._problems)
+
+    # --- the log -----------------------------------------------------------------------------------------------
+
+    def _check_log(self) -> None:
+        for first, leaves in self._groups():
+            decoded = self._decode(first, leaves)
+            self._grow([hash_leaf(leaf) for leaf in leaves])
+            values = self._stored_values(first, len(leaves))
+            if decoded is not None:
+                self._check_index(decoded, self._check_values(decoded, values))
+            self._progress(self._edge.size, self._size)
 
     def _groups(self) -> Iterator[tuple[int, list[bytes]]]:
-        size = self._state.size
         expected = 0
         for group, record in self._leaves.scan():
-            (first,) = U64.unpack(group)
-            if first >= size:
-                return
-            if first != expected:
-                self._note(f"entry {expected}", f"missing: the next group begins at {first}")
+            first = int.from_bytes(group, "big")
+            if first >= self._size:
+                if not self._is_newer(first):
+                    self._note(f"entry {first}", f"it lies beyond the end of the log, which has {self._size} entries")
+                    return
+                continue
+            if first != expected or len(group) != U64.size:
+                missing = f"missing: the next group begins at {first}"
+                self._note(f"entry {expected}", missing if first > expected else f"another group begins at {first}")
                 return
             leaves = records.unpack(record)
             expected += len(leaves)
             yield first, leaves
-        if expected < size:
-            self._note(f"entry {expected}", f"missing: the log ends there, and should have {size} entries")
-
-    def _check_group(self, first: int, leaves: list[bytes]) -> None:
-        decoded = self._decode(first, leaves)
-        self._grow([hash_leaf(leaf) for leaf in leaves])
-        if decoded is not None:
-            spots = self._check_values(first, decoded)
-            self._check_index(decoded, spots)
+        if expected < self._size:
+            self._note(f"entry {expected}", f"missing: the log ends there, and should have {self._size} entries")
 
     def _decode(self, first: int, leaves: list[bytes]) -> list[Leaf] | None:
         decoded = []
@@ -123,22 +155,26 @@ class _Check:
                 leaf = decode_stored_leaf(data, first + ordinal)
             except ScribeError as error:
                 self._note(f"entry {first + ordinal}", error.message)
+                self._unread = True
                 return None
             if leaf.timestamp < self._timestamp:
                 self._note(f"entry {leaf.index}", f"its timestamp is before that of entry {leaf.index - 1}")
             self._timestamp = leaf.timestamp
-            self._value_bytes += leaf.size
-            if leaf.version == 1:
-                self._first_versions += 1
-            elif leaf.key:
-                self._earlier_versions += 1
             decoded.append(leaf)
+        self._value_bytes += sum([leaf.size for leaf in decoded])
+        self._first_versions += sum([leaf.version == 1 for leaf in decoded])
+        self._earlier_versions += sum([leaf.version > 1 for leaf in decoded])
         return decoded
 
     def _grow(self, hashes: list[bytes]) -> None:
-        self._edge, full = grow(self._edge, hashes)
-        for tile in full:
-            self._check_tile(tile)
+        """Extends the tree, and stops on the way at the size that was last signed."""
+        signed = 0 if self._head is None else self._head.size - self._edge.size
+        for part in (hashes[:signed], hashes[signed:]) if 0 < signed < len(hashes) else (hashes,):
+            self._edge, full = grow(self._edge, part)
+            for tile in full:
+                self._check_tile(tile)
+            if self._head is not None and self._head.size == self._edge.size:
+                self._head_root = _root(self._edge)
 
     def _check_tile(self, tile: FullTile) -> None:
         place = f"tile {tile.index} of level {tile.level}"
@@ -151,21 +187,37 @@ class _Check:
             self._note(place, "missing")
         elif stored != tile.nodes:
             self._note(place, "differs from the hashes of its entries")
+            if tile.level == 0:
+                self._note_hashes(tile.index * TILE_WIDTH, stored[:TILE_BYTES], tile.nodes[:TILE_BYTES])
+
+    def _note_hashes(self, first: int, stored: bytes, computed: bytes) -> None:
+        for ordinal in range(len(computed) // HASH_BYTES):
+            at = slice(ordinal * HASH_BYTES, (ordinal + 1) * HASH_BYTES)
+            if stored[at] != computed[at]:
+                self._note(f"entry {first + ordinal}", "its leaf does not have the hash that the tree has for it")
 
     # --- values ------------------------------------------------------------------------------------------------
 
-    def _check_values(self, first: int, leaves: list[Leaf]) -> list[Spot]:
-        """Checks every value against its digest, and says where each entry must be found."""
-        record, values = None, None
+    def _stored_values(self, first: int, count: int) -> list[bytes] | None:
+        """The values of a group. They are found from the group before, so that none lies unseen in between."""
+        place, wanted = f"values of entries from {first}", U64.pack(first)
+        after, self._values_after = self._values_after, wanted + b"\0"
         try:
-            record = self._values.get(U64.pack(first))
-            values = None if record is None else records.unpack(record)
+            found = self._values.seek(after)
+            while found is not None and found[0] < wanted:
+                self._note(f"values of entries from {int.from_bytes(found[0], 'big')}", "no group of entries has them")
+                found = self._values.seek(found[0] + b"\0")
+            values = records.unpack(found[1]) if found is not None and found[0] == wanted else None
         except ScribeError as error:
-            self._note(f"values of entries from {first}", error.message)
-        else:
-            if values is None or len(values) != len(leaves):
-                self._note(f"values of entries from {first}", "missing" if values is None else "too few or too many")
-                values = None
+            self._note(place, error.message)
+            return None
+        if values is None or len(values) != count:
+            self._note(place, "missing" if values is None else "too few or too many")
+            return None
+        return values
+
+    def _check_values(self, leaves: list[Leaf], values: list[bytes] | None) -> list[Spot]:
+        """Checks every value against its digest, and says where each entry must be found."""
         spots = []
         offset = records.pack_header_bytes(len(leaves))
         for ordinal, leaf in enumerate(leaves):
@@ -176,15 +228,37 @@ class _Check:
             offset += length
             if in_blob:
                 self._check_blob(leaf)
-            elif values is not None and not deleted and sha256(values[ordinal]).digest() != leaf.sha256:
-                self._note(f"entry {leaf.index}", f"the value of key {leaf.key!r} does not match its digest")
+            if values is not None:
+                self._check_value(leaf, values[ordinal], empty=in_blob or deleted)
         return spots
 
+    def _check_value(self, leaf: Leaf, value: bytes, *, empty: bool) -> None:
+        place = f"entry {leaf.index}"
+        if empty:
+            if value:
+                self._note(place, f"it has {len(value)} bytes where an entry of its kind has none")
+        elif sha256(value).digest() != leaf.sha256:
+            self._note(place, f"the value of key {leaf.key!r} does not match its digest")
+        elif leaf.kind is Kind.CONFIG:
+            self._policies.update(json.loads(value))
+
     def _check_blob(self, leaf: Leaf) -> None:
+        """A large value is read where it is first referred to, and only there."""
+        place = f"entry {leaf.index}"
         try:
-            self._blobs.check(leaf.sha256, leaf.size, leaf.chunk_root)
+            record = self._referenced.get(leaf.sha256)
+            if record is None or int.from_bytes(record, "big") > leaf.index:
+                self._note(place, f"the value of key {leaf.key!r} is not in the index of large values")
+            if record is None or int.from_bytes(record, "big") >= leaf.index:
+                self._blobs.check(leaf.sha256, leaf.size, leaf.chunk_root)
         except ScribeError as error:
-            self._note(f"entry {leaf.index}", f"the value of key {leaf.key!r}: {error.message}")
+            self._note(place, f"the value of key {leaf.key!r}: {error.message}")
+
+    def _check_last_values(self) -> None:
+        for key, _ in self._values.scan(self._values_after):
+            first = int.from_bytes(key, "big")
+            if self._edge.size == self._size and not (first >= self._size and self._is_newer(first)):
+                self._note(f"values of entries from {first}", "no group of entries has them")
 
     # --- key index ---------------------------------------------------------------------------------------------
 
@@ -207,57 +281,161 @@ class _Check:
             self._note(place, f"entry {leaf.index} is not in the key index")
             return
         latest = records.decode_latest(record)
-        if latest.spot.index >= self._state.size or latest.spot.version != leaf.version:
+        if latest.spot.index >= self._size or latest.spot.version != leaf.version:
             for key in (records.version_key(leaf.key, leaf.version), records.index_key(leaf.key, leaf.index)):
                 history = self._history.get(key)
                 if history is None or records.decode_spot(history) != spot:
                     self._note(place, f"entry {leaf.index} is missing from the key's history, or misplaced in it")
-        elif latest.spot != spot or latest.digest_prefix != leaf.sha256[:8]:
+        elif not _agrees(latest, spot, leaf):
             self._note(place, f"the key index does not point to entry {leaf.index} as it is")
         if leaf.previous is not None:
             history = self._history.get(records.version_key(leaf.key, leaf.version - 1))
             if history is None or records.decode_spot(history).index != leaf.previous:
                 self._note(place, f"its previous version is not entry {leaf.previous}")
 
-    # --- the whole ---------------------------------------------------------------------------------------------
+    def _check_keys(self) -> None:
+        """Keys that no entry accounts for, and how many are live."""
+        live = newer = 0
+        for key, record in self._keys.scan():
+            try:
+                spot = records.decode_latest(record).spot
+                if spot.index >= self._size and self._is_newer(spot.index):
+                    newer += 1
+                elif self._leaf_of(spot, key) is None:
+                    self._note(f"key {key!r}", f"the key index points to entry {spot.index}, which is none of this key")
+                else:
+                    live += not spot.deleted
+            except ScribeError as error:
+                self._note(f"key {key!r}", error.message)
+        if live != self._state.live and not newer:
+            self._note("state", f"it says {self._state.live} live keys, the key index has {live}")
+
+    def _check_history(self) -> None:
+        """Every earlier version has two records. They are looked at singly only if there are more, or fewer."""
+        count = 0
+        for key, record in self._history.scan():
+            try:
+                index = records.decode_spot(record).index
+            except ScribeError as error:
+                self._note(_history_place(key), error.message)
+                continue
+            if index < self._size:
+                count += 1
+            elif not self._is_newer(index):
+                self._note(_history_place(key), f"it points to entry {index}, beyond the end of the log")
+        if count != 2 * self._earlier_versions and self._edge.size == self._size and not self._unread:
+            self._check_history_records()
+
+    def _check_history_records(self) -> None:
+        for key, record in self._history.scan():
+            try:
+                spot = records.decode_spot(record)
+                leaf = self._leaf_of(spot, records.key_of_history(key)) if spot.index < self._size else None
+            except ScribeError:
+                continue  # named already
+            if leaf is not None:
+                expected = records.version_key(leaf.key, leaf.version), records.index_key(leaf.key, leaf.index)
+                if key in expected and spot.version == leaf.version:
+                    continue
+            if spot.index < self._size:
+                self._note(_history_place(key), f"no such version of the key is at entry {spot.index}")
+
+    def _leaf_of(self, spot: Spot, key: bytes) -> Leaf | None:
+        """The leaf at a place, if it is of this key."""
+        record = self._leaves.get(U64.pack(spot.group))
+        if record is None or spot.index >= self._size:
+            return None
+        leaf = decode_stored_leaf(records.unpack_item(record, spot.ordinal), spot.index)
+        return leaf if leaf.key == key else None
+
+    # --- the rest ----------------------------------------------------------------------------------------------
 
     def _check_totals(self) -> None:
         state = self._state
-        if self._edge.size != state.size:
-            self._note("state", f"it says {state.size} entries, the log has {self._edge.size}")
+        if self._edge.size != self._size:
+            self._note("state", f"it says {self._size} entries, the log has {self._edge.size}")
+            return
+        if self._edge != state.edge:
+            self._note("state", "the tree in memory differs from the entries")
+            self._note_hashes(self._size - self._size % TILE_WIDTH, state.edge.tiles[0], self._edge.tiles[0])
+        if self._head is not None and self._head_root not in (None, self._head.root):
+            self._note("head", f"the root at {self._head.size} entries is not the one that was signed")
+        if self._unread:
+            return
         if self._first_versions != state.keys:
             self._note("state", f"it says {state.keys} keys, the log has {self._first_versions}")
         if self._value_bytes != state.value_bytes:
             self._note("state", f"it says {state.value_bytes} bytes of values, the log has {self._value_bytes}")
-        if self._edge != state.edge:
-            self._note("state", "the tree in memory differs from the entries")
-        head = self._head.checkpoint
-        if head is not None and head.size <= self._edge.size and self._root(head.size) != head.root:
-            self._note("head", f"the root at {head.size} entries is not the one that was signed")
+        if self._timestamp != state.timestamp:
+            self._note("state", f"it says that the last timestamp is {state.timestamp}, the log has {self._timestamp}")
 
-    def _check_tables(self) -> None:
-        """Records that no entry accounts for. A live ledger may gain some while this runs: those are newer."""
-        live = 0
-        for key, record in self._keys.scan():
-            spot = records.decode_latest(record).spot
-            if spot.index >= self._state.size:
+    def _check_tree(self) -> None:
+        """Tiles that are not full yet and should not be there."""
+        for key, _ in self._tree.scan():
+            level, index = _TILE_KEY.unpack(key) if len(key) == _TILE_KEY.size else (-1, 0)
+            end = (index + 1) << TILE_HEIGHT * (level + 1)
+            if level < 0 or (end > self._size and not self._is_newer(end - 1)):
+                self._note(f"tile {index} of level {level}", "no entries account for it")
+
+    def _check_references(self) -> None:
+        """Large values that no entry refers to where the index says so."""
+        for digest, record in self._referenced.scan():
+            index = int.from_bytes(record, "big")
+            if index >= self._size and self._is_newer(index):
                 continue
-            live += not spot.deleted
-            leaves = self._leaves.get(U64.pack(spot.group))
-            if leaves is None or decode_stored_leaf(records.unpack_item(leaves, spot.ordinal), spot.index).key != key:
-                self._note(f"key {key!r}", f"the key index points to entry {spot.index}, which is another key's")
-        history = sum(1 for _, record in self._history.scan() if records.decode_spot(record).index < self._state.size)
-        if history < 2 * self._earlier_versions:
-            self._note("history", f"it has {history} records, the log asks for {2 * self._earlier_versions}")
-        if live > self._state.live:
-            self._note("state", f"it says {self._state.live} live keys, the key index has {live}")
+            leaf = self._leaf_at(index) if index < self._size else None
+            if len(record) != U64.size or leaf is None or leaf.sha256 != digest or leaf.chunk_root == ZERO_HASH:
+                self._note(f"blob {digest.hex()}", f"entry {index} does not refer to it, though the index says so")
 
-    def _root(self, size: int) -> bytes:
-        return Nodes(self._edge, self._fetch).root(size)
+    def _leaf_at(self, index: int) -> Leaf | None:
+        found = self._leaves.seek(U64.pack(index), reverse=True)
+        leaves = records.unpack(found[1]) if found is not None else []
+        ordinal = index - int.from_bytes(found[0], "big") if found is not None else 0
+        return decode_stored_leaf(leaves[ordinal], index) if ordinal < len(leaves) else None
 
-    def _fetch(self, level: int, index: int) -> bytes:
-        return self._tree.get(records.tile_key(level, index)) or b""
+    def _check_records(self) -> None:
+        """The two records that the ledger starts from, if they can be read between two writes."""
+        machine = self._machine
+        for _ in range(100):
+            state, policy = machine.applied, machine.policy
+            stored = self._meta.get(STATE_KEY), self._meta.get(POLICY_KEY)
+            if machine.torn or machine.applied is not state:
+                continue
+            if stored[0] != state.encode():
+                self._note("state", "its record is not what was written")
+            if stored[1] != policy.encode():
+                self._note("policies", "their record is not what was written")
+            if state is self._state and not self._unread and self._policies.items() - policy._asdict().items():
+                self._note("policies", f"they are {policy._asdict()}, the log says {self._policies}")
+            return
+
+    def _is_newer(self, index: int) -> bool:
+        """Whether an entry beyond the size that is checked may have come meanwhile, or is about to."""
+        return self._machine.torn or index < self._machine.applied.size
 
     def _note(self, place: str, what: str) -> None:
         if len(self._problems) < MAX_PROBLEMS:
             self._problems.append(Problem(place, what))
+
+
+def _agrees(latest: Latest, spot: Spot, leaf: Leaf) -> bool:
+    """Whether a key's record is what its latest entry asks for."""
+    remembered = range(max(leaf.version - REMEMBERED_REQUESTS, 0) + 1, leaf.version + 1)
+    return (
+        latest.spot == spot
+        and latest.digest_prefix == leaf.sha256[: len(latest.digest_prefix)]
+        and all(version in remembered for version in latest.requests.values())
+    )
+
+
+def _root(edge: Edge) -> bytes:
+    """From the partial tiles alone: what is below a level rises to its right end."""
+    rising: list[bytes] = []
+    for tile in edge.tiles:
+        row = [tile[at : at + HASH_BYTES] for at in range(0, len(tile), HASH_BYTES)] + rising
+        rising = [root_of(row)] if row else []
+    return rising[0] if rising else EMPTY_ROOT
+
+
+def _history_place(key: bytes) -> str:
+    return f"history of key {records.key_of_history(key)!r}"

@@ -452,7 +452,7 @@ class Ledger:
     def verify(self, progress: Callable[[int, int], None] | None = None) -> check.Report:
         """Recomputes everything from the entries, and says what differs. ``progress(done, total)`` is called often."""
         self._check_open()
-        return check.verify(self._store, self._machine.committed, self._blobs, self._signing.head, progress)
+        return check.verify(self._store, self._machine, self._blobs, self._signing.head, progress)
 
     def snapshot(self, path: str | os.PathLike[str]) -> Path:
         """A consistent copy in a new folder that opens as a ledger, with its key: keep it as safe as the original."""
