@@ -13,6 +13,7 @@ What is set here, and why:
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING, NoReturn
 
@@ -44,7 +45,8 @@ class RocksTable(TableReader):
         self._column = column
         self._get = column.get
         self._scans: weakref.WeakSet[_Walk] = weakref.WeakSet()
-        self._scans_lock = threading.Lock()
+        self._cursors_lock = threading.Lock()
+        """Held while a cursor is made, so that ``close`` misses none."""
 
     def get(self, key: bytes, /) -> bytes | None:
         try:
@@ -62,36 +64,39 @@ class RocksTable(TableReader):
 
     def seek(self, start: bytes, /, *, reverse: bool = False) -> tuple[bytes, bytes] | None:
         try:
-            cursor = self._column.iter()
-            (cursor.seek_for_prev if reverse else cursor.seek)(start)
-            if cursor.valid():
-                return cursor.key(), cursor.value()
-            cursor.status()
+            with self._cursors_lock:
+                cursor = self._column.iter()
+                try:
+                    (cursor.seek_for_prev if reverse else cursor.seek)(start)
+                    if cursor.valid():
+                        return cursor.key(), cursor.value()
+                    cursor.status()
+                finally:
+                    del cursor
         except _ENGINE_ERRORS as error:
             raise_engine_error(error)
         return None
 
     def scan(self, start: bytes | None = None, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         try:
-            cursor = self._column.iter()
-            if start is None:
-                (cursor.seek_to_last if reverse else cursor.seek_to_first)()
-            else:
-                (cursor.seek_for_prev if reverse else cursor.seek)(start)
+            with self._cursors_lock:
+                cursor = self._column.iter()
+                if start is None:
+                    (cursor.seek_to_last if reverse else cursor.seek_to_first)()
+                else:
+                    (cursor.seek_for_prev if reverse else cursor.seek)(start)
+                walk = _Walk(cursor, reverse=reverse)
+                self._scans.add(walk)
         except _ENGINE_ERRORS as error:
             raise_engine_error(error)
-        walk = _Walk(cursor, reverse=reverse)
-        with self._scans_lock:
-            self._scans.add(walk)
         return walk
 
     def close(self) -> None:
         """Breaks off the scans under way: the engine stays open as long as one of its cursors lives."""
-        with self._scans_lock:
-            scans = list(self._scans)
-        for walk in scans:
-            walk.close()
-        self._column.close()
+        with self._cursors_lock:
+            for walk in list(self._scans):
+                walk.close()
+            _close(self._column)
 
 
 class _Walk:
@@ -207,14 +212,27 @@ class RocksStore(Store):
             for table in self._tables.values():
                 table.close()
             self._handles.clear()  # a handle, too, keeps the engine open
-            self._db.close()
+            _close(self._db)
+
+
+def _close(database: Rdict) -> None:
+    """Waits for calls of other threads that are inside the engine: they are short, and no new ones begin."""
+    while True:
+        try:
+            database.close()
+        except RuntimeError as error:
+            if "borrowed" not in str(error):
+                raise
+            time.sleep(0.001)
+        else:
+            return
 
 
 def raise_engine_error(error: Exception, *, opening: Path | None = None) -> NoReturn:
     """Sorts the engine's one exception class by its status text, and keeps it as the cause."""
     if isinstance(error, ScribeError):
         raise error
-    if isinstance(error, rocksdict.DbClosedError):
+    if isinstance(error, rocksdict.DbClosedError) or "mutably borrowed" in str(error):  # closed, or just being closed
         raise LedgerClosed("the ledger is closed") from error
     text = str(error)
     where = f" in {opening}" if opening is not None else ""
