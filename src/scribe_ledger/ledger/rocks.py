@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import rocksdict
 from rocksdict import DBCompressionType, DBRecoveryMode, Options, Rdict
@@ -24,7 +24,7 @@ from scribe_ledger.errors import Corruption, LedgerClosed, Overloaded, ScribeErr
 from scribe_ledger.ledger.store import Store, Table, TableReader, WriteBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from pathlib import Path
 
 MEMTABLE_BYTES = {Table.KEYS: 8 << 20}
@@ -43,7 +43,7 @@ _ENGINE_ERRORS = (Exception,)
 class RocksTable(TableReader):
     def __init__(self, column: Rdict) -> None:
         self._column = column
-        self._get = column.get
+        self._get: Callable[..., Any] = column.get
         self._scans: weakref.WeakSet[_Walk] = weakref.WeakSet()
         self._cursors_lock = threading.Lock()
         """Held while a cursor is made, so that ``close`` misses none."""
@@ -93,6 +93,7 @@ class RocksTable(TableReader):
 
     def close(self) -> None:
         """Breaks off the scans under way: the engine stays open as long as one of its cursors lives."""
+        self._get = _refuse
         with self._cursors_lock:
             for walk in list(self._scans):
                 walk.close()
@@ -198,6 +199,8 @@ class RocksStore(Store):
             raise_engine_error(error)
 
     def disk_bytes(self) -> int:
+        if self._closed:
+            raise LedgerClosed("the ledger is closed")
         try:
             return sum(int(live["size"]) for live in self._db.live_files()) + sum(
                 self._db.get_column_family(table.value).property_int_value("rocksdb.cur-size-all-mem-tables") or 0
@@ -213,6 +216,10 @@ class RocksStore(Store):
                 table.close()
             self._handles.clear()  # a handle, too, keeps the engine open
             _close(self._db)
+
+
+def _refuse(_: object) -> NoReturn:
+    raise LedgerClosed("the ledger is closed")
 
 
 def _close(database: Rdict) -> None:
