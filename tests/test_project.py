@@ -118,6 +118,7 @@ MAY_IMPORT["node"] = MAY_IMPORT["http"] | {"node"}
 MAY_IMPORT["bench"] = {*FLOORS, "verify", "bench", ""}
 MAY_IMPORT["cli"] = MAY_IMPORT["node"] | {"bench", "cli"}
 MAY_IMPORT["cli"] |= {""}  # "" is scribe_ledger/__init__.py: the library's face, for those above it
+MAY_IMPORT["__main__"] = {"cli"}  # `python -m scribe_ledger`
 MAY_IMPORT[""] = {*FLOORS, "verify", "client"}
 
 PURE = {"version", "errors", "model", "merkle", "verify"}

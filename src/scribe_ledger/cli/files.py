@@ -1,0 +1,49 @@
+"""Files that a command writes: complete under their name, or not there."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def size_of(file: IO[bytes]) -> int | None:
+    """The size of a file that has one; a pipe has none."""
+    try:
+        status = os.fstat(file.fileno())
+    except (OSError, AttributeError):  # not a file of the system, as in tests
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+@contextmanager
+def writing(path: str) -> Iterator[IO[bytes]]:
+    """A binary file to write to, which takes its name when the block ends well; ``-`` is standard output.
+
+    What stands under the name is replaced then, in one step. A device or pipe is written to as it is.
+    """
+    if path == "-":
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        return
+    target = Path(os.path.realpath(path))  # a link stays, what it points to is replaced
+    if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+        with target.open("wb") as file:
+            yield cast("IO[bytes]", file)
+        return
+    partial = target.with_name(f".{target.name[:100]}.{os.urandom(4).hex()}.partial")
+    try:
+        with partial.open("xb") as file:
+            yield cast("IO[bytes]", file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,112 @@
+"""The entry of ``scribe``: runs one command, and turns whatever goes wrong into one message and one exit code.
+
+0 done; 1 the answer is no; 2 bad usage; 3 the ledger could not be reached or opened; 130 interrupted. The codes of
+errors come from ``errors.KINDS``. With ``--json`` the message is ``{"error": {"kind", "message", "hint"}}``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from scribe_ledger.cli.catalogue import Commands
+from scribe_ledger.cli.output import print_error
+from scribe_ledger.cli.session import Session, ledger_options
+from scribe_ledger.errors import KINDS, ScribeError
+from scribe_ledger.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BAD_USAGE, UNREACHABLE, INTERRUPTED, PIPE_CLOSED = 2, 3, 130, 141
+COMPLETION = "_SCRIBE_COMPLETE"
+
+
+def run_command(command: click.Command, arguments: Sequence[str], session: Session) -> int:
+    """Runs one command line and gives its exit code, with the error, if there is one, already printed."""
+    try:
+        code = _invoke(command, arguments, session)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
+        return PIPE_CLOSED
+    except (KeyboardInterrupt, click.Abort):
+        print_error(session, "interrupted", "interrupted")
+        return INTERRUPTED
+    except click.ClickException as error:
+        session.json = session.json or "--json" in arguments
+        print_error(session, "invalid", error.format_message(), _usage_hint(error))
+        return BAD_USAGE
+    except ScribeError as error:
+        print_error(session, error.kind, error.message, error.hint, details=getattr(error, "problems", ()))
+        return KINDS[error.kind].exit_code
+    except OSError as error:
+        print_error(session, "storage", _os_message(error))
+        return UNREACHABLE
+    return code
+
+
+def _invoke(command: click.Command, arguments: Sequence[str], session: Session) -> int:
+    try:
+        with command.make_context("scribe", list(arguments), obj=session) as context:
+            command.invoke(context)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    return 0
+
+
+class Scribe(Commands):
+    """The root command. ``main`` is click's name for running it, also in tests."""
+
+    def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> NoReturn:
+        arguments = sys.argv[1:] if args is None else list(args)
+        if COMPLETION in os.environ:
+            self._complete(os.environ[COMPLETION])
+        sys.exit(run_command(self, arguments or ["--help"], Session()))
+
+    def _complete(self, instruction: str) -> NoReturn:
+        from click.shell_completion import shell_complete
+
+        sys.exit(shell_complete(self, {}, "scribe", COMPLETION, instruction))
+
+
+@click.command(cls=Scribe, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="scribe", message="%(prog)s %(version)s")
+@ledger_options
+def scribe() -> None:
+    """Keep an immutable ledger and prove what is in it.
+
+    The ledger is a folder: --data, else the variable SCRIBE_DATA, else ./data. Commands that write create it.
+
+    Exit codes: 0 done; 1 the answer is no; 2 bad usage; 3 the ledger could not be reached or opened.
+    """
+
+
+def main() -> NoReturn:
+    """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a key may hold what the terminal's encoding does not
+            stream.reconfigure(errors="backslashreplace")
+    scribe.main()
+
+
+def _usage_hint(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"see `{context.command_path} --help`" if context is not None else ""
+
+
+def _os_message(error: OSError) -> str:
+    place = f": {error.filename}" if error.filename else ""
+    return f"{(error.strerror or str(error)).lower()}{place}"
+
+
+def _silence_stdout() -> None:
+    """Nobody reads any more: what is still buffered must not fail again when the interpreter ends."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return  # not a real file, as in tests
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
