@@ -1,4 +1,4 @@
-"""From a ledger to a file: the log as it is, or the latest live entries in key order."""
+"""From a ledger to a file: any entries of one ledger, with their values."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from scribe_ledger.errors import Corruption
 from scribe_ledger.ledger.transfer.rows import STREAMED_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from scribe_ledger.model import Entry
 
 
 class Source(Protocol):
-    """What a ledger must offer to be exported."""
+    """Where the values are that are too large to come with their entries."""
 
-    def log(self, start: int = 0, stop: int | None = None) -> Iterator[Entry]: ...
-    def scan(self, prefix: str | bytes = b"") -> Iterator[Entry]: ...
     def open_value(self, key: bytes, *, version: int | None = None) -> IO[bytes] | None: ...
 
 
