@@ -13,13 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, ParamSpec, Self, TypeVar
 
-from scribe_ledger.errors import ScribeError
+from scribe_ledger.errors import LedgerClosed, ScribeError
 from scribe_ledger.ledger import commands
 from scribe_ledger.ledger.ledger import Batch, Key, Ledger, Value
 
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
     from scribe_ledger.ledger.check import Report
@@ -49,10 +50,11 @@ class AsyncLedger:
     async def open(cls, path: str | os.PathLike[str], **options: Any) -> AsyncLedger:
         """Takes what ``Ledger.open`` takes."""
         pool = ThreadPoolExecutor(THREADS, thread_name_prefix="scribe")
+        opening = pool.submit(partial(Ledger.open, path, **options))
         try:
-            opened = partial(Ledger.open, path, **options)
-            return cls(await asyncio.get_running_loop().run_in_executor(pool, opened), pool)
+            return cls(await asyncio.wrap_future(opening), pool)
         except BaseException:
+            opening.add_done_callback(_close_abandoned)
             pool.shutdown(wait=False)
             raise
 
@@ -203,12 +205,16 @@ class AsyncLedger:
     # --- helpers -----------------------------------------------------------------------------------------------
 
     async def _run(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, partial(function, *args, **kwargs))
+        try:
+            running = self._pool.submit(partial(function, *args, **kwargs))
+        except RuntimeError as error:  # the pool was shut down, which ``close`` does last
+            raise LedgerClosed("the ledger is closed") from error
+        return await asyncio.wrap_future(running)
 
     async def _write(self, unit: list[Command]) -> Sequence[Receipt]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Sequence[Receipt]] = loop.create_future()
-        waiter = _FutureWaiter(loop, future, partial(self._leader.submit, self._ledger.lead))
+        waiter = _FutureWaiter(loop, future, lambda waiter: self._leader.submit(self._ledger.lead, waiter))
         if len(unit) != 1 or self._ledger.needs_blob(unit):
             return await self._run(self._ledger.write, unit)
         self._ledger.submit(unit, waiter)
@@ -244,7 +250,7 @@ class _FutureWaiter:
         self,
         loop: asyncio.AbstractEventLoop,
         future: asyncio.Future[Sequence[Receipt]],
-        lead: Callable[[], object],
+        lead: Callable[[_FutureWaiter], object],
     ) -> None:
         self._loop = loop
         self._future = future
@@ -255,7 +261,7 @@ class _FutureWaiter:
             self._loop.call_soon_threadsafe(self._settle, outcome)
 
     def lead(self) -> None:
-        self._lead()
+        self._lead(self)
 
     def _settle(self, outcome: Outcome) -> None:
         if self._future.done():
@@ -264,6 +270,12 @@ class _FutureWaiter:
             self._future.set_exception(outcome)
         else:
             self._future.set_result(outcome)
+
+
+def _close_abandoned(opening: Future[Ledger]) -> None:
+    """Nobody waits for this ledger any more, and an open one would keep its folder locked."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def _page(entries: Iterator[Entry]) -> list[Entry]:

@@ -272,9 +272,9 @@ class Ledger:
         """Queues prepared commands without blocking; ``waiter`` gets the outcome. Nothing in it may need a blob."""
         self._sequencer.submit(unit, waiter)
 
-    def lead(self) -> None:
+    def lead(self, waiter: Waiter) -> None:
         """Does the work that ``Waiter.lead`` asked for. It blocks."""
-        self._sequencer.lead()
+        self._sequencer.lead(waiter)
 
     def needs_blob(self, unit: Sequence[Command]) -> bool:
         """Whether a value in the unit is too large to travel with its command."""

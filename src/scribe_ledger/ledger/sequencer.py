@@ -16,9 +16,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from scribe_ledger.errors import Conflict, LedgerClosed, Overloaded, ScribeError, StorageError
+from scribe_ledger.errors import Conflict, LedgerClosed, OutcomeUnknown, Overloaded, ScribeError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,16 +36,20 @@ STALL_LIMIT_SECONDS = 10.0
 MAX_ROUND_ENTRIES = 8192
 """A leader takes no more than this from the queue at once, so that the first to wait do not wait for the last."""
 
-_INTERRUPTED = StorageError("the write was interrupted", hint="open the ledger again to see whether it is there")
+_INTERRUPTED = OutcomeUnknown(
+    "the thread that was writing was interrupted", hint="a retry with the same request id settles it"
+)
 
 
 class Waiter(Protocol):
-    """Somebody whose unit is in the queue. Both calls come from another thread."""
+    """Somebody whose unit is in the queue. Both calls come from another thread, and must not block."""
 
-    def resolve(self, outcome: Outcome) -> None: ...
+    def resolve(self, outcome: Outcome) -> None:
+        """Only the first outcome counts. It must not raise."""
+        ...
 
     def lead(self) -> None:
-        """Asks this waiter to call ``Sequencer.lead`` soon, from a thread of its own."""
+        """Asks for ``Sequencer.lead(self)`` soon, from a thread of its own; raises RuntimeError if there is none."""
         ...
 
 
@@ -71,11 +76,16 @@ class _Ticket:
         return self.outcome
 
     def resolve(self, outcome: Outcome) -> None:
-        self.outcome = outcome
-        self._signal.release()
+        if self.outcome is None:
+            self.outcome = outcome
+        self._wake()
 
     def lead(self) -> None:
-        self._signal.release()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._signal.locked():  # else it was woken before, by somebody who was interrupted and begins again
+            self._signal.release()
 
 
 class Sequencer:
@@ -100,9 +110,10 @@ class Sequencer:
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._sync_lock = threading.Lock()
-        self._leading = False
-        self._chosen: Waiter | None = None
-        """Who was asked to lead and has not begun."""
+        self._leader: object | None = None
+        """Who leads, or was asked to: a waiter, or a mark of its own."""
+        self._round: Sequence[Waiter] = ()
+        """Whose units the leader has taken and not answered."""
         self._queue: deque[tuple[Sequence[Command], Waiter]] = deque()
         self._queued_entries = self._queued_bytes = 0
         self._failure: ScribeError | None = None
@@ -115,84 +126,92 @@ class Sequencer:
 
     def write(self, unit: Sequence[Command]) -> Receipts:
         """Blocks until the unit is durable (or, when relaxed, applied), or raises why it was refused."""
-        with self._lock:
-            self._check_writable()
-            if self._leading:
-                ticket = _Ticket()
-                self._enqueue(unit, ticket)
+        ticket = _Ticket()
+        try:
+            with self._lock:
+                self._check_writable()
+                alone = self._leader is None
+                if alone:
+                    self._leader = ticket
+                else:
+                    self._enqueue(unit, ticket)
+            if alone:
+                outcome = self._run([unit])[0]
+                self._hand_over(ticket)
             else:
-                self._leading = True
-                ticket = None
-        outcome = self._lead_alone(unit) if ticket is None else self._wait(ticket)
+                outcome = self._wait(ticket)
+        except BaseException:  # Ctrl-C may come at any line
+            self._leave(ticket)
+            raise
         if isinstance(outcome, ScribeError):
             raise outcome
         return outcome
 
     def _wait(self, ticket: _Ticket) -> Outcome:
-        try:
-            outcome = ticket.wait()
-            if outcome is None:
-                self.lead()
-                outcome = ticket.wait()
-        except BaseException:  # Ctrl-C
-            self._leave(ticket)
-            raise
-        assert outcome is not None
+        while (outcome := ticket.wait()) is None:
+            self.lead(ticket)
         return outcome
 
     def submit(self, unit: Sequence[Command], waiter: Waiter) -> None:
         """Queues a unit for a caller that must not block. If nobody leads, the waiter is asked to, through ``lead``."""
-        with self._lock:
-            self._check_writable()
-            self._enqueue(unit, waiter)
-            leaderless, self._leading = not self._leading, True
-            if leaderless:
-                self._chosen = waiter
-        if leaderless:
-            waiter.lead()
-
-    def lead(self) -> None:
-        """Runs one round for everything that waits, then hands over. Only for whom ``Waiter.lead`` asked."""
-        with self._lock:
-            self._chosen = None
-            units, waiters = self._take_round()
-        outcomes: list[Outcome] = [_again(_INTERRUPTED) for _ in units]
         try:
-            outcomes = self._run(units)
-        finally:
-            for waiter, outcome in zip(waiters, outcomes, strict=True):
-                waiter.resolve(outcome)
-            self._hand_over()
+            with self._lock:
+                self._check_writable()
+                self._enqueue(unit, waiter)
+                if self._leader is None:
+                    self._leader = waiter
+                    waiter.lead()
+        except BaseException:
+            self._leave(waiter)
+            raise
 
-    def _lead_alone(self, unit: Sequence[Command]) -> Outcome:
+    def lead(self, waiter: Waiter) -> None:
+        """Runs one round for everything that waits, then hands over. Only for a waiter that was asked to."""
+        leader = object()
         try:
-            return self._run([unit])[0]
-        finally:
-            self._hand_over()
+            with self._lock:
+                if self._leader is not waiter:
+                    return  # it was asked twice, or has left since
+                self._leader = leader
+            self._lead_round()
+            self._hand_over(leader)
+        except BaseException:
+            self._hand_over(leader)
+            raise
+
+    def _lead_round(self) -> None:
+        with self._lock:
+            units = self._take_round()
+        self._answer(self._run(units))
+
+    def _answer(self, outcomes: list[Outcome]) -> None:
+        """Resolves the waiters of the round; those without an outcome learn that nobody knows it."""
+        for place, waiter in enumerate(self._round):
+            waiter.resolve(outcomes[place] if place < len(outcomes) else _again(_INTERRUPTED))
+        self._round = ()
 
     def replay(self, batches: Sequence[Replayed], *, first: int) -> None:
         """Writes entries of another ledger with one sync, the first of them at index ``first``.
 
         A batch that does not hold raises why; those before it are in the ledger.
         """
-        with self._lock:
-            while self._leading:
-                self._idle.wait()
-            self._check_writable()
-            self._leading = True
+        leader = object()
         try:
+            with self._lock:
+                while self._leader is not None:
+                    self._idle.wait()
+                self._check_writable()
+                self._leader = leader
             self._replay_and_sync(batches, first)
-        except ScribeError as error:
-            self._note_failure(error)
+            self._hand_over(leader)
+        except BaseException as error:
+            if self._leader is leader:
+                self._note_failure(error)
+            self._hand_over(leader)
             raise
-        except BaseException:
-            self._note_interruption()
-            raise
-        finally:
-            self._hand_over()
 
     def _replay_and_sync(self, batches: Sequence[Replayed], first: int) -> None:
-        self._check_healthy()
+        self._check_may_apply()
         machine = self._machine
         if machine.applied.size != first:
             raise Conflict(f"somebody else has written to the ledger: it has {machine.applied.size} entries")
@@ -217,12 +236,12 @@ class Sequencer:
         except ScribeError as error:
             self._note_failure(error)
             return [_again(error) for _ in units]
-        except BaseException:
-            self._note_interruption()
+        except BaseException as error:
+            self._note_failure(error)
             raise
 
     def _apply_and_sync(self, units: list[Sequence[Command]]) -> list[Outcome]:
-        self._check_healthy()
+        self._check_may_apply()
         machine = self._machine
         outcomes = self._apply(units)
         if machine.applied is not machine.committed:
@@ -251,39 +270,47 @@ class Sequencer:
 
     def _sync(self) -> None:
         with self._sync_lock:
+            self._check_healthy()  # never again after one that failed: the second might succeed, and prove nothing
             self._unsynced = False
             try:
                 self._store.sync()
-            except ScribeError as error:
+            except Exception as error:
                 self._unsynced = True
-                self._machine.torn = True
+                reason, hint = (error.message, error.hint) if isinstance(error, ScribeError) else (repr(error), "")
                 failure = StorageError(
-                    f"the sync failed, so nothing since the last one is acknowledged: {error.message}",
-                    hint=error.hint or "free the cause, then open the ledger again",
+                    f"the sync failed, so nothing since the last one is acknowledged: {reason}",
+                    hint=hint or "free the cause, then open the ledger again",
                 )
-                self._note_failure(failure)  # before anybody else can look
+                self._freeze(failure)  # before anybody else can look
                 raise failure from error
+            except BaseException:
+                self._unsynced = True
+                raise
             self.syncs += 1
 
-    def _note_interruption(self) -> None:
-        """Ctrl-C, or a mistake of ours: what was written but not committed stays unseen."""
-        if self._machine.applied is not self._machine.committed:
-            self._machine.torn = True
-        self._note_failure(_INTERRUPTED)
+    def _note_failure(self, error: BaseException) -> None:
+        """Freezes writes if the store may hold what was never acknowledged; it stays unseen."""
+        machine = self._machine
+        if machine.torn or machine.applied is not machine.committed:
+            self._freeze(error if isinstance(error, ScribeError) else _INTERRUPTED)
 
-    def _note_failure(self, error: ScribeError) -> None:
-        """Freezes writes if the store may hold what was never acknowledged."""
-        if self._machine.torn and self._failure is None:
-            self._failure = StorageError(
+    def _freeze(self, error: ScribeError) -> None:
+        if self._failure is None:
+            failure = StorageError(
                 f"writes are refused since one failed: {error.message}",
                 hint="reads go on; free the cause, then open the ledger again",
             )
-            self._failure.__cause__ = error
+            failure.__cause__ = error
+            self._failure = failure
+
+    def _check_may_apply(self) -> None:
+        self._note_failure(_INTERRUPTED)  # by Ctrl-C at a moment when the leader before could not say so
+        self._check_healthy()
 
     # --- leading -----------------------------------------------------------------------------------------------
 
     def _enqueue(self, unit: Sequence[Command], waiter: Waiter) -> None:
-        entries, size = len(unit), sum([command.queue_bytes for command in unit])
+        entries, size = len(unit), _queue_bytes(unit)
         if self._queue and (
             self._queued_entries + entries > MAX_QUEUE_ENTRIES or self._queued_bytes + size > MAX_QUEUE_BYTES
         ):
@@ -294,42 +321,51 @@ class Sequencer:
         self._queued_entries += entries
         self._queued_bytes += size
 
-    def _take_round(self) -> tuple[list[Sequence[Command]], list[Waiter]]:
-        units: list[Sequence[Command]] = []
-        waiters: list[Waiter] = []
+    def _take_round(self) -> list[Sequence[Command]]:
+        """Takes the first in the queue, in one step that Ctrl-C cannot cut in two."""
+        taken: list[tuple[Sequence[Command], Waiter]] = []
         entries = 0
-        while self._queue and (not units or entries + len(self._queue[0][0]) <= MAX_ROUND_ENTRIES):
-            unit, waiter = self._queue.popleft()
-            units.append(unit)
-            waiters.append(waiter)
+        for unit, waiter in self._queue:
+            if taken and entries + len(unit) > MAX_ROUND_ENTRIES:
+                break
+            taken.append((unit, waiter))
             entries += len(unit)
-            self._queued_bytes -= sum([command.queue_bytes for command in unit])
-        self._queued_entries -= entries
-        return units, waiters
+        units = [unit for unit, _ in taken]
+        waiters = [waiter for _, waiter in taken]
+        rest = deque(islice(self._queue, len(taken), None))
+        waiting = self._queued_entries - entries, self._queued_bytes - sum(map(_queue_bytes, units))
+        self._round, self._queue, (self._queued_entries, self._queued_bytes) = waiters, rest, waiting
+        return units
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, leader: object) -> None:
+        """Passes the lead to the first in the queue, or lets it go. It does nothing for whom does not lead."""
+        if self._leader is leader and self._round:
+            self._answer([])
+        while not self._handed_over(leader):
+            self._lead_round()  # for a waiter that has no thread left to do it
+
+    def _handed_over(self, leader: object) -> bool:
         with self._lock:
-            if self._queue:
-                self._chosen = following = self._queue[0][1]
-            else:
-                self._chosen = None
-                self._leading = False
+            if self._leader is not leader:
+                return True
+            following = self._queue[0][1] if self._queue else None
+            if following is None:
                 self._idle.notify_all()
-                return
-        following.lead()
+            else:
+                try:
+                    following.lead()
+                except RuntimeError:  # its threads are gone, or its event loop
+                    return False
+            self._leader = following
+            return True
 
-    def _leave(self, ticket: _Ticket) -> None:
+    def _leave(self, waiter: Waiter) -> None:
         """Takes back a unit that nobody has begun on, and passes on the lead if it fell to this waiter."""
         with self._lock:
-            for place, (unit, waiter) in enumerate(self._queue):
-                if waiter is ticket:
-                    del self._queue[place]
-                    self._queued_entries -= len(unit)
-                    self._queued_bytes -= sum([command.queue_bytes for command in unit])
-                    break
-            leads = self._chosen is ticket
-        if leads:
-            self._hand_over()
+            self._queue = deque([place for place in self._queue if place[1] is not waiter])
+            self._queued_entries = sum([len(unit) for unit, _ in self._queue])
+            self._queued_bytes = sum([_queue_bytes(unit) for unit, _ in self._queue])
+        self._hand_over(waiter)
 
     # --- the rest ----------------------------------------------------------------------------------------------
 
@@ -367,7 +403,7 @@ class Sequencer:
         if self._flusher is not None:
             self._flusher.stop()
         with self._lock:
-            while self._leading:
+            while self._leader is not None:
                 self._idle.wait()
         if self._failure is None:
             self.flush()
@@ -382,6 +418,10 @@ class Sequencer:
     def _check_healthy(self) -> None:
         if self._failure is not None:
             raise _again(self._failure)
+
+
+def _queue_bytes(unit: Sequence[Command]) -> int:
+    return sum([command.queue_bytes for command in unit])
 
 
 def _again(error: ScribeError) -> ScribeError:
