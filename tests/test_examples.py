@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import scribe_ledger
 
 pytestmark = pytest.mark.docs
 
@@ -51,7 +54,10 @@ SHOWN = {
 
 def run(example: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-X", "utf8", "-W", "error", str(EXAMPLES / f"{example}.py"), *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", timeout=60, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(Path(scribe_ledger.__file__).parents[1])}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=60, check=False
+    )
 
 
 def test_every_example_is_run_here() -> None:
