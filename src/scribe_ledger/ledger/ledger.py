@@ -24,7 +24,7 @@ from scribe_ledger.ledger.rocks import RocksStore
 from scribe_ledger.ledger.sequencer import Sequencer
 from scribe_ledger.ledger.signing import Signing
 from scribe_ledger.ledger.tiles import TileSource
-from scribe_ledger.model import CHUNK_BYTES, Entry, Receipt
+from scribe_ledger.model import CHUNK_BYTES, Entry, Kind, Receipt
 from scribe_ledger.objects.blobs import BlobStore
 
 if TYPE_CHECKING:
@@ -534,7 +534,7 @@ class Ledger:
         return command._replace(value=None, chunk_root=blob.chunk_root)
 
     def _is_large(self, command: Command) -> bool:
-        return command.size > self._inline_max and command.value is not None
+        return command.size > self._inline_max and command.kind is Kind.PUT and command.value is not None
 
     def _is_referenced(self, digest: bytes) -> bool:
         return self._machine.blobs.get(digest) is not None
