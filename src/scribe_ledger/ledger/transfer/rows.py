@@ -120,8 +120,9 @@ def _metadata(place: str, metadata: object) -> dict[str, str]:
         found: dict[object, object] = dict(pairs)  # type: ignore[call-overload]
     except (TypeError, ValueError):
         raise malformed(place, "the metadata is not a set of names with values") from None
-    texts = {name: value for name, value in found.items() if isinstance(name, str) and isinstance(value, str)}
-    if len(texts) != len(found):
+    given = {name: value for name, value in found.items() if value is not None}
+    texts = {name: value for name, value in given.items() if isinstance(name, str) and isinstance(value, str)}
+    if len(texts) != len(given):
         raise malformed(place, "a metadata name or value is not text")
     return texts
 

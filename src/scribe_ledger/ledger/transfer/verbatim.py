@@ -64,10 +64,10 @@ class VerbatimImporter:
                 self._round_bytes += self._round[-1].command.queue_bytes
                 if len(self._round) >= ROUND_ENTRIES or self._round_bytes >= ROUND_BYTES:
                     self._write()
+            self._write()
         except ScribeError as error:
             error.hint = error.hint or "remove the folder before another attempt: it holds the entries before this one"
             raise
-        self._write()
         return self.size
 
     def _prepare(self, row: Row, index: int) -> _Prepared:
