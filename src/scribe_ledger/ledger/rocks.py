@@ -3,7 +3,8 @@
 What is set here, and why:
 
 - ``tolerate_corrupted_tail_records``: the default recovery silently drops every synced write after a flipped byte in
-  the write-ahead log; this one refuses, and still opens a log with a torn tail.
+  the write-ahead log; this one refuses, and still opens a log with a torn tail. What it does not see, ``engine_logs``
+  does.
 - Writes go unsynced with ``no_slowdown`` and are followed by ``flush_wal``: the binding holds the interpreter through
   a write, so a stall or a sync inside it would stop every other thread.
 - Whole-key Bloom filters in memtables and blocks: the commonest look-up of a ledger is of a key that is not there.
@@ -21,6 +22,7 @@ import rocksdict
 from rocksdict import DBCompressionType, DBRecoveryMode, Options, Rdict
 
 from scribe_ledger.errors import Corruption, LedgerClosed, Overloaded, ScribeError, StorageError
+from scribe_ledger.ledger.engine_logs import check_engine_logs
 from scribe_ledger.ledger.store import Store, Table, TableReader, WriteBatch
 
 if TYPE_CHECKING:
@@ -163,6 +165,7 @@ class RocksStore(Store):
         self._closed = False
         cache = rocksdict.Cache(BLOCK_CACHE_BYTES)
         columns = {table.value: _column_options(table, cache) for table in Table}
+        check_engine_logs(path)
         try:
             self._db = Rdict(str(path), _database_options(cache), columns)
         except _ENGINE_ERRORS as error:
