@@ -180,7 +180,7 @@ def test_jobs_on_the_large_ledger_find_it(tmp_path: Path) -> None:
         name: found for job in ("reopen", "stored", "proofs", "disk") for name, found in run_job(job, tmp_path).items()
     }
     assert run_job("reopen_engine", tmp_path)["memory.open"]["figure"] > 0
-    assert {child.name for child in tmp_path.iterdir()} == worker.KEPT
+    assert {child.name for child in tmp_path.iterdir()} == workload.KEPT
     assert lines["proofs.made.growth"]["figure"] == lines["proofs.made"]["figure"]
     assert lines["proofs.made.growth"]["beside"].keys() == {"a ledger of 10,000 entries"}
 

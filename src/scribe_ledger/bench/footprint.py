@@ -33,7 +33,7 @@ HOLDS = {
 def build(work: Path, scale: Scale, *, profile: bool) -> dict[str, Measured]:
     """Writes the large ledger as a program would that makes its entries as it goes: the memory is the ledger's."""
     before = memory()
-    with Ledger.open(work / "big") as ledger:
+    with Ledger.open(work / workload.BIG) as ledger:
         for pairs in workload.batches(0, workload.batches_in(scale.entries)):
             ledger.put_many(pairs)
         after = memory()
@@ -45,7 +45,7 @@ def build(work: Path, scale: Scale, *, profile: bool) -> dict[str, Measured]:
 
 def build_engine(work: Path, scale: Scale, *, profile: bool) -> dict[str, Measured]:
     """The same pairs into the raw engine, for its memory."""
-    with RawRocks(work / "big-raw") as engine:
+    with RawRocks(work / workload.BIG_RAW) as engine:
         for pairs in workload.batches(0, workload.batches_in(scale.entries)):
             engine.put_batch(workload.raw(pairs))
         after = memory()
@@ -58,7 +58,7 @@ def reopen(work: Path, scale: Scale, *, profile: bool) -> dict[str, Measured]:
     seconds = []
     for _ in range(2):
         started = perf_counter()
-        with Ledger.open(work / "big", create=False) as ledger:
+        with Ledger.open(work / workload.BIG, create=False) as ledger:
             seconds.append(perf_counter() - started)
             assert ledger.size >= scale.entries
             assert len(ledger.get(key) or b"") == VALUE_BYTES
@@ -69,14 +69,14 @@ def reopen(work: Path, scale: Scale, *, profile: bool) -> dict[str, Measured]:
 
 def reopen_engine(work: Path, scale: Scale, *, profile: bool) -> dict[str, Measured]:
     started = perf_counter()
-    with RawRocks(work / "big-raw"):
+    with RawRocks(work / workload.BIG_RAW):
         seconds = perf_counter() - started
     return {"memory.open": {"figure": seconds, "beside": {}}}
 
 
 def disk(work: Path, scale: Scale, *, profile: bool) -> dict[str, Measured]:
     """Bytes on disk once memtables are written out and nothing is left to compact, by part."""
-    with Ledger.open(work / "big", create=False) as ledger:
+    with Ledger.open(work / workload.BIG, create=False) as ledger:
         entries = ledger.size
         parts = {table: settle(column(ledger, table)) for table in Table}
         table = [_part(ledger, part, stored, entries) for part, stored in parts.items()]
@@ -85,9 +85,7 @@ def disk(work: Path, scale: Scale, *, profile: bool) -> dict[str, Measured]:
     rest = sum(files.values()) - sum(parts.values()) - log
     table.append(_row("log", "what no table file holds yet", 0, log, entries))
     table.append(_row("rest", "manifest, engine's options and messages, head, key, identity", 0, rest, entries))
-    with RawRocks(work / "disk-raw") as engine:
-        for pairs in workload.batches(0, workload.batches_in(entries)):
-            engine.put_batch(workload.raw(pairs))
+    with RawRocks(work / workload.BIG_RAW) as engine:
         raw = engine.settle() / entries - VALUE_BYTES
     total = sum(files.values()) / entries
     details = {"entries": entries, "bytes_per_entry": round(total, 1), "parts": table}

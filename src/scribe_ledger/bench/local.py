@@ -82,7 +82,7 @@ def _measure(run: Run, only: Sequence[str]) -> dict[str, Measured]:
                 lines.update(row(run))
                 _say(f"{name}: {perf_counter() - started:.1f} s")
     finally:
-        run.remove("big")
+        run.clean()
     return lines
 
 

@@ -34,7 +34,7 @@ class _Checks(NamedTuple):
 
 def proofs(work: Path, scale: Scale, *, profile: bool) -> dict[str, Measured]:
     """Proofs of uniformly random keys. One checkpoint a ledger: its signature is made once and checked once."""
-    with Ledger.open(work / "big") as big, Ledger.open(work / "small") as small:
+    with Ledger.open(work / workload.BIG) as big, Ledger.open(work / "small") as small:
         for pairs in workload.batches(0, workload.batches_in(workload.SMALL_LEDGER)):
             small.put_many(pairs)
         big_keys, small_keys = workload.keys_of(scale.entries), workload.keys_of(workload.SMALL_LEDGER)

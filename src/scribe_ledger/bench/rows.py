@@ -1,7 +1,7 @@
 """The rows of ``--only``: which jobs each needs, and how their answers become lines.
 
 A job runs in a process of its own, so that neither memory nor caches of one disturb another. The large ledger is
-written once a run and read by every job that needs it.
+written once a run and read by every job that needs it, and so are the same pairs in the raw engine.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from scribe_ledger.bench.engines import ROCKSDB
+from scribe_ledger.bench.workload import KEPT
 from scribe_ledger.errors import StorageError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Run:
     work: Path
     scale: Scale
     profile: bool = False
-    _built: bool = field(default=False, init=False)
+    _built: set[str] = field(default_factory=set, init=False)
 
     def job(self, name: str) -> dict[str, Measured]:
         """Runs a job in a new process, in the run's folder."""
@@ -48,29 +49,29 @@ class Run:
         lines: dict[str, Measured] = json.loads(done.stdout)
         return lines
 
-    def build(self) -> dict[str, Measured]:
-        """Writes the large ledger anew, in place of one that is there."""
-        self.remove("big")
-        lines = self.job("build")
-        self._built = True
+    def build(self, job: str) -> dict[str, Measured]:
+        """Writes the large ledger, or the same pairs into the raw engine, for the jobs that read them."""
+        lines = self.job(job)
+        self._built.add(job)
         return lines
 
-    def on_large_ledger(self, job: str) -> dict[str, Measured]:
-        if not self._built:
-            self.build()
+    def reading(self, job: str, *needed: str) -> dict[str, Measured]:
+        """Runs a job on what the needed builds have written."""
+        for build in needed:
+            if build not in self._built:
+                self.build(build)
         return self.job(job)
 
-    def remove(self, name: str) -> None:
-        shutil.rmtree(self.work / name, ignore_errors=True)
+    def clean(self) -> None:
+        for name in KEPT:
+            shutil.rmtree(self.work / name, ignore_errors=True)
+        self._built.clear()
 
 
 def _memory(run: Run) -> dict[str, Measured]:
     """The large ledger and the raw engine's, each written in one new process and opened in another."""
-    lines = {**run.build(), **run.job("reopen")}
-    try:
-        engine = {**run.job("build_engine"), **run.job("reopen_engine")}
-    finally:
-        run.remove("big-raw")
+    lines = {**run.build("build"), **run.job("reopen")}
+    engine = {**run.build("build_engine"), **run.job("reopen_engine")}
     for name, line in lines.items():
         line["beside"] = {ROCKSDB: engine[name]["figure"]}
     return lines
@@ -90,9 +91,9 @@ def _growth(run: Run) -> dict[str, Measured]:
 
 ROWS: dict[str, Callable[[Run], dict[str, Measured]]] = {
     "memory": _memory,
-    "disk": lambda run: run.on_large_ledger("disk"),
-    "uncached": lambda run: run.on_large_ledger("stored"),
-    "proofs": lambda run: run.on_large_ledger("proofs"),
+    "disk": lambda run: run.reading("disk", "build", "build_engine"),
+    "uncached": lambda run: run.reading("stored", "build", "build_engine"),
+    "proofs": lambda run: run.reading("proofs", "build"),
     "reads": lambda run: run.job("cached"),
     "writes": lambda run: run.job("batched"),
     "mixed": lambda run: run.job("mixed"),

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scribe_ledger.bench.workload import Scale
+from scribe_ledger.bench.workload import KEPT, Scale
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,8 +33,6 @@ JOBS = {
     "proofs": "proving",
 }
 """Job to module: only what the job needs is loaded, because some of them measure memory."""
-KEPT = {"big", "big-raw"}
-"""What later jobs of the run read; all else that a job leaves is removed with it."""
 
 
 def run(order: dict[str, Any]) -> dict[str, Measured]:

@@ -31,9 +31,9 @@ class Scale:
     """In the large ledger, and versions of the key that has many; growth goes to four times that."""
     segments: int = 10
     """Blocks of batched writes; together they write ``entries``."""
-    blocks: int = 15
+    blocks: int = 11
     cached_reads: int = 200_000
-    stored_reads: int = 10_000
+    stored_reads: int = 5_000
     proofs: int = 1_000
     puts: int = 400
     puts_a_thread: int = 60
@@ -50,6 +50,10 @@ QUICK = Scale(
     puts=50,
     puts_a_thread=5,
 )
+BIG, BIG_RAW = "big", "big-raw"
+"""The large ledger, and the same pairs in the raw engine."""
+KEPT = frozenset({BIG, BIG_RAW})
+"""What later jobs of a run read; all else that a job leaves is removed with it."""
 CACHED_KEYS = 20_000
 """The keys that cached reads go round in: well within the default cache."""
 SMALL_LEDGER = 10_000
