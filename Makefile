@@ -73,5 +73,5 @@ lock: ## pin requirements*.txt anew from pyproject.toml (all to their newest: ma
 	@rm -rf $(LOCK)
 
 clean: ## remove all that these targets made, but never ./data
-	@rm -rf $(VENV) $(LOCK) .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist bench/results
+	@rm -rf $(VENV) $(LOCK) .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist bench/results bench-results
 	@find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -25,7 +25,10 @@ PROFILED_FUNCTIONS = 15
 
 
 class Stopwatch:
-    """Seconds by step, each without those of the steps inside it. For one thread at a time, as a sequencer's leader."""
+    """Seconds by step, each without those of the steps inside it.
+
+    For steps that one thread at a time runs, as whoever leads in the sequencer does.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)

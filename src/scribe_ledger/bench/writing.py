@@ -236,8 +236,15 @@ def _from_many_threads(ledger: Ledger, engine: RawRocks, scale: Scale) -> Measur
     )
     after = ledger.stats()
     syncs = after["syncs"] - before["syncs"]
-    shared = {"puts_a_sync": round((after["entries"] - before["entries"]) / max(syncs, 1), 1)}
-    return measured(blocks, "ledger", **shared, **latencies(waits))
+    details: dict[str, Any] = {
+        "puts_a_sync": round((after["entries"] - before["entries"]) / max(syncs, 1), 1),
+        "latency": latencies(waits),
+    }
+    shares = [_singles(thread, scale.puts_a_thread) for thread in range(10**6, 10**6 + THREADS)]
+    with watching(ledger) as watch:
+        seconds = THREADS * scale.puts_a_thread / _rate_of_threads(ledger.put, shares, [])
+    details["phases_us"] = watch.per_entry_us(seconds, THREADS * scale.puts_a_thread)
+    return measured(blocks, "ledger", **details)
 
 
 def _rate_of_threads(
