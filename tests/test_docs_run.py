@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,8 @@ def commands(block: Block) -> Iterator[tuple[str, str]]:
 
 def run_console(block: Block, page: Path, shell: Shell) -> None:
     for command, shown in commands(block):
+        if command.startswith("openssl ") and not shutil.which("openssl"):
+            continue  # the one program that a machine with Python and make may lack
         output, status = shell.run(command)
         place = f"{page.relative_to(ROOT)}, block at line {block.line}: $ {command}"
         assert status == 0, f"{place}\nexit code {status}\n{output}"
