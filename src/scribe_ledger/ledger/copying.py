@@ -7,7 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from scribe_ledger.errors import StorageError
-from scribe_ledger.ledger.folder import HEAD, IDENTITY, KEY, OBJECTS, STORE
+from scribe_ledger.ledger.folder import HEAD, IDENTITY, KEY, OBJECTS, SECRET_MODE, STORE
 from scribe_ledger.objects.durable import make_root, storage_errors, sync_directory
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def copy_ledger(source: Path, store: Store, target: Path) -> Path:
             raise StorageError(f"{target} is not empty", hint="name a new folder for the copy")
         make_root(target)
         _copy_file(source / HEAD, target / HEAD)
-        _copy_file(source / KEY, target / KEY)
+        _copy_file(source / KEY, target / KEY, mode=SECRET_MODE)
         store.checkpoint(target / STORE)
         if (source / OBJECTS).is_dir():
             _copy_objects(source / OBJECTS, target / OBJECTS)
@@ -36,8 +36,8 @@ def copy_ledger(source: Path, store: Store, target: Path) -> Path:
 
 
 def _copy_objects(source: Path, target: Path) -> None:
-    """Objects never change, so a copy on the same filesystem shares their bytes."""
-    for folder, _, names in os.walk(source):
+    """Objects never change, so a copy on the same filesystem shares their bytes. Bottom up: names are synced last."""
+    for folder, _, names in os.walk(source, topdown=False):
         copied = target / os.path.relpath(folder, source)
         copied.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in names:
@@ -51,11 +51,12 @@ def _link_or_copy(source: str, target: str) -> None:
     except FileNotFoundError:
         return  # a temporary file that was renamed since the folder was listed
     except OSError:
-        shutil.copyfile(source, target)
+        _copy_file(source, target)
 
 
-def _copy_file(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
-    shutil.copymode(source, target)
-    with target.open("rb") as file:
-        os.fsync(file.fileno())
+def _copy_file(source: str | Path, target: str | Path, *, mode: int = 0o644) -> None:
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with open(source, "rb") as original, os.fdopen(descriptor, "wb") as copy:  # noqa: PTH123
+        shutil.copyfileobj(original, copy)
+        copy.flush()
+        os.fsync(descriptor)

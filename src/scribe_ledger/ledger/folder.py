@@ -18,6 +18,7 @@ import json
 import os
 import secrets
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,13 +27,15 @@ from scribe_ledger.errors import (
     ConfigurationError,
     Corruption,
     InvalidRequest,
+    LedgerClosed,
     LedgerLocked,
     SerializationError,
     StorageError,
     VerificationError,
 )
-from scribe_ledger.merkle.checkpoint import Checkpoint
-from scribe_ledger.merkle.note import Signer
+from scribe_ledger.merkle.checkpoint import Checkpoint, sign_checkpoint
+from scribe_ledger.merkle.hashing import EMPTY_ROOT
+from scribe_ledger.merkle.note import Signer, Verifier
 from scribe_ledger.objects.durable import make_root, storage_errors, sync_directory
 
 if TYPE_CHECKING:
@@ -48,8 +51,11 @@ IDENTITY, LOCK, KEY, HEAD, STORE, OBJECTS, SPOOL = (
     "objects",
     "spool",
 )
-_PARTS = {IDENTITY, LOCK, KEY, HEAD, STORE, OBJECTS, SPOOL, f"{IDENTITY}.new", f"{KEY}.new", "lost+found"}
+_PARTS = {IDENTITY, LOCK, KEY, HEAD, STORE, OBJECTS, SPOOL, "lost+found"} | {
+    f"{name}.new" for name in (IDENTITY, KEY, HEAD)
+}
 MAX_NAME_BYTES = 255
+SECRET_MODE = 0o600
 
 
 class Identity(NamedTuple):
@@ -65,12 +71,12 @@ class DataFolder:
 
     def __init__(self, path: Path, *, create: bool) -> None:
         self.path = path
-        if not (path / IDENTITY).exists():
-            _check_may_create(path, create=create)
         with storage_errors("open the ledger in", path):
+            if not (path / IDENTITY).exists():
+                _check_may_create(path, create=create)
             make_root(path)
             self._lock = _acquire_lock(path)
-        self.exists = (path / IDENTITY).exists()  # only now: another process may have created it meanwhile
+            self.exists = (path / IDENTITY).exists()  # only now: another process may have created it meanwhile
 
     def create_identity(
         self, name: str, *, clock: Callable[[], int], randbytes: Callable[[int], bytes] = secrets.token_bytes
@@ -101,7 +107,7 @@ class DataFolder:
         """The last step of creation: from here on the folder is a ledger."""
         text = json.dumps({"format": FORMAT, **identity._asdict()}, indent=2) + "\n"
         with storage_errors("write", self.path / IDENTITY):
-            write_durably(self.path / IDENTITY, text.encode(), mode=0o644)
+            write_durably(self.path / IDENTITY, text.encode())
         self.exists = True
 
     def create_key(self, origin: str) -> Signer:
@@ -115,8 +121,13 @@ class DataFolder:
         except InvalidRequest as error:
             raise ConfigurationError(f"{origin!r} cannot be a ledger's name: {error.message}") from error
         with storage_errors("write", self.path / KEY):
-            write_durably(self.path / KEY, signer.private_text().encode() + b"\n", mode=0o600)
+            write_durably(self.path / KEY, signer.private_text().encode() + b"\n", secret=True)
         return signer
+
+    def create_head(self, signer: Signer) -> None:
+        """The head of an empty ledger. From the first, then, one slot can be read whatever is cut short."""
+        with storage_errors("write", self.path / HEAD):
+            write_durably(self.path / HEAD, Head.slot(sign_checkpoint(signer, 0, EMPTY_ROOT)))
 
     def load_key(self) -> Signer:
         with storage_errors("read", self.path / KEY):
@@ -139,50 +150,72 @@ class Head:
 
     SLOT_BYTES = 2048
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, verifier: Verifier) -> None:
         self._path = path
+        self._lock = threading.Lock()
         with storage_errors("open", path):
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_DSYNC | os.O_CLOEXEC, 0o644)
-            content = os.read(self._file, 2 * self.SLOT_BYTES + 1)
-        slots = [self._read(content[: self.SLOT_BYTES]), self._read(content[self.SLOT_BYTES :])]
-        if content.strip(b"\0") and slots == [None, None]:
+            if not path.exists():
+                raise _lost_head(f"{path} is missing")
+            self._file = os.open(path, os.O_RDWR | os.O_DSYNC | os.O_CLOEXEC)
+            content = os.pread(self._file, 2 * self.SLOT_BYTES, 0)
+        slots = [self._read(content[: self.SLOT_BYTES], verifier), self._read(content[self.SLOT_BYTES :], verifier)]
+        signed = [slot for slot in slots if slot is not None]
+        if not signed:
             os.close(self._file)
-            raise Corruption(
-                f"{path} holds no checkpoint that can be read",
-                hint="it is what shows that this folder is not an old copy: restore it with the folder it belongs to",
-            )
-        newest = max((slot for slot in slots if slot is not None), key=lambda slot: slot.size, default=None)
-        self.checkpoint = newest
-        self._next = 1 if newest is not None and slots[0] == newest else 0
+            raise _lost_head(f"{path} holds no checkpoint by this ledger's key")
+        self.checkpoint = max(signed, key=lambda slot: slot.size)
+        self._next = 1 if slots[0] == self.checkpoint else 0
 
     def record(self, checkpoint: Checkpoint) -> None:
         """Durable on return. Sizes only grow: an older checkpoint is already covered."""
-        if self.checkpoint is not None and checkpoint.size <= self.checkpoint.size:
-            return
-        slot = checkpoint.text.encode().ljust(self.SLOT_BYTES, b"\0")
-        with storage_errors("write", self._path):
-            written = os.pwrite(self._file, slot, self._next * self.SLOT_BYTES)
-        if written != len(slot):
-            raise StorageError(f"the disk took only {written} bytes of {self._path}")
-        self.checkpoint = checkpoint
-        self._next ^= 1
+        with self._lock:
+            if self._file < 0:
+                raise LedgerClosed("the ledger is closed")
+            if checkpoint.size <= self.checkpoint.size:
+                return
+            slot = self.slot(checkpoint)
+            with storage_errors("write", self._path):
+                written = os.pwrite(self._file, slot, self._next * self.SLOT_BYTES)
+            if written != len(slot):
+                raise StorageError(f"the disk took only {written} bytes of {self._path}")
+            self.checkpoint = checkpoint
+            self._next ^= 1
 
     def close(self) -> None:
-        os.close(self._file)
+        with self._lock:  # the number of a closed file may soon be another file's
+            if self._file >= 0:
+                os.close(self._file)
+                self._file = -1
+
+    @classmethod
+    def slot(cls, checkpoint: Checkpoint) -> bytes:
+        return checkpoint.text.encode().ljust(cls.SLOT_BYTES, b"\0")
 
     @staticmethod
-    def _read(slot: bytes) -> Checkpoint | None:
+    def _read(slot: bytes, verifier: Verifier) -> Checkpoint | None:
+        """None for a torn slot. The signature is what tells: a slot may be torn between two that can be read."""
         try:
-            return Checkpoint.parse(slot.rstrip(b"\0").decode())
+            checkpoint = Checkpoint.parse(slot.rstrip(b"\0").decode())
+            checkpoint.verify(verifier)
         except (VerificationError, UnicodeDecodeError):
             return None
+        return checkpoint
 
 
-def write_durably(path: Path, content: bytes, *, mode: int) -> None:
-    """Replaces a small file in one step that survives power loss."""
+def _lost_head(what: str) -> Corruption:
+    return Corruption(
+        what, hint="it is what shows that this folder is not an old copy: restore it with the folder it belongs to"
+    )
+
+
+def write_durably(path: Path, content: bytes, *, secret: bool = False) -> None:
+    """Replaces a small file in one step that survives power loss. A secret is for its owner alone, always."""
     fresh = path.with_name(path.name + ".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    descriptor = os.open(fresh, flags, SECRET_MODE if secret else 0o644)
     with os.fdopen(descriptor, "wb") as file:
+        if secret:
+            os.fchmod(descriptor, SECRET_MODE)  # whatever the umask, and a file that was there before
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

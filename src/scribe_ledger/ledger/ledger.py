@@ -79,7 +79,9 @@ class Ledger:
         self._cache = ValueCache(capacity_bytes=max_cache_size, capacity_entries=cache_capacity)
         self._caching = max_cache_size > 0 and cache_capacity > 0
         self._hit = self._cache.hit
-        self._signing = Signing(folder.load_key(), Head(folder.path / HEAD), self._machine, self._reader)
+        signer = folder.load_key()
+        head = Head(folder.path / HEAD, signer.verifier)
+        self._signing = Signing(signer, head, self._machine, self._reader)
         self._sequencer = Sequencer(
             self._machine,
             store,
@@ -129,7 +131,7 @@ class Ledger:
             store = open_store(folder.path / STORE)
             if not folder.exists:
                 machine.create(store, policy)
-                folder.create_key(identity.origin)
+                folder.create_head(folder.create_key(identity.origin))
                 folder.save_identity(identity)
             ledger = cls(
                 folder,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from scribe_ledger.errors import Corruption, VerificationError
+from scribe_ledger.errors import Corruption
 from scribe_ledger.merkle.checkpoint import Checkpoint, sign_checkpoint
 from scribe_ledger.merkle.prooftext import ConsistencyProof, HistoryProof, Inclusion, Proof
 from scribe_ledger.model import NO_PREVIOUS
@@ -79,12 +79,6 @@ class Signing:
     def _check_head(self) -> None:
         """Refuses a ledger that is shorter than, or differs from, what it once signed."""
         head = self.head.checkpoint
-        if head is None:
-            return
-        try:
-            head.verify(self.verifier)
-        except VerificationError as error:
-            raise Corruption(f"the head file is not by this ledger's key: {error.message}") from error
         size = self._machine.committed.size
         if head.size > size:
             raise Corruption(
