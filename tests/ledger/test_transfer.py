@@ -50,10 +50,9 @@ def open_ledger(path: Path, **options: Any) -> Ledger:
 
 
 def write(ledger: Ledger, file: Path, entries: Any = None) -> Path:
-    with file.open("wb") as output:
-        writer = ndjson.NdjsonWriter(output) if file.suffix == ".ndjson" else parquet.ParquetWriter(output)
+    make = ndjson.NdjsonWriter if file.suffix == ".ndjson" else parquet.ParquetWriter
+    with file.open("wb") as output, make(output) as writer:
         export_entries(ledger, ledger.log() if entries is None else entries, writer)
-        writer.close()
     return file
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol, Self
 
 from scribe_ledger.errors import Corruption
 from scribe_ledger.ledger.transfer.rows import STREAMED_BYTES
@@ -20,10 +20,11 @@ class Source(Protocol):
 
 
 class Writer(Protocol):
-    """A format being written."""
+    """A format being written. It is complete when its ``with`` block has ended well."""
 
     def write(self, entry: Entry, value: IO[bytes] | None = None) -> None: ...
-    def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None: ...
 
 
 def export_entries(

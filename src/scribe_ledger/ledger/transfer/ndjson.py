@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from binascii import a2b_base64, b2a_base64
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from scribe_ledger.ledger.transfer.rows import make_row, malformed
 from scribe_ledger.merkle.hashing import ZERO_HASH
@@ -51,7 +51,10 @@ class NdjsonWriter:
             self._file.write(b2a_base64(piece, newline=False))
         self._file.write(b'"}\n')
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Nothing is held back."""
 
 

@@ -8,7 +8,7 @@ and read in bounded memory. Row groups are cut by rows and by bytes.
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -80,10 +80,16 @@ class ParquetWriter:
             for part, piece in enumerate(iter(lambda: value.read(STREAMED_BYTES), b""), 1):
                 self._append({"index": entry.index, "part": part, "value": piece})
 
-    def close(self) -> None:
-        """Writes what is held back, and the footer."""
-        self._flush()
-        self._writer.close()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Writes what is held back, and the footer. After an error the file is of no use, and only let go."""
+        try:
+            if kind is None:
+                self._flush()
+        finally:
+            self._writer.close()
 
     def _append(self, row: dict[str, Any]) -> None:
         self._rows.append(row)
