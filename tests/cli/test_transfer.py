@@ -1,0 +1,108 @@
+"""``import`` and ``export``: which file, which form, what is said about it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Cli
+
+pytestmark = pytest.mark.storage
+
+
+def fill(cli: Cli) -> None:
+    cli("put", "a", "one", "--meta", "team=red")
+    cli("put", "b", "-", stdin=b"\xff\x00")
+    cli("put", "a", "two")
+    cli("delete", "b")
+
+
+@pytest.mark.parametrize("file", ["file.ndjson", "file.jsonl", "file.parquet", "file.PARQUET"])
+def test_a_verbatim_copy_has_the_same_root_under_its_own_name(cli: Cli, tmp_path: Path, file: str) -> None:
+    fill(cli)
+    assert cli("export", file).text == f"4 entries written to {file}\n"
+    root = cli("checkpoint", "--json").document["root"]
+    copy = tmp_path / "copy"
+    answer = cli("import", file, "--verbatim", "--data", copy, "--name", "copy.example", "--json").document
+    assert answer == {"rows": 4, "appended": 4, "root": root}
+    head = cli("checkpoint", "--data", copy, "--json").document
+    assert (head["origin"], head["root"]) == ("copy.example", root)
+    assert cli("get", "a", "--version", "1", "--data", copy).out == b"one"
+    cli("fsck", "--data", copy)
+    assert cli("import", file, "--verbatim", "--data", copy, "--json", code=1).error["kind"] == "conflict"
+
+
+def test_export_and_import_through_a_pipe(cli: Cli, tmp_path: Path) -> None:
+    fill(cli)
+    exported = cli("export").out
+    assert exported == cli("export", "-", "--json").out
+    assert [json.loads(line)["index"] for line in exported.splitlines()] == [0, 1, 2, 3]
+    assert cli("import", "-", "--data", tmp_path / "copy", stdin=exported).text == (
+        "4 rows, 4 appended, 0 unchanged, 0 skipped\n"
+    )
+
+
+def test_export_of_a_part(cli: Cli) -> None:
+    fill(cli)
+    assert [entry["index"] for entry in cli("export", "--start", "1", "--stop", "3").lines] == [1, 2]
+    assert [(entry["key"], entry["value"]) for entry in cli("export", "--latest").lines] == [("a", "two")]
+    assert cli("export", "--latest", "file", "--format", "parquet", "--json").document == {
+        "file": "file",
+        "format": "parquet",
+        "entries": 1,
+    }
+
+
+def test_an_export_that_fails_leaves_the_file_as_it_was(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(bytes(300 << 10))
+    (tmp_path / "file.ndjson").write_text("before")
+    cli("put", "large", "-f", "in")
+    shutil.rmtree(cli.data / "objects")
+    cli("export", "file.ndjson", code=1)
+    cli("export", "file.parquet", code=1)
+    assert (tmp_path / "file.ndjson").read_text() == "before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "file.ndjson", "in"]
+
+
+def test_an_import_that_stops_says_how_to_go_on(cli: Cli, tmp_path: Path) -> None:
+    good = [{"key": f"k{number}", "value": "v"} for number in range(501)]
+    text = "".join(json.dumps(row) + "\n" for row in good)
+    (tmp_path / "file.ndjson").write_text(text + '{"key": "last"}\n')
+    error = cli("import", "file.ndjson", "--json", code=2).error
+    assert error["kind"] == "serialization"
+    assert error["message"].startswith("line 502: ")
+    assert "--skip 500" in error["hint"]
+    (tmp_path / "file.ndjson").write_text(text + '{"key": "last", "value": "v"}\n')
+    answer = cli("import", "file.ndjson", "--skip", "500", "--json").document
+    assert answer == {"rows": 502, "appended": 2, "unchanged": 0, "skipped": 0}
+
+
+def test_repeats_are_appended_only_if_asked(cli: Cli) -> None:
+    fill(cli)
+    exported = cli("export", "--latest").out
+    assert cli("import", "-", "--json", stdin=exported).document["unchanged"] == 1
+    assert cli("import", "-", "--no-dedupe", "--json", stdin=exported).document["appended"] == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["file.txt"],
+        ["absent.ndjson"],
+        ["-", "--format", "parquet"],
+        ["file.ndjson", "--verbatim", "--skip", "1"],
+        ["file.ndjson", "--verbatim", "--no-dedupe"],
+    ],
+    ids=" ".join,
+)
+def test_an_import_that_cannot_begin_creates_nothing(cli: Cli, tmp_path: Path, arguments: list[str]) -> None:
+    for name in ("file.txt", "file.ndjson"):
+        (tmp_path / name).write_text("")
+    cli("import", *arguments, code=2)
+    assert not cli.data.exists()
