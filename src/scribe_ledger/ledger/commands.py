@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _LENGTHS = [length.to_bytes(2, "big") for length in range(MAX_KEY_BYTES + 1)]
+_PLAIN = b"\0\0\0\0"
+"""The end of a leaf without content type and metadata."""
 _ANY_BYTES = (bytearray, memoryview)
 
 
@@ -80,9 +82,13 @@ def put(
     else:
         data = value if type(value) is bytes else value_bytes(value)
         size, digest, chunk_root = len(data), sha256(data).digest(), ZERO_HASH
-    tail = encode_tail(name, _text(content_type), _mapping(metadata))
+    if metadata is None and content_type == "":
+        tail = _LENGTHS[len(name)] + name + _PLAIN
+    else:
+        tail = encode_tail(name, _text(content_type), _mapping(metadata))
     request = b"" if request_id is None else request_digest(request_id)
-    _check_flag(dedupe, "dedupe")
+    if dedupe is not True:
+        _check_flag(dedupe, "dedupe")
     return Command(Kind.PUT, name, tail, data, size, digest, chunk_root, request, condition, dedupe)
 
 
@@ -104,7 +110,7 @@ def put_many(pairs: Iterable[tuple[object, object]]) -> list[Command]:
         raise InvalidRequest("put_many takes pairs of key and value") from error
     keys = _key_column(raw_keys)
     values: Sequence[bytes] = raw_values if set(map(type, raw_values)) == {bytes} else [*map(value_bytes, raw_values)]
-    tails = [_LENGTHS[len(key)] + key + b"\0\0\0\0" for key in keys]
+    tails = [_LENGTHS[len(key)] + key + _PLAIN for key in keys]
     digests = [sha256(value).digest() for value in values]
     rows = zip(
         repeat(Kind.PUT),
@@ -182,18 +188,18 @@ def required(number: int, name: str) -> int:
 def key_bytes(key: object) -> bytes:
     if isinstance(key, str):
         try:
-            key = key.encode()
+            name = key.encode()
         except UnicodeEncodeError as error:
             raise InvalidRequest("the key is not valid Unicode", hint="give the key as bytes") from error
-    elif isinstance(key, _ANY_BYTES):
-        key = bytes(key)
-    elif not isinstance(key, bytes):
+    elif isinstance(key, bytes | bytearray | memoryview):
+        name = bytes(key)
+    else:
         raise InvalidRequest(f"the key is {type(key).__name__}", hint="keys are str or bytes")
-    if not key:
+    if not name:
         raise InvalidRequest("the key is empty", hint=f"a key has 1 to {MAX_KEY_BYTES} bytes")
-    if len(key) > MAX_KEY_BYTES:
-        raise TooLarge(f"the key has {len(key)} bytes", hint=f"a key has at most {MAX_KEY_BYTES} bytes")
-    return bytes(key)
+    if len(name) > MAX_KEY_BYTES:
+        raise TooLarge(f"the key has {len(name)} bytes", hint=f"a key has at most {MAX_KEY_BYTES} bytes")
+    return name
 
 
 def value_bytes(value: object) -> bytes:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
         def look_up(self, keys: Sequence[bytes], /) -> list[bytes | None]: ...
 
+        def look_up_one(self, key: bytes, /) -> bytes | None: ...
+
         def spot_of_version(self, key: bytes, version: int) -> Spot: ...
 
         def leaf_at(self, spot: Spot) -> bytes: ...
@@ -64,10 +66,18 @@ def judge(
     index: Index, units: Sequence[Sequence[Command]], *, size: int, policy: Policy, obeys_policy: bool = True
 ) -> Judged:
     """Judges units in order; ``size`` is how many entries the ledger has before them."""
-    commands = units[0] if len(units) == 1 else [command for unit in units for command in unit]
-    stored = index.look_up([command[1] for command in commands])
-    if commands and _all_fresh(commands, stored):
-        return _append_all(units, commands, policy)
+    if len(units) == 1 and len(units[0]) == 1:
+        command = units[0][0]
+        stored = [index.look_up_one(command.key)]
+        if stored[0] is None and command.kind is Kind.PUT and command.condition is None:
+            requests = [records.encode_requests({command.request: 1})] if command.request else None
+            return Judged(units[0], [1], [NO_PREVIOUS], requests, [], 1, 1, policy, [(0,)])
+        commands = units[0]
+    else:
+        commands = units[0] if len(units) == 1 else [command for unit in units for command in unit]
+        stored = index.look_up([command[1] for command in commands])
+        if commands and _all_fresh(commands, stored):
+            return _append_all(units, commands, policy)
     keys = [command[1] for command in commands]
     judge = _Judge(index, dict(zip(keys, stored, strict=True)), size, policy, obeys_policy=obeys_policy)
     answers = [judge.judge_unit(unit) for unit in units]
@@ -79,8 +89,6 @@ def _all_fresh(commands: Sequence[Command], stored: list[bytes | None]) -> bool:
     count = len(stored)
     if stored.count(None) != count:
         return False
-    if count == 1:
-        return commands[0].kind is Kind.PUT and commands[0].condition is None
     kinds, keys, *_, conditions, _ = zip(*commands, strict=True)
     return kinds.count(Kind.PUT) == count and conditions.count(None) == count and len(set(keys)) == count
 
@@ -89,8 +97,10 @@ def _append_all(units: Sequence[Sequence[Command]], commands: Sequence[Command],
     count = len(commands)
     ids = [command[7] for command in commands]
     requests = [records.encode_requests({digest: 1}) if digest else b"" for digest in ids] if any(ids) else None
-    ends = accumulate(map(len, units), initial=0)
-    answers: list[Answer] = [range(start, end) for start, end in pairwise(ends)]
+    answers: list[Answer] = [range(count)]
+    if len(units) > 1:
+        ends = accumulate(map(len, units), initial=0)
+        answers = [range(start, end) for start, end in pairwise(ends)]
     return Judged(commands, [1] * count, [NO_PREVIOUS] * count, requests, [], count, count, policy, answers)
 
 

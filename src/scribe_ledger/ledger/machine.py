@@ -70,6 +70,7 @@ class Machine:
     def __init__(self, store: Store, fetch_tile: Callable[[int, int], bytes]) -> None:
         self._store = store
         self.look_up = store.table(Table.KEYS).get_many
+        self.look_up_one = store.table(Table.KEYS).get
         self.blobs = store.table(Table.BLOBS)
         self.policy = self.committed_policy = _load_policy(store)
         self.applied = self.committed = _load_state(store, fetch_tile)
