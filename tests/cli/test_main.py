@@ -171,6 +171,14 @@ def test_interruption_is_one_line_and_130(cli: Cli, monkeypatch: pytest.MonkeyPa
     cli("get", "key")  # and the ledger was closed
 
 
+def test_a_mistake_of_ours_does_not_pass_for_an_answer(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli("put", "key", "value")
+    monkeypatch.setattr("scribe_ledger.ledger.ledger.Ledger.scan", lambda *_, **__: 1 / 0)
+    answer = cli("ls", code=3)
+    assert "Traceback" in answer.err
+    assert "scribe: this is a mistake in scribe: ZeroDivisionError" in answer.err
+
+
 def test_an_error_of_the_system_is_exit_code_3(cli: Cli, tmp_path: Path) -> None:
     cli("put", "key", "value")
     answer = cli("get", "key", "-o", tmp_path / "absent" / "file", "--json", code=3)

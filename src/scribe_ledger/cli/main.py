@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -32,20 +33,24 @@ def run_command(command: click.Command, arguments: Sequence[str], session: Sessi
         sys.stdout.flush()
     except BrokenPipeError:
         _silence_stdout()
-        return PIPE_CLOSED
+        code = PIPE_CLOSED
     except (KeyboardInterrupt, click.Abort):
         print_error(session, "interrupted", "interrupted")
-        return INTERRUPTED
+        code = INTERRUPTED
     except click.ClickException as error:
         session.json = session.json or "--json" in arguments
         print_error(session, "invalid", error.format_message(), _usage_hint(error))
-        return BAD_USAGE
+        code = BAD_USAGE
     except ScribeError as error:
         print_error(session, error.kind, error.message, error.hint, details=getattr(error, "problems", ()))
-        return KINDS[error.kind].exit_code
+        code = KINDS[error.kind].exit_code
     except OSError as error:
         print_error(session, "storage", _os_message(error))
-        return UNREACHABLE
+        code = UNREACHABLE
+    except Exception as error:  # noqa: BLE001 - a mistake of ours must not pass for an answer, such as no
+        traceback.print_exc()
+        print_error(session, ScribeError.kind, f"this is a mistake in scribe: {error!r}", "please report it")
+        code = KINDS[ScribeError.kind].exit_code
     return code
 
 

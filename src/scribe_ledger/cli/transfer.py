@@ -28,7 +28,8 @@ format_option = click.option(
     "--format",
     "form",
     type=click.Choice([NDJSON, PARQUET]),
-    help="By default what the file's suffix says (.ndjson, .jsonl, .parquet); of - always ndjson.",
+    metavar="FORM",
+    help="ndjson or parquet; by default what the suffix says (.ndjson, .jsonl, .parquet).",
 )
 
 

@@ -34,7 +34,9 @@ def condition_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @click.argument("key", type=KEY)
 @click.argument("value", type=BYTES, required=False)
-@click.option("-f", "--file", type=click.File("rb"), help="Store the bytes of a file, of any size; - is stdin.")
+@click.option(
+    "-f", "--file", type=click.File("rb"), metavar="FILE", help="Store the bytes of a file, of any size; - is stdin."
+)
 @click.option("--content-type", default="", metavar="TYPE", help="What the value is, such as text/plain.")
 @condition_options
 @click.option("--if-absent", is_flag=True, help="Only if the key has no value.")
