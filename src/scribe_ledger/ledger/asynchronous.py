@@ -205,9 +205,11 @@ class AsyncLedger:
     # --- helpers -----------------------------------------------------------------------------------------------
 
     async def _run(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        if self._ledger.closed:  # and its threads may be gone: here, or in the parent of a forked child
+            raise LedgerClosed("the ledger is closed")
         try:
             running = self._pool.submit(partial(function, *args, **kwargs))
-        except RuntimeError as error:  # the pool was shut down, which ``close`` does last
+        except RuntimeError as error:  # closed just now
             raise LedgerClosed("the ledger is closed") from error
         return await asyncio.wrap_future(running)
 

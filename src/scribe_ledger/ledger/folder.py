@@ -138,7 +138,9 @@ class DataFolder:
             raise Corruption(f"{self.path / KEY} does not hold a ledger key: {error.message}") from error
 
     def close(self) -> None:
-        os.close(self._lock)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
 
 class Head:
@@ -186,6 +188,11 @@ class Head:
             if self._file >= 0:
                 os.close(self._file)
                 self._file = -1
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: closed, and free of a lock that another thread may have held."""
+        self._lock = threading.Lock()
+        self.close()
 
     @classmethod
     def slot(cls, checkpoint: Checkpoint) -> bytes:

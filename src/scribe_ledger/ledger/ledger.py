@@ -8,6 +8,7 @@ any thread.
 from __future__ import annotations
 
 import io
+import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias, TypeVar
 
@@ -17,6 +18,7 @@ from scribe_ledger.ledger.cache import ValueCache
 from scribe_ledger.ledger.commands import key_bytes, natural, required
 from scribe_ledger.ledger.copying import copy_ledger
 from scribe_ledger.ledger.folder import HEAD, OBJECTS, SPOOL, STORE, DataFolder, Head, Identity, system_clock
+from scribe_ledger.ledger.forking import keep_from_children
 from scribe_ledger.ledger.machine import Machine
 from scribe_ledger.ledger.policy import Policy
 from scribe_ledger.ledger.reads import Reader, check_size
@@ -72,6 +74,7 @@ class Ledger:
         self._inline_max = inline_max
         self._durability = durability
         self._closed = False
+        self._closing = threading.Lock()
         tiles = TileSource(store)
         self._machine = Machine(store, tiles.fetch)
         self._blobs = BlobStore(folder.path / OBJECTS, folder.path / SPOOL)
@@ -90,6 +93,7 @@ class Ledger:
             durability=durability,
             flush_interval_ms=flush_interval_ms,
         )
+        keep_from_children(self)
 
     @classmethod
     def open(
@@ -448,6 +452,10 @@ class Ledger:
         return self._machine.committed.size
 
     @property
+    def closed(self) -> bool:
+        return self._closed
+
+    @property
     def policy(self) -> Policy:
         return self._machine.committed_policy
 
@@ -488,9 +496,12 @@ class Ledger:
 
     def close(self) -> None:
         """Finishes what was accepted, syncs and lets the folder go. Idempotent."""
-        if self._closed:
-            return
-        self._closed = True
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._close()
+
+    def _close(self) -> None:
         try:
             self._sequencer.close()
         finally:
@@ -498,6 +509,15 @@ class Ledger:
             self._signing.close()
             self._store.close()
             self._folder.close()
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: closed, without finishing anything."""
+        self._closed = True
+        self._closing = threading.Lock()
+        self._hit = _no_hit  # type: ignore[assignment]
+        self._sequencer.leave_to_parent()
+        self._signing.head.leave_to_parent()
+        self._folder.close()
 
     def __enter__(self) -> Self:
         return self
@@ -606,6 +626,10 @@ class Batch:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.receipts = self._ledger.write(self._commands)
+
+
+def _no_hit(_: object) -> None:
+    """What a cache that must not be looked into gives."""
 
 
 def _first(entries: Iterator[Entry], limit: int) -> Iterator[Entry]:

@@ -25,6 +25,7 @@ from rocksdict import DBCompressionType, DBRecoveryMode, Options, Rdict
 
 from scribe_ledger.errors import Corruption, LedgerClosed, Overloaded, ScribeError, StorageError
 from scribe_ledger.ledger.engine_logs import check_engine_logs
+from scribe_ledger.ledger.forking import keep_from_children, never_finalize
 from scribe_ledger.ledger.store import Store, Table, TableReader, WriteBatch
 
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ class RocksStore(Store):
         self._handles = _Handles({table: self._db.get_column_family_handle(table.value) for table in Table})
         self._write_options = rocksdict.WriteOptions()
         self._write_options.no_slowdown = True
+        keep_from_children(self)
 
     def table(self, table: Table) -> RocksTable:
         return self._tables[table]
@@ -192,20 +194,21 @@ class RocksStore(Store):
             raise_engine_error(error)
 
     def sync(self) -> None:
+        self._check_open()
         try:
             self._db.flush_wal(True)
         except _ENGINE_ERRORS as error:
             raise_engine_error(error)
 
     def checkpoint(self, path: Path) -> None:
+        self._check_open()
         try:
             rocksdict.Checkpoint(self._db).create_checkpoint(str(path))
         except _ENGINE_ERRORS as error:
             raise_engine_error(error)
 
     def disk_bytes(self) -> int:
-        if self._closed:
-            raise LedgerClosed("the ledger is closed")
+        self._check_open()
         try:
             return sum(int(live["size"]) for live in self._db.live_files()) + sum(
                 self._db.get_column_family(table.value).property_int_value("rocksdb.cur-size-all-mem-tables") or 0
@@ -213,6 +216,11 @@ class RocksStore(Store):
             )
         except _ENGINE_ERRORS as error:
             raise_engine_error(error)
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: the engine's end would wait for threads that only the parent has."""
+        self._closed = True
+        never_finalize(self)
 
     def close(self) -> None:
         if not self._closed:
@@ -225,6 +233,10 @@ class RocksStore(Store):
 
 def _refuse(_: object) -> NoReturn:
     raise LedgerClosed("the ledger is closed")
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LedgerClosed("the ledger is closed")
 
 
 def _close(database: Rdict) -> None:

@@ -410,6 +410,11 @@ class Sequencer:
         elif self._flusher is not None and self._unsynced:
             self._check_healthy()
 
+    def leave_to_parent(self) -> None:
+        """In a forked child: closed, and free of a lock that another thread may have held."""
+        self._closed = True
+        self._lock = threading.Lock()
+
     def _check_writable(self) -> None:
         if self._closed:
             raise LedgerClosed("the ledger is closed")
