@@ -148,3 +148,9 @@ def key_to_json(key: bytes) -> dict[str, str]:
         return {"key": key.decode()}
     except UnicodeDecodeError:
         return {"key_base64": base64.b64encode(key).decode()}
+
+
+def show_key(key: bytes) -> str:
+    """A key as it stands in messages: short, and on one line."""
+    text = repr(key.decode(errors="backslashreplace"))
+    return text if len(text) <= 80 else text[:77] + "…'"

@@ -95,7 +95,7 @@ class _Check:
         self._timestamp = 0
         self._unread = False
         """True once a leaf could not be read: the counts below are too low then."""
-        self._first_versions = self._earlier_versions = self._value_bytes = 0
+        self._first_versions = self._earlier_versions = self._value_bytes = self._blob_bytes = 0
 
     def run(self) -> Report:
         parts = (
@@ -249,6 +249,8 @@ class _Check:
             record = self._referenced.get(leaf.sha256)
             if record is None or int.from_bytes(record, "big") > leaf.index:
                 self._note(place, f"the value of key {leaf.key!r} is not in the index of large values")
+            if record is not None and int.from_bytes(record, "big") == leaf.index:
+                self._blob_bytes += leaf.size
             if record is None or int.from_bytes(record, "big") >= leaf.index:
                 self._blobs.check(leaf.sha256, leaf.size, leaf.chunk_root)
         except ScribeError as error:
@@ -366,6 +368,8 @@ class _Check:
             self._note("state", f"it says {state.keys} keys, the log has {self._first_versions}")
         if self._value_bytes != state.value_bytes:
             self._note("state", f"it says {state.value_bytes} bytes of values, the log has {self._value_bytes}")
+        if self._blob_bytes != state.blob_bytes:
+            self._note("state", f"it says {state.blob_bytes} bytes of large values, the log has {self._blob_bytes}")
         if self._timestamp != state.timestamp:
             self._note("state", f"it says that the last timestamp is {state.timestamp}, the log has {self._timestamp}")
 

@@ -41,6 +41,7 @@ class Encoded(NamedTuple):
     hashes: list[bytes]
     digests: Sequence[bytes]
     value_bytes: int
+    blob_bytes: int
 
 
 def encode(write: WriteBatch, judged: Judged, edge: Edge, timestamp: int, blobs: TableReader) -> Encoded:
@@ -82,9 +83,8 @@ def encode(write: WriteBatch, judged: Judged, edge: Edge, timestamp: int, blobs:
         record = SPOT.pack(*spot)
         write.put(Table.HISTORY, records.version_key(key, spot.version), record)
         write.put(Table.HISTORY, records.index_key(key, spot.index), record)
-    if not plain:
-        _write_blobs(write, commands, first, blobs)
-    return Encoded(grown, hashes, digests, sum(sizes))
+    blob_bytes = 0 if plain else _write_blobs(write, commands, first, blobs)
+    return Encoded(grown, hashes, digests, sum(sizes), blob_bytes)
 
 
 def _encode_put(write: WriteBatch, command: Command, edge: Edge, timestamp: int) -> Encoded:
@@ -103,7 +103,7 @@ def _encode_put(write: WriteBatch, command: Command, edge: Edge, timestamp: int)
     write.put(Table.VALUES, group, records.pack_one(value))
     latest = LATEST.pack(index, 1, 0, 0, records.pack_header_bytes(1), size, digest)
     write.put(Table.KEYS, key, latest + records.encode_requests({request: 1}) if request else latest)
-    return Encoded(grown, [leaf_hash], [digest], size)
+    return Encoded(grown, [leaf_hash], [digest], size, 0)
 
 
 class _Slices(NamedTuple):
@@ -154,13 +154,15 @@ def _write_keys(write: WriteBatch, judged: Judged, keys: Sequence[bytes], latest
             write.put(Table.KEYS, key, record + requests)
 
 
-def _write_blobs(write: WriteBatch, commands: Sequence[Command], first: int, blobs: TableReader) -> None:
+def _write_blobs(write: WriteBatch, commands: Sequence[Command], first: int, blobs: TableReader) -> int:
+    """Notes which large values are referred to for the first time; how many bytes those have."""
     fresh: dict[bytes, int] = {}
     for place, command in enumerate(commands):
         if command.in_blob and blobs.get(command.sha256) is None:
             fresh.setdefault(command.sha256, place)
     for digest, place in fresh.items():
         write.put(Table.BLOBS, digest, U64.pack(first + place))
+    return sum(commands[place].size for place in fresh.values())
 
 
 def _flags(command: Command) -> int:

@@ -148,5 +148,5 @@ def _cut(path: Path, size: int) -> None:
 def _refuse(path: Path, at: int, what: str) -> NoReturn:
     raise Corruption(
         f"{path} is damaged at byte {at}: {what}",
-        hint="restore this folder from a copy, or from the object store; opening it as it is would lose entries",
+        hint="restore this folder from a copy; opening it as it is would lose entries",
     )

@@ -256,7 +256,7 @@ def _acquire_lock(path: Path) -> int:
         os.close(descriptor)
         raise LedgerLocked(
             f"the ledger in {path} is open in {holder or 'another process'}",
-            hint="close it there, or reach it over that process's URL",
+            hint="close it there, or copy the folder with `Ledger.snapshot` in that process",
         ) from error
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"process {os.getpid()} ({_program()})\n".encode(), 0)

@@ -18,7 +18,7 @@ from scribe_ledger.ledger import records
 from scribe_ledger.ledger.records import DELETED, Latest, Spot
 from scribe_ledger.merkle.hashing import hash_leaf
 from scribe_ledger.merkle.leaf import HEADER
-from scribe_ledger.model import NO_PREVIOUS, Kind, Receipt
+from scribe_ledger.model import NO_PREVIOUS, Kind, Receipt, show_key
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -282,12 +282,6 @@ class _Judge:
         self._previous.append(previous)
         self._requests.append(records.encode_requests(requests))
         return len(self._commands) - 1
-
-
-def show_key(key: bytes) -> str:
-    """A key as it stands in messages: short, and on one line."""
-    text = repr(key.decode(errors="backslashreplace"))
-    return text if len(text) <= 80 else text[:77] + "…'"
 
 
 def _check_condition(command: Command, spot: Spot | None) -> None:

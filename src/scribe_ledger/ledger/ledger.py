@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias, TypeVar
 
-from scribe_ledger.errors import ConfigurationError, InvalidRequest, LedgerClosed, NotFound, TooLarge
+from scribe_ledger.errors import ConfigurationError, InvalidRequest, LedgerClosed, NotFound, StorageError, TooLarge
 from scribe_ledger.ledger import check, commands, machine
 from scribe_ledger.ledger.cache import ValueCache
 from scribe_ledger.ledger.commands import key_bytes, natural, required
@@ -21,12 +21,12 @@ from scribe_ledger.ledger.folder import HEAD, OBJECTS, SPOOL, STORE, DataFolder,
 from scribe_ledger.ledger.forking import keep_from_children
 from scribe_ledger.ledger.machine import Machine
 from scribe_ledger.ledger.policy import Policy
-from scribe_ledger.ledger.reads import Reader, check_size
+from scribe_ledger.ledger.reads import Reader
 from scribe_ledger.ledger.rocks import RocksStore
 from scribe_ledger.ledger.sequencer import Sequencer
 from scribe_ledger.ledger.signing import Signing
 from scribe_ledger.ledger.tiles import TileSource
-from scribe_ledger.model import CHUNK_BYTES, Entry, Kind, Receipt
+from scribe_ledger.model import CHUNK_BYTES, Entry, Kind, Receipt, show_key
 from scribe_ledger.objects.blobs import BlobStore
 
 if TYPE_CHECKING:
@@ -402,7 +402,7 @@ class Ledger:
     def checkpoint(self, at: int | None = None) -> Checkpoint:
         """The signed head of the log: size, root, origin; or what it was at an earlier size."""
         self._check_open()
-        size = self._size_as_of(natural(at, "at"))
+        size = self._size_as_of(at, "at")
         self._sequencer.flush_before_signing()
         return self._signing.checkpoint(size)
 
@@ -418,7 +418,7 @@ class Ledger:
         """A proof that the log at ``new_size`` begins with all of the log at ``old_size``."""
         required(old_size, "old_size")
         self._check_open()
-        return self._signing.prove_consistency(old_size, self._size_as_of(natural(new_size, "new_size")))
+        return self._signing.prove_consistency(old_size, self._size_as_of(new_size, "new_size"))
 
     def _prove(
         self, make: Callable[[bytes, Spot, Checkpoint], _P], key: Key, version: int | None, at: int | None
@@ -428,7 +428,7 @@ class Ledger:
         spot = self._spot(name, version, checkpoint.size)
         if spot is None:
             which = "" if version is None else f" version {version} of"
-            raise NotFound(f"there is no{which} key {name[:60]!r} at size {checkpoint.size}")
+            raise NotFound(f"there is no{which} key {show_key(name)} at size {checkpoint.size}")
         return make(name, spot, checkpoint)
 
     # --- looking after -----------------------------------------------------------------------------------------
@@ -484,7 +484,7 @@ class Ledger:
             "live_keys": state.live,
             "value_bytes": state.value_bytes,
             "last_timestamp": state.timestamp,
-            "storage_bytes": {"hot": self._store.disk_bytes(), "blobs": self._blobs.total_bytes()},
+            "storage_bytes": {"hot": self._store.disk_bytes(), "blobs": state.blob_bytes},
             "cache": {"entries": self._cache.entries, "bytes": self._cache.used_bytes},
             "queue": {"entries": entries, "bytes": size},
             "batches": self._sequencer.batches,
@@ -507,8 +507,13 @@ class Ledger:
         finally:
             self._cache.clear()
             self._signing.close()
-            self._store.close()
-            self._folder.close()
+            try:
+                self._store.close()
+            except StorageError:
+                if self._sequencer.failure is None:  # otherwise every writer was told
+                    raise
+            finally:
+                self._folder.close()
 
     def leave_to_parent(self) -> None:
         """In a forked child: closed, without finishing anything."""
@@ -536,8 +541,14 @@ class Ledger:
         self._check_open()
         return self._reader.spot(name, self._size_as_of(as_of), version)
 
-    def _size_as_of(self, as_of: int | None) -> int:
-        return check_size(natural(as_of, "as_of"), self._machine.committed.size)
+    def _size_as_of(self, size: int | None, name: str = "as_of") -> int:
+        committed = self._machine.committed.size
+        natural(size, name)
+        if size is None:
+            return committed
+        if size > committed:
+            raise InvalidRequest(f"{name} is {size}, and the ledger has {committed} entries")
+        return size
 
     def _receive(self, reader: BinaryIO | Iterable[bytes]) -> bytes | Blob:
         spooled = self._blobs.spool(reader, self._inline_max)

@@ -24,6 +24,7 @@ from scribe_ledger.ledger.store import Store, Table
 from scribe_ledger.merkle.hashing import hash_leaf
 from scribe_ledger.merkle.tiles import TILE_HEIGHT, TILE_WIDTH, tile_root
 from scribe_ledger.merkle.tree import EMPTY_EDGE, Edge, Nodes
+from scribe_ledger.model import show_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +37,7 @@ POLICY_KEY = b"policy"
 APPLY_VERSION = 1
 """The rules of ``apply`` that this code knows. A ledger may ask for older ones, never for newer."""
 
-_STATE = struct.Struct(">HQQQQQQ")
+_STATE = struct.Struct(">HQQQQQQQ")
 
 Outcome = Receipts | ScribeError
 
@@ -53,15 +54,24 @@ class State(NamedTuple):
     """Keys whose latest entry is a put."""
     value_bytes: int
     """Of all values, large ones included, each version counted."""
+    blob_bytes: int
+    """Of the large values that are kept as files, each counted once."""
     edge: Edge
 
     def encode(self) -> bytes:
         return _STATE.pack(
-            records.FORMAT, self.position, self.timestamp, self.size, self.keys, self.live, self.value_bytes
+            records.FORMAT,
+            self.position,
+            self.timestamp,
+            self.size,
+            self.keys,
+            self.live,
+            self.value_bytes,
+            self.blob_bytes,
         )
 
 
-EMPTY = State(0, 0, 0, 0, 0, 0, EMPTY_EDGE)
+EMPTY = State(0, 0, 0, 0, 0, 0, 0, EMPTY_EDGE)
 
 
 class Machine:
@@ -119,6 +129,7 @@ class Machine:
             before.keys + judged.new_keys,
             before.live + judged.new_live,
             before.value_bytes + encoded.value_bytes,
+            before.blob_bytes + encoded.blob_bytes,
             encoded.edge,
         )
         write.put(Table.META, STATE_KEY, after.encode())
@@ -150,7 +161,7 @@ class Machine:
     def spot_of_version(self, key: bytes, version: int) -> Spot:
         record = self._store.table(Table.HISTORY).get(records.version_key(key, version))
         if record is None:
-            raise Corruption(f"version {version} of key {key!r} is missing from the key index")
+            raise Corruption(f"version {version} of key {show_key(key)} is missing from the key index")
         return records.decode_spot(record)
 
     def leaf_at(self, spot: Spot) -> bytes:
@@ -199,8 +210,8 @@ def _load_state(store: Store, fetch_tile: Callable[[int, int], bytes]) -> State:
         raise ConfigurationError(
             f"this store has format {form}, this program reads {records.FORMAT}", hint="use a newer scribe-ledger"
         )
-    position, timestamp, size, keys, live, value_bytes = numbers
-    return State(position, timestamp, size, keys, live, value_bytes, _load_edge(store, fetch_tile, size))
+    position, timestamp, size, keys, live, value_bytes, blob_bytes = numbers
+    return State(position, timestamp, size, keys, live, value_bytes, blob_bytes, _load_edge(store, fetch_tile, size))
 
 
 def _load_edge(store: Store, fetch_tile: Callable[[int, int], bytes], size: int) -> Edge:

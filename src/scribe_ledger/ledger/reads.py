@@ -11,13 +11,13 @@ from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from scribe_ledger.errors import Corruption, InvalidRequest, SerializationError
+from scribe_ledger.errors import Corruption, SerializationError
 from scribe_ledger.ledger import records
 from scribe_ledger.ledger.records import U64, Spot
 from scribe_ledger.ledger.store import Store, Table
 from scribe_ledger.merkle.hashing import ZERO_HASH, hash_leaf
 from scribe_ledger.merkle.leaf import Leaf, decode_leaf
-from scribe_ledger.model import Entry, Kind
+from scribe_ledger.model import Entry, Kind, show_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -280,17 +280,9 @@ def _scan_start(prefix: bytes, start: bytes | None, *, reverse: bool) -> bytes |
     return start if end is None else min(start, end)
 
 
-def check_size(as_of: int | None, committed: int) -> int:
-    if as_of is None:
-        return committed
-    if as_of > committed:
-        raise InvalidRequest(f"as_of is {as_of}, and the ledger has {committed} entries")
-    return as_of
-
-
 def _missing_value(index: int) -> Corruption:
     return Corruption(f"the value of entry {index} is missing", hint="run `scribe fsck`")
 
 
 def _damaged_index(key: bytes) -> Corruption:
-    return Corruption(f"the key index of {key[:60]!r} is damaged", hint="run `scribe fsck`")
+    return Corruption(f"the key index of {show_key(key)} is damaged", hint="run `scribe fsck`")

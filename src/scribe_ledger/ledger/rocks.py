@@ -18,7 +18,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import rocksdict
 from rocksdict import DBCompressionType, DBRecoveryMode, Options, Rdict
@@ -96,13 +96,15 @@ class RocksTable(TableReader):
             raise_engine_error(error)
         return walk
 
-    def close(self) -> None:
+    def close(self) -> Exception | None:
         """Breaks off the scans under way: the engine stays open as long as one of its cursors lives."""
         self._get = _refuse
         with self._cursors_lock:
             for walk in list(self._scans):
                 walk.close()
-            _close(self._column)
+            failure = _close(self._column)
+            self._column = _closed()
+        return failure
 
 
 class _Walk:
@@ -223,24 +225,41 @@ class RocksStore(Store):
         never_finalize(self)
 
     def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            for table in self._tables.values():
-                table.close()
-            self._handles.clear()  # a handle, too, keeps the engine open
-            _close(self._db)
-
-
-def _refuse(_: object) -> NoReturn:
-    raise LedgerClosed("the ledger is closed")
+        if self._closed:
+            return
+        self._closed = True
+        failures = [failure for table in self._tables.values() if (failure := table.close()) is not None]
+        self._handles.clear()  # a handle, too, keeps the engine open
+        failure = _close(self._db)
+        self._db = _closed()
+        if failures or failure is not None:
+            raise_engine_error(failure or failures[0])
 
     def _check_open(self) -> None:
         if self._closed:
             raise LedgerClosed("the ledger is closed")
 
 
-def _close(database: Rdict) -> None:
-    """Waits for calls of other threads that are inside the engine: they are short, and no new ones begin."""
+def _refuse(_: object) -> NoReturn:
+    raise LedgerClosed("the ledger is closed")
+
+
+class _Closed:
+    """Stands where the engine stood. An engine whose closing failed ends when nobody refers to it any more."""
+
+    def __getattr__(self, _: str) -> NoReturn:
+        raise LedgerClosed("the ledger is closed")
+
+
+def _closed() -> Rdict:
+    return cast("Rdict", _Closed())
+
+
+def _close(database: Rdict) -> Exception | None:
+    """Waits for calls of other threads that are inside the engine: they are short, and no new ones begin.
+
+    Gives what the engine had to say, such as that a full disk takes nothing more; what was synced is safe all the same.
+    """
     while True:
         try:
             database.close()
@@ -248,8 +267,10 @@ def _close(database: Rdict) -> None:
             if "borrowed" not in str(error):
                 raise
             time.sleep(0.001)
+        except _ENGINE_ERRORS as error:
+            return error.with_traceback(None)
         else:
-            return
+            return None
 
 
 def raise_engine_error(error: Exception, *, opening: Path | None = None) -> NoReturn:
@@ -265,7 +286,7 @@ def raise_engine_error(error: Exception, *, opening: Path | None = None) -> NoRe
     if text.startswith("Corruption") or "checksum" in text.lower():
         raise Corruption(
             f"the storage engine found bytes{where} that are not what was written: {text}",
-            hint="run `scribe fsck`; restore this folder from a copy, or from the object store",
+            hint="run `scribe fsck`; restore this folder from a copy",
         ) from error
     if "No space left" in text:
         raise StorageError(f"the disk is full{where}: {text}", hint="free space, then open the ledger again") from error
