@@ -148,3 +148,16 @@ def test_verifying_loads_no_storage(tmp_path: Path) -> None:
     )
     found = subprocess.run([sys.executable, "-c", probe], cwd=tmp_path, capture_output=True, check=True, timeout=60)
     assert not {"rocksdict", "pyarrow", "scribe_ledger.ledger.ledger"} & set(found.stdout.decode().split())
+
+
+def test_completion_for_shells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_SCRIBE_COMPLETE", "bash_source")
+    assert b"complete -o nosort -F _scribe_completion scribe" in scribe(tmp_path).stdout
+    monkeypatch.setenv("_SCRIBE_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "scribe hi")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert scribe(tmp_path).stdout.split() == [b"plain,history"]
+
+
+def test_the_benchmark_explains_itself(tmp_path: Path) -> None:
+    assert b"--quick" in scribe(tmp_path, "bench", "local", "--help").stdout
