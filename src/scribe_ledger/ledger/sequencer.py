@@ -140,6 +140,8 @@ class Sequencer:
                 self._hand_over(ticket)
             else:
                 outcome = self._wait(ticket)
+        except ScribeError:  # refused at once: it was never in the queue
+            raise
         except BaseException:  # Ctrl-C may come at any line
             self._leave(ticket)
             raise
