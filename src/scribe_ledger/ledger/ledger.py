@@ -28,6 +28,7 @@ from scribe_ledger.ledger.signing import Signing
 from scribe_ledger.ledger.tiles import TileSource
 from scribe_ledger.model import CHUNK_BYTES, Entry, Kind, Receipt, show_key
 from scribe_ledger.objects.blobs import BlobStore
+from scribe_ledger.objects.spool import pieces_of
 
 if TYPE_CHECKING:
     import os
@@ -551,7 +552,7 @@ class Ledger:
         return size
 
     def _receive(self, reader: BinaryIO | Iterable[bytes]) -> bytes | Blob:
-        spooled = self._blobs.spool(reader, self._inline_max)
+        spooled = self._blobs.spool(_pieces(reader), self._inline_max)
         if isinstance(spooled, bytes):
             return spooled
         with spooled:
@@ -641,6 +642,15 @@ class Batch:
 
 def _no_hit(_: object) -> None:
     """What a cache that must not be looked into gives."""
+
+
+def _pieces(reader: BinaryIO | Iterable[bytes]) -> Iterator[bytes]:
+    if not hasattr(reader, "read") and not hasattr(reader, "__iter__"):
+        raise InvalidRequest(f"the value is {type(reader).__name__}", hint="give a binary file, or pieces of bytes")
+    for piece in pieces_of(reader):
+        if not isinstance(piece, bytes | bytearray | memoryview):
+            raise InvalidRequest(f"a piece of the value is {type(piece).__name__}", hint="open the file as binary")
+        yield piece
 
 
 def _first(entries: Iterator[Entry], limit: int) -> Iterator[Entry]:
