@@ -181,12 +181,15 @@ class Ledger:
         The same content as the latest version appends nothing, unless ``dedupe`` is False. A ``request_id`` makes a
         retry safe: it gets the first receipt. A condition that does not hold raises ``PreconditionFailed``.
         """
+        condition = None
+        if if_absent is not False or if_index is not None or if_version is not None:
+            condition = commands.condition(if_absent=if_absent, if_index=if_index, if_version=if_version)
         command = commands.put(
             key,
             value,
             content_type=content_type,
             metadata=metadata,
-            condition=commands.condition(if_absent=if_absent, if_index=if_index, if_version=if_version),
+            condition=condition,
             request_id=request_id,
             dedupe=dedupe,
         )

@@ -109,6 +109,7 @@ class Sequencer:
         self._on_commit = on_commit
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
+        self._idle_wanted = 0
         self._sync_lock = threading.Lock()
         self._leader: object | None = None
         """Who leads, or was asked to: a waiter, or a mark of its own."""
@@ -126,24 +127,25 @@ class Sequencer:
 
     def write(self, unit: Sequence[Command]) -> Receipts:
         """Blocks until the unit is durable (or, when relaxed, applied), or raises why it was refused."""
-        ticket = _Ticket()
+        leader, ticket = object(), None
         try:
             with self._lock:
-                self._check_writable()
-                alone = self._leader is None
-                if alone:
-                    self._leader = ticket
+                if self._closed or self._failure is not None:
+                    self._check_writable()
+                if self._leader is None:
+                    self._leader = leader
                 else:
+                    ticket = _Ticket()
                     self._enqueue(unit, ticket)
-            if alone:
+            if ticket is None:
                 outcome = self._run([unit])[0]
-                self._hand_over(ticket)
+                self._hand_over(leader)
             else:
                 outcome = self._wait(ticket)
         except ScribeError:  # refused at once: it was never in the queue
             raise
         except BaseException:  # Ctrl-C may come at any line
-            self._leave(ticket)
+            self._leave(ticket or leader)
             raise
         if isinstance(outcome, ScribeError):
             raise outcome
@@ -200,8 +202,7 @@ class Sequencer:
         leader = object()
         try:
             with self._lock:
-                while self._leader is not None:
-                    self._idle.wait()
+                self._wait_until_idle()
                 self._check_writable()
                 self._leader = leader
             self._replay_and_sync(batches, first)
@@ -243,8 +244,9 @@ class Sequencer:
             raise
 
     def _apply_and_sync(self, units: list[Sequence[Command]]) -> list[Outcome]:
-        self._check_may_apply()
         machine = self._machine
+        if self._failure is not None or machine.torn or machine.applied is not machine.committed:
+            self._check_may_apply()
         outcomes = self._apply(units)
         if machine.applied is not machine.committed:
             self.batches += 1
@@ -272,7 +274,8 @@ class Sequencer:
 
     def _sync(self) -> None:
         with self._sync_lock:
-            self._check_healthy()  # never again after one that failed: the second might succeed, and prove nothing
+            if self._failure is not None:  # never again: a second sync might succeed, and prove nothing
+                self._check_healthy()
             self._unsynced = False
             try:
                 self._store.sync()
@@ -352,7 +355,8 @@ class Sequencer:
                 return True
             following = self._queue[0][1] if self._queue else None
             if following is None:
-                self._idle.notify_all()
+                if self._idle_wanted:
+                    self._idle.notify_all()
             else:
                 try:
                     following.lead()
@@ -361,7 +365,16 @@ class Sequencer:
             self._leader = following
             return True
 
-    def _leave(self, waiter: Waiter) -> None:
+    def _wait_until_idle(self) -> None:
+        """Until nobody leads. The caller holds the lock."""
+        self._idle_wanted += 1
+        try:
+            while self._leader is not None:
+                self._idle.wait()
+        finally:
+            self._idle_wanted -= 1
+
+    def _leave(self, waiter: object) -> None:
         """Takes back a unit that nobody has begun on, and passes on the lead if it fell to this waiter."""
         with self._lock:
             self._queue = deque([place for place in self._queue if place[1] is not waiter])
@@ -405,8 +418,7 @@ class Sequencer:
         if self._flusher is not None:
             self._flusher.stop()
         with self._lock:
-            while self._leader is not None:
-                self._idle.wait()
+            self._wait_until_idle()
         if self._failure is None:
             self.flush()
         elif self._flusher is not None and self._unsynced:
