@@ -217,6 +217,23 @@ def test_a_retry_in_the_batch_of_its_first_try_gets_the_same_receipt(bench: Benc
     assert outcomes[2].kind == "conflict"
 
 
+def test_a_retry_in_its_batch_is_not_taken_for_another_key(bench: Bench) -> None:
+    """Entries of the same version of other keys stand between."""
+    bench.do(put(b"stored", b"1", request="r"), put(b"stored", b"2"))
+    receipts = bench.do(
+        put(b"other", b"x"),
+        put(b"k", b"1", request="r"),
+        put(b"another", b"x"),
+        put(b"stored", b"3"),
+        put(b"k", b"2"),
+        put(b"another", b"y"),
+        put(b"k", b"1", request="r"),
+        put(b"stored", b"1", request="r"),
+    )
+    assert receipts[6] == receipts[1]._replace(created=False)
+    assert (receipts[7].index, receipts[7].created) == (0, False)
+
+
 @pytest.mark.parametrize(
     "other",
     [
