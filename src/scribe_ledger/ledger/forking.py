@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 import weakref
 from typing import Protocol
 
@@ -21,11 +22,14 @@ class Parental(Protocol):
 
 
 _OPEN: weakref.WeakSet[Parental] = weakref.WeakSet()
+_used = threading.Event()
+"""The engine's threads stay when its last user has closed it."""
 
 
 def keep_from_children(owner: Parental) -> None:
     """Lets ``owner`` know when it finds itself in a forked child."""
     _OPEN.add(owner)
+    _used.set()
 
 
 def never_finalize(thing: object) -> None:
@@ -34,8 +38,21 @@ def never_finalize(thing: object) -> None:
 
 
 def _in_child() -> None:
-    for owner in list(_OPEN):
-        owner.leave_to_parent()
+    if _used.is_set():
+        for owner in list(_OPEN):
+            owner.leave_to_parent()
+        _leave_out_exit_handlers()
+
+
+def _leave_out_exit_handlers() -> None:
+    """The engine's library joins its threads when a process exits, and crashes where they never were.
+
+    So once Python has finalized all of its own, the child ends at once, with its status: handlers run in the reverse
+    order of their registration. ``multiprocessing`` ends its children like that in any case.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "on_exit"):  # of glibc; other libraries have no handler that is told the status
+        library.on_exit(ctypes.cast(library._exit, ctypes.c_void_p), None)
 
 
 os.register_at_fork(after_in_child=_in_child)
