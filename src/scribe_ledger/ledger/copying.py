@@ -57,6 +57,8 @@ def _link_or_copy(source: str, target: str) -> None:
 def _copy_file(source: str | Path, target: str | Path, *, mode: int = 0o644) -> None:
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     with open(source, "rb") as original, os.fdopen(descriptor, "wb") as copy:  # noqa: PTH123
+        if mode == SECRET_MODE:
+            os.fchmod(descriptor, mode)  # whatever the umask
         shutil.copyfileobj(original, copy)
         copy.flush()
         os.fsync(descriptor)
