@@ -23,8 +23,8 @@ from scribe_ledger import (
     verify,
 )
 from scribe_ledger.ledger import folder, records
+from scribe_ledger.ledger.batch import Batch
 from scribe_ledger.ledger.check import Report
-from scribe_ledger.ledger.ledger import Batch
 from scribe_ledger.merkle import MerkleTree
 from scribe_ledger.merkle.tiles import EXPANDED_BYTES
 

@@ -38,16 +38,23 @@ class Op:
     def command(self) -> Command:
         if self.kind is Kind.CONFIG:
             return commands.configure(self.policies)
-        condition = commands.condition(if_absent=self.if_absent, if_index=self.if_index, if_version=self.if_version)
         request_id = self.request or None
         if self.kind is Kind.DELETE:
-            return commands.delete(self.key, metadata=self.metadata, condition=condition, request_id=request_id)
+            return commands.delete(
+                self.key,
+                metadata=self.metadata,
+                if_index=self.if_index,
+                if_version=self.if_version,
+                request_id=request_id,
+            )
         return commands.put(
             self.key,
             self.value,
             content_type=self.content_type,
             metadata=self.metadata,
-            condition=condition,
+            if_absent=self.if_absent,
+            if_index=self.if_index,
+            if_version=self.if_version,
             request_id=request_id,
             dedupe=self.dedupe,
         )

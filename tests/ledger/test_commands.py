@@ -180,28 +180,33 @@ def test_metadata_has_at_most_8_kib() -> None:
 
 
 def test_no_condition_is_none() -> None:
-    assert commands.condition() is None
-    assert commands.condition(if_absent=False, if_index=None, if_version=None) is None
+    assert commands.put("key", b"").condition is None
+    assert commands.put("key", b"", if_absent=False, if_index=None, if_version=None).condition is None
+    assert commands.delete("key", if_index=None, if_version=None).condition is None
 
 
 def test_conditions_are_kept() -> None:
-    assert commands.condition(if_absent=True) == Condition(absent=True)
-    assert commands.condition(if_index=0) == Condition(index=0)
-    assert commands.condition(if_version=0) == Condition(version=0)
-    assert commands.condition(if_absent=True, if_index=1, if_version=2) == Condition(True, 1, 2)
+    assert commands.put("key", b"", if_absent=True).condition == Condition(absent=True)
+    assert commands.put("key", b"", if_index=0).condition == Condition(index=0)
+    assert commands.put("key", b"", if_version=0).condition == Condition(version=0)
+    assert commands.put("key", b"", if_absent=True, if_index=1, if_version=2).condition == Condition(True, 1, 2)
+    assert commands.delete("key", if_index=1, if_version=2).condition == Condition(False, 1, 2)
 
 
 @pytest.mark.parametrize("number", [True, False, 1.0, "1", b"1", [], -1, 1 << 64])
 @pytest.mark.parametrize("name", ["if_index", "if_version"])
 def test_what_is_no_number_is_no_condition(name: str, number: Any) -> None:
+    options: Any = {name: number}
     with pytest.raises(InvalidRequest, match=name):
-        commands.condition(**{name: number})
+        commands.put("key", b"", **options)
+    with pytest.raises(InvalidRequest, match=name):
+        commands.delete("key", **options)
 
 
 @pytest.mark.parametrize("flag", [None, 0, 1, "yes", b"", []])
 def test_flags_are_true_or_false(flag: Any) -> None:
     with pytest.raises(InvalidRequest, match="if_absent"):
-        commands.condition(if_absent=flag)
+        commands.put("key", b"", if_absent=flag)
     with pytest.raises(InvalidRequest, match="dedupe"):
         commands.put("key", b"", dedupe=flag)
 

@@ -212,7 +212,7 @@ def test_no_answer_that_rests_on_a_pending_entry_is_given_before_its_sync(store:
         "same content": commands.put("k", b"1"),
         "retry": commands.put("k", b"1", request_id="r"),
         "conflict": commands.put("k", b"2", request_id="r"),
-        "precondition": commands.put("k", b"2", condition=commands.condition(if_absent=True)),
+        "precondition": commands.put("k", b"2", if_absent=True),
         "delete": commands.delete("k"),
         "not found": commands.delete("k"),
         "committed": commands.put("known", b"1"),

@@ -178,7 +178,7 @@ def test_an_answer_that_appends_nothing_waits_for_the_sync_it_rests_on() -> None
     gate, first = rig.hold_sync()
     same = spawn(rig.put, "first")
     rig.wait_queued(1)
-    refused = spawn(rig.put, "first", "other", condition=commands.condition(if_absent=True))
+    refused = spawn(rig.put, "first", "other", if_absent=True)
     rig.wait_queued(2)
     assert not same.done() and not refused.done()
     assert rig.visible() == 0

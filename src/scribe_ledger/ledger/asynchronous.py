@@ -11,20 +11,21 @@ import asyncio
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, ParamSpec, Self, TypeVar
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, ParamSpec, Self, TypeVar, Unpack
 
 from scribe_ledger.errors import LedgerClosed, ScribeError
 from scribe_ledger.ledger import commands
-from scribe_ledger.ledger.ledger import Batch, Key, Ledger, Value
+from scribe_ledger.ledger.batch import Batch
+from scribe_ledger.ledger.ledger import Ledger
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
     from scribe_ledger.ledger.check import Report
-    from scribe_ledger.ledger.commands import Command
+    from scribe_ledger.ledger.commands import Command, DeleteOptions, Key, PutOptions, Value
     from scribe_ledger.ledger.machine import Outcome
     from scribe_ledger.ledger.policy import Policy
     from scribe_ledger.merkle.checkpoint import Checkpoint
@@ -60,52 +61,17 @@ class AsyncLedger:
 
     # --- writing -----------------------------------------------------------------------------------------------
 
-    async def put(
-        self,
-        key: Key,
-        value: Value,
-        *,
-        content_type: str = "",
-        metadata: Mapping[str, str] | None = None,
-        if_absent: bool = False,
-        if_index: int | None = None,
-        if_version: int | None = None,
-        request_id: str | bytes | None = None,
-        dedupe: bool = True,
-    ) -> Receipt:
-        command = commands.put(
-            key,
-            value,
-            content_type=content_type,
-            metadata=metadata,
-            condition=commands.condition(if_absent=if_absent, if_index=if_index, if_version=if_version),
-            request_id=request_id,
-            dedupe=dedupe,
-        )
-        return (await self._write([command]))[0]
+    async def put(self, key: Key, value: Value, **options: Unpack[PutOptions]) -> Receipt:
+        return (await self._write([commands.put(key, value, **options)]))[0]
 
-    async def put_stream(self, key: Key, reader: BinaryIO | Iterable[bytes], **options: Any) -> Receipt:
+    async def put_stream(self, key: Key, reader: BinaryIO | Iterable[bytes], **options: Unpack[PutOptions]) -> Receipt:
         return await self._run(self._ledger.put_stream, key, reader, **options)
 
     async def put_many(self, pairs: Iterable[tuple[Key, Value]]) -> Sequence[Receipt]:
         return await self._write(commands.put_many(pairs))
 
-    async def delete(
-        self,
-        key: Key,
-        *,
-        metadata: Mapping[str, str] | None = None,
-        if_index: int | None = None,
-        if_version: int | None = None,
-        request_id: str | bytes | None = None,
-    ) -> Receipt:
-        command = commands.delete(
-            key,
-            metadata=metadata,
-            condition=commands.condition(if_index=if_index, if_version=if_version),
-            request_id=request_id,
-        )
-        return (await self._write([command]))[0]
+    async def delete(self, key: Key, **options: Unpack[DeleteOptions]) -> Receipt:
+        return (await self._write([commands.delete(key, **options)]))[0]
 
     def batch(self) -> AsyncBatch:
         return AsyncBatch(self)

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from hashlib import sha256
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypedDict
 
 from scribe_ledger.errors import InvalidRequest, TooLarge
 from scribe_ledger.ledger.records import REQUEST_DIGEST_BYTES
@@ -27,6 +27,11 @@ _PLAIN = b"\0\0\0\0"
 _ANY_BYTES = (bytearray, memoryview)
 
 
+Key: TypeAlias = str | bytes | bytearray | memoryview
+Value: TypeAlias = str | bytes | bytearray | memoryview
+"""Text stands for its UTF-8."""
+
+
 class Condition(NamedTuple):
     """What must be true of the key for the command to take effect. None means that it does not matter."""
 
@@ -36,6 +41,27 @@ class Condition(NamedTuple):
     """The key's latest entry has this index."""
     version: int | None = None
     """The key's latest version is this one; 0 means that the key was never written."""
+
+
+class PutOptions(TypedDict, total=False):
+    """What may stand beside key and value of a put. ``Ledger.put`` says what each means."""
+
+    content_type: str
+    metadata: Mapping[str, str] | None
+    if_absent: bool
+    if_index: int | None
+    if_version: int | None
+    request_id: str | bytes | None
+    dedupe: bool
+
+
+class DeleteOptions(TypedDict, total=False):
+    """What may stand beside the key of a delete."""
+
+    metadata: Mapping[str, str] | None
+    if_index: int | None
+    if_version: int | None
+    request_id: str | bytes | None
 
 
 class Command(NamedTuple):
@@ -70,7 +96,9 @@ def put(
     *,
     content_type: str = "",
     metadata: Mapping[str, str] | None = None,
-    condition: Condition | None = None,
+    if_absent: bool = False,
+    if_index: int | None = None,
+    if_version: int | None = None,
     request_id: str | bytes | None = None,
     dedupe: bool = True,
 ) -> Command:
@@ -87,6 +115,9 @@ def put(
     else:
         tail = encode_tail(name, _text(content_type), _mapping(metadata))
     request = b"" if request_id is None else request_digest(request_id)
+    condition = None
+    if if_absent is not False or if_index is not None or if_version is not None:
+        condition = _condition(if_absent, if_index, if_version)
     if dedupe is not True:
         _check_flag(dedupe, "dedupe")
     return Command(Kind.PUT, name, tail, data, size, digest, chunk_root, request, condition, dedupe)
@@ -131,22 +162,15 @@ def delete(
     key: object,
     *,
     metadata: Mapping[str, str] | None = None,
-    condition: Condition | None = None,
+    if_index: int | None = None,
+    if_version: int | None = None,
     request_id: str | bytes | None = None,
 ) -> Command:
     name = key_bytes(key)
-    return Command(
-        Kind.DELETE,
-        name,
-        encode_tail(name, "", _mapping(metadata)),
-        None,
-        0,
-        ZERO_HASH,
-        ZERO_HASH,
-        b"" if request_id is None else request_digest(request_id),
-        condition,
-        False,
-    )
+    tail = encode_tail(name, "", _mapping(metadata))
+    request = b"" if request_id is None else request_digest(request_id)
+    condition = None if if_index is None and if_version is None else _condition(False, if_index, if_version)
+    return Command(Kind.DELETE, name, tail, None, 0, ZERO_HASH, ZERO_HASH, request, condition, False)
 
 
 def configure(changes: Mapping[str, Any]) -> Command:
@@ -154,16 +178,6 @@ def configure(changes: Mapping[str, Any]) -> Command:
     data = json.dumps(changes, sort_keys=True, separators=(",", ":")).encode()
     tail = encode_tail(b"", "application/json", system=True)
     return Command(Kind.CONFIG, b"", tail, data, len(data), sha256(data).digest(), ZERO_HASH, b"", None, False)
-
-
-def condition(
-    *, if_absent: bool = False, if_index: int | None = None, if_version: int | None = None
-) -> Condition | None:
-    """None where nothing is asked; numbers are checked."""
-    if if_absent is False and if_index is None and if_version is None:
-        return None
-    _check_flag(if_absent, "if_absent")
-    return Condition(if_absent, natural(if_index, "if_index"), natural(if_version, "if_version"))
 
 
 def natural(number: int | None, name: str, *, least: int = 0) -> int | None:
@@ -224,6 +238,11 @@ def request_digest(request_id: str | bytes) -> bytes:
             f"the request id has {len(data)} bytes", hint=f"a request id has 1 to {MAX_REQUEST_ID_BYTES} bytes"
         )
     return sha256(data).digest()[:REQUEST_DIGEST_BYTES]
+
+
+def _condition(if_absent: bool, if_index: int | None, if_version: int | None) -> Condition:
+    _check_flag(if_absent, "if_absent")
+    return Condition(if_absent, natural(if_index, "if_index"), natural(if_version, "if_version"))
 
 
 def _check_flag(flag: object, name: str) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import io
 import threading
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias, TypeVar
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self, TypeVar, Unpack
 
 from scribe_ledger.errors import ConfigurationError, InvalidRequest, LedgerClosed, NotFound, StorageError, TooLarge
 from scribe_ledger.ledger import check, commands, machine
+from scribe_ledger.ledger.batch import Batch
 from scribe_ledger.ledger.cache import ValueCache
 from scribe_ledger.ledger.commands import key_bytes, natural, required
 from scribe_ledger.ledger.copying import copy_ledger
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from scribe_ledger.ledger.commands import Command
+    from scribe_ledger.ledger.commands import Command, Key, PutOptions, Value
     from scribe_ledger.ledger.records import Spot
     from scribe_ledger.ledger.sequencer import Waiter
     from scribe_ledger.ledger.store import Store
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
     from scribe_ledger.objects.blobs import Blob
 
 _P = TypeVar("_P")
-Key: TypeAlias = str | bytes | bytearray | memoryview
-Value: TypeAlias = str | bytes | bytearray | memoryview
 
 MAX_BATCH_ENTRIES = 100_000
 MAX_BATCH_BYTES = 64 << 20
@@ -181,43 +180,22 @@ class Ledger:
         The same content as the latest version appends nothing, unless ``dedupe`` is False. A ``request_id`` makes a
         retry safe: it gets the first receipt. A condition that does not hold raises ``PreconditionFailed``.
         """
-        condition = None
-        if if_absent is not False or if_index is not None or if_version is not None:
-            condition = commands.condition(if_absent=if_absent, if_index=if_index, if_version=if_version)
         command = commands.put(
             key,
             value,
             content_type=content_type,
             metadata=metadata,
-            condition=condition,
+            if_absent=if_absent,
+            if_index=if_index,
+            if_version=if_version,
             request_id=request_id,
             dedupe=dedupe,
         )
         return self.write([command])[0]
 
-    def put_stream(
-        self,
-        key: Key,
-        reader: BinaryIO | Iterable[bytes],
-        *,
-        content_type: str = "",
-        metadata: Mapping[str, str] | None = None,
-        if_absent: bool = False,
-        if_index: int | None = None,
-        if_version: int | None = None,
-        request_id: str | bytes | None = None,
-        dedupe: bool = True,
-    ) -> Receipt:
+    def put_stream(self, key: Key, reader: BinaryIO | Iterable[bytes], **options: Unpack[PutOptions]) -> Receipt:
         """``put`` for a value of any size, from a binary file or chunks of bytes, in constant memory."""
-        command = commands.put(
-            key,
-            b"",
-            content_type=content_type,
-            metadata=metadata,
-            condition=commands.condition(if_absent=if_absent, if_index=if_index, if_version=if_version),
-            request_id=request_id,
-            dedupe=dedupe,
-        )
+        command = commands.put(key, b"", **options)
         self._check_open()
         return self.write([commands.with_value(command, self._receive(reader))])[0]
 
@@ -238,7 +216,8 @@ class Ledger:
         command = commands.delete(
             key,
             metadata=metadata,
-            condition=commands.condition(if_index=if_index, if_version=if_version),
+            if_index=if_index,
+            if_version=if_version,
             request_id=request_id,
         )
         return self.write([command])[0]
@@ -523,7 +502,7 @@ class Ledger:
         """In a forked child: closed, without finishing anything."""
         self._closed = True
         self._closing = threading.Lock()
-        self._hit = _no_hit  # type: ignore[assignment]
+        self._hit = ValueCache(capacity_bytes=0, capacity_entries=0).hit
         self._sequencer.leave_to_parent()
         self._signing.head.leave_to_parent()
         self._folder.close()
@@ -581,72 +560,6 @@ class Ledger:
             raise LedgerClosed("the ledger is closed")
 
 
-class Batch:
-    """Collects commands for one atomic write. ``receipts`` is filled when the ``with`` block has ended."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._commands: list[Command] = []
-        self.receipts: Sequence[Receipt] = ()
-
-    def put(
-        self,
-        key: Key,
-        value: Value,
-        *,
-        content_type: str = "",
-        metadata: Mapping[str, str] | None = None,
-        if_absent: bool = False,
-        if_index: int | None = None,
-        if_version: int | None = None,
-        request_id: str | bytes | None = None,
-        dedupe: bool = True,
-    ) -> None:
-        self._commands.append(
-            commands.put(
-                key,
-                value,
-                content_type=content_type,
-                metadata=metadata,
-                condition=commands.condition(if_absent=if_absent, if_index=if_index, if_version=if_version),
-                request_id=request_id,
-                dedupe=dedupe,
-            )
-        )
-
-    def delete(
-        self,
-        key: Key,
-        *,
-        metadata: Mapping[str, str] | None = None,
-        if_index: int | None = None,
-        if_version: int | None = None,
-        request_id: str | bytes | None = None,
-    ) -> None:
-        self._commands.append(
-            commands.delete(
-                key,
-                metadata=metadata,
-                condition=commands.condition(if_index=if_index, if_version=if_version),
-                request_id=request_id,
-            )
-        )
-
-    def __len__(self) -> int:
-        return len(self._commands)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.receipts = self._ledger.write(self._commands)
-
-
-def _no_hit(_: object) -> None:
-    """What a cache that must not be looked into gives."""
-
-
 def _pieces(reader: BinaryIO | Iterable[bytes]) -> Iterator[bytes]:
     if not hasattr(reader, "read") and not hasattr(reader, "__iter__"):
         raise InvalidRequest(f"the value is {type(reader).__name__}", hint="give a binary file, or pieces of bytes")
@@ -664,7 +577,7 @@ def _first(entries: Iterator[Entry], limit: int) -> Iterator[Entry]:
 def _check_batch(unit: Sequence[Command], inline_max: int) -> None:
     if len(unit) > MAX_BATCH_ENTRIES:
         raise TooLarge(f"the batch has {len(unit)} operations", hint=f"at most {MAX_BATCH_ENTRIES}; write several")
-    size = sum([command[4] for command in unit if command[4] <= inline_max])
+    size = sum([len(command[2]) + (command[4] if command[4] <= inline_max else 0) for command in unit])
     if size > MAX_BATCH_BYTES:
         raise TooLarge(f"the batch has {size} bytes", hint=f"at most {MAX_BATCH_BYTES}; write several, or put_stream")
 
