@@ -324,16 +324,60 @@ def test_a_ledger_with_a_damaged_log_is_left_as_it_was(bench: Bench) -> None:
         assert ledger.verify().ok
 
 
-def test_a_hole_of_zeros_in_the_log_is_refused(bench: Bench) -> None:
+PAGE_BYTES = 4096
+
+
+def zero_page(log: Path, page: int) -> None:
+    with log.open("r+b") as file:
+        size = file.seek(0, 2)
+        file.seek(page)
+        file.write(bytes(min(PAGE_BYTES, size - page)))
+
+
+@pytest.mark.parametrize("durability", ["full", "relaxed"])
+def test_a_page_that_is_gone_before_later_writes_is_refused(tmp_path: Path, durability: str) -> None:
     """The engine skips zeros to the end of their block, and goes on with what comes after."""
+    bench = Bench(tmp_path, durability=durability)
     folder = damaged_log(bench)
+    bench.ledger.close()
     log = the_log(folder)
-    content = bytearray(log.read_bytes())
-    place = records_of(content)[5][0]
-    content[place : place + 4096] = bytes(4096)
-    log.write_bytes(content)
-    with pytest.raises(Corruption, match=rf"{log.name} is damaged at byte {place}"):
-        Ledger.open(folder)
+    last = records_of(log.read_bytes())[-1][0]
+    pages = range(0, last - PAGE_BYTES, PAGE_BYTES)
+    for page in (*pages[:4], *pages[4:-4:4], *pages[-4:]):
+        gone = copy_folder(folder, tmp_path / "gone")
+        zero_page(the_log(gone), page)
+        with pytest.raises(Corruption) as refused:
+            Ledger.open(gone)
+        assert str(gone) in refused.value.message
+
+
+def test_a_page_that_was_never_written_is_dropped_with_its_batch(bench: Bench, tmp_path: Path) -> None:
+    """The pages of a write that is not synced reach the disk in any order. Their places read as zeros."""
+    torn = tear(bench, 600)
+    first_page = -(-torn.synced // PAGE_BYTES) * PAGE_BYTES  # the page before holds what was synced too
+    pages = list(range(first_page, torn.written, PAGE_BYTES))
+    chance = random.Random(5)
+    losses = [[page] for page in (*pages[:3], *chance.sample(pages, 5), pages[-2], pages[-1])]
+    losses += [chance.sample(pages, len(pages) // 2), pages, pages[3:20]]
+    for lost in losses:
+        folder = copy_folder(torn.folder, tmp_path / "torn")
+        for page in lost:
+            zero_page(the_log(folder), page)
+        if torn.written - lost[0] >= 512:  # what is shorter could be damage
+            check_opens(folder, {torn.acknowledged})
+
+
+def test_pages_of_zeros_that_were_written_are_kept(bench: Bench) -> None:
+    for number in range(3):
+        bench.ledger.put_many([(f"zeros {number} {place}", bytes(INLINE_MAX)) for place in range(30)])
+        folder = bench.lose_power()
+        with Ledger.open(folder) as survivor:
+            assert survivor.size == bench.ledger.size
+            assert survivor.verify().ok
+    damaged = bench.copy()
+    flip(the_log(damaged), records_of(the_log(damaged).read_bytes())[-1][0] + 5, 1)
+    with pytest.raises(Corruption):
+        Ledger.open(damaged)
 
 
 def test_a_damaged_length_in_the_manifest_is_refused(bench: Bench) -> None:
