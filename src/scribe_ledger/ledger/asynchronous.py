@@ -179,7 +179,7 @@ class AsyncLedger:
             raise LedgerClosed("the ledger is closed") from error
         return await asyncio.wrap_future(running)
 
-    async def _write(self, unit: list[Command]) -> Sequence[Receipt]:
+    async def _write(self, unit: Sequence[Command]) -> Sequence[Receipt]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Sequence[Receipt]] = loop.create_future()
         waiter = _FutureWaiter(loop, future, lambda waiter: self._leader.submit(self._ledger.lead, waiter))

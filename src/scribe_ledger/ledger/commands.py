@@ -6,10 +6,9 @@ Everything that does not depend on the ledger's state happens here, in the calle
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
-from itertools import repeat
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypedDict, overload
 
 from scribe_ledger.errors import InvalidRequest, TooLarge
 from scribe_ledger.ledger.records import REQUEST_DIGEST_BYTES
@@ -19,7 +18,7 @@ from scribe_ledger.model import MAX_KEY_BYTES, MAX_REQUEST_ID_BYTES, Kind
 from scribe_ledger.objects.blobs import Blob
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 _LENGTHS = [length.to_bytes(2, "big") for length in range(MAX_KEY_BYTES + 1)]
 _PLAIN = b"\0\0\0\0"
@@ -27,6 +26,8 @@ _PLAIN = b"\0\0\0\0"
 _ANY_BYTES = (bytearray, memoryview)
 
 
+COMMAND_OVERHEAD_BYTES = 256
+"""What a command costs in memory beside its key, metadata and value."""
 Key: TypeAlias = str | bytes | bytearray | memoryview
 Value: TypeAlias = str | bytes | bytearray | memoryview
 """Text stands for its UTF-8."""
@@ -87,7 +88,52 @@ class Command(NamedTuple):
 
     @property
     def queue_bytes(self) -> int:
-        return len(self.tail) + len(self.value or b"") + 256
+        return len(self.tail) + len(self.value or b"") + COMMAND_OVERHEAD_BYTES
+
+
+class Columns(NamedTuple):
+    """The fields of several commands, one sequence each: what the bulk of the work runs over."""
+
+    kinds: Sequence[Kind]
+    keys: Sequence[bytes]
+    tails: Sequence[bytes]
+    values: Sequence[bytes | None]
+    sizes: Sequence[int]
+    digests: Sequence[bytes]
+    chunk_roots: Sequence[bytes]
+    requests: Sequence[bytes]
+    conditions: Sequence[Condition | None]
+    dedupes: Sequence[bool]
+
+
+_NO_COLUMNS = Columns(*((),) * len(Columns._fields))
+
+
+class Puts(Sequence[Command]):
+    """Many commands that were columns from the first, and become objects only where somebody looks at one."""
+
+    __slots__ = ("columns",)
+
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns
+
+    def __len__(self) -> int:
+        return len(self.columns.keys)
+
+    @overload
+    def __getitem__(self, at: int) -> Command: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Command]: ...
+    def __getitem__(self, at: int | slice) -> Command | list[Command]:
+        return list(self)[at] if isinstance(at, slice) else Command._make([column[at] for column in self.columns])
+
+    def __iter__(self) -> Iterator[Command]:
+        return map(Command._make, zip(*self.columns, strict=True))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def put(
@@ -130,7 +176,7 @@ def with_value(command: Command, value: bytes | Blob) -> Command:
     return command._replace(value=value, size=len(value), sha256=sha256(value).digest())
 
 
-def put_many(pairs: Iterable[tuple[object, object]]) -> list[Command]:
+def put_many(pairs: Iterable[tuple[object, object]]) -> Sequence[Command]:
     """Plain puts, built column by column: this is the bulk path."""
     try:
         columns = tuple(zip(*pairs, strict=True))
@@ -143,19 +189,35 @@ def put_many(pairs: Iterable[tuple[object, object]]) -> list[Command]:
     values: Sequence[bytes] = raw_values if set(map(type, raw_values)) == {bytes} else [*map(value_bytes, raw_values)]
     tails = [_LENGTHS[len(key)] + key + _PLAIN for key in keys]
     digests = [sha256(value).digest() for value in values]
-    rows = zip(
-        repeat(Kind.PUT),
-        keys,
-        tails,
-        values,
-        map(len, values),
-        digests,
-        repeat(ZERO_HASH),
-        repeat(b""),
-        repeat(None),
-        repeat(True),
+    count = len(keys)
+    return Puts(
+        Columns(
+            (Kind.PUT,) * count,
+            keys,
+            tails,
+            values,
+            [*map(len, values)],
+            digests,
+            (ZERO_HASH,) * count,
+            (b"",) * count,
+            (None,) * count,
+            (True,) * count,
+        )
     )
-    return list(map(tuple.__new__, repeat(Command), rows))
+
+
+def columns_of(unit: Sequence[Command]) -> Columns:
+    """The unit field by field."""
+    if isinstance(unit, Puts):
+        return unit.columns
+    return Columns(*zip(*unit, strict=True)) if unit else _NO_COLUMNS
+
+
+def queue_bytes(unit: Sequence[Command]) -> int:
+    """About what the unit costs while it waits."""
+    if isinstance(unit, Puts):
+        return sum(map(len, unit.columns.tails)) + sum(unit.columns.sizes) + COMMAND_OVERHEAD_BYTES * len(unit)
+    return sum([command.queue_bytes for command in unit])
 
 
 def delete(

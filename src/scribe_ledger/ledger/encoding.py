@@ -14,6 +14,7 @@ from operator import add
 from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.ledger import records
+from scribe_ledger.ledger.commands import columns_of
 from scribe_ledger.ledger.records import DELETED, IN_BLOB, LATEST, SPOT, U64
 from scribe_ledger.ledger.store import Table, TableReader, WriteBatch
 from scribe_ledger.merkle.leaf import HEADER
@@ -54,7 +55,7 @@ def encode(write: WriteBatch, judged: Judged, edge: Edge, timestamp: int, blobs:
         and commands[0].value is not None
     ):
         return _encode_put(write, commands[0], edge, timestamp)
-    kinds, keys, tails, values, sizes, digests, chunk_roots, _, _, _ = zip(*commands, strict=True)
+    kinds, keys, tails, values, sizes, digests, chunk_roots, _, _, _ = columns_of(commands)
     count = len(kinds)
     plain = kinds.count(Kind.PUT) == count and None not in values
     indexes = range(first, first + count)
@@ -68,7 +69,7 @@ def encode(write: WriteBatch, judged: Judged, edge: Edge, timestamp: int, blobs:
     for tile in full_tiles:
         write.put(Table.TREE, records.tile_key(tile.level, tile.index), tile.nodes)
 
-    slices = _write_groups(write, first, leaves, values if plain else [value or b"" for value in values])
+    slices = _write_groups(write, first, leaves, [value or b"" for value in values])
     flags = [0] * count if plain else [_flags(command) for command in commands]
     latest = map(LATEST.pack, indexes, judged.versions, slices.ordinals, flags, slices.offsets, slices.lengths, digests)
     _write_keys(write, judged, keys, latest)

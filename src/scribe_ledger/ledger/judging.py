@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.errors import Conflict, Forbidden, NotFound, PreconditionFailed, ScribeError, StorageError
 from scribe_ledger.ledger import records
+from scribe_ledger.ledger.commands import columns_of
 from scribe_ledger.ledger.records import DELETED, Latest, Spot
 from scribe_ledger.merkle.hashing import hash_leaf
 from scribe_ledger.merkle.leaf import HEADER
@@ -23,7 +24,7 @@ from scribe_ledger.model import NO_PREVIOUS, Kind, Receipt, show_key
 if TYPE_CHECKING:
     from typing import Protocol
 
-    from scribe_ledger.ledger.commands import Command
+    from scribe_ledger.ledger.commands import Columns, Command
     from scribe_ledger.ledger.policy import Policy
 
     class Index(Protocol):
@@ -75,27 +76,31 @@ def judge(
         commands = units[0]
     else:
         commands = units[0] if len(units) == 1 else [command for unit in units for command in unit]
-        stored = index.look_up([command[1] for command in commands])
-        if commands and _all_fresh(commands, stored):
-            return _append_all(units, commands, policy)
-    keys = [command[1] for command in commands]
+        columns = columns_of(commands)
+        stored = index.look_up(columns.keys)
+        if commands and _all_fresh(columns, stored):
+            return _append_all(units, commands, columns, policy)
+    keys = [command.key for command in commands]
     judge = _Judge(index, dict(zip(keys, stored, strict=True)), size, policy, obeys_policy=obeys_policy)
     answers = [judge.judge_unit(unit) for unit in units]
     return judge.result(answers)
 
 
-def _all_fresh(commands: Sequence[Command], stored: list[bytes | None]) -> bool:
+def _all_fresh(columns: Columns, stored: list[bytes | None]) -> bool:
     """The bulk path: puts of distinct new keys without conditions have nothing to be judged."""
     count = len(stored)
-    if stored.count(None) != count:
-        return False
-    kinds, keys, *_, conditions, _ = zip(*commands, strict=True)
-    return kinds.count(Kind.PUT) == count and conditions.count(None) == count and len(set(keys)) == count
+    return (
+        stored.count(None) == count
+        and columns.kinds.count(Kind.PUT) == count
+        and columns.conditions.count(None) == count
+        and len(set(columns.keys)) == count
+    )
 
 
-def _append_all(units: Sequence[Sequence[Command]], commands: Sequence[Command], policy: Policy) -> Judged:
-    count = len(commands)
-    ids = [command[7] for command in commands]
+def _append_all(
+    units: Sequence[Sequence[Command]], commands: Sequence[Command], columns: Columns, policy: Policy
+) -> Judged:
+    count, ids = len(commands), columns.requests
     requests = [records.encode_requests({digest: 1}) if digest else b"" for digest in ids] if any(ids) else None
     answers: list[Answer] = [range(count)]
     if len(units) > 1:

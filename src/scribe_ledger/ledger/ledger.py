@@ -16,7 +16,7 @@ from scribe_ledger.errors import ConfigurationError, InvalidRequest, LedgerClose
 from scribe_ledger.ledger import check, commands, machine
 from scribe_ledger.ledger.batch import Batch
 from scribe_ledger.ledger.cache import ValueCache
-from scribe_ledger.ledger.commands import key_bytes, natural, required
+from scribe_ledger.ledger.commands import Columns, columns_of, key_bytes, natural, required
 from scribe_ledger.ledger.copying import copy_ledger
 from scribe_ledger.ledger.folder import HEAD, OBJECTS, SPOOL, STORE, DataFolder, Head, Identity, system_clock
 from scribe_ledger.ledger.forking import keep_from_children
@@ -241,7 +241,7 @@ class Ledger:
             self._check_open()
             return []
         if len(unit) > 1:
-            _check_batch(unit, self._inline_max)
+            _check_batch(columns_of(unit), self._inline_max)
         if self.needs_blob(unit):
             self._check_open()
             unit = [self._with_blob(command) for command in unit]
@@ -269,8 +269,7 @@ class Ledger:
         """Whether a value in the unit is too large to travel with its command."""
         if len(unit) == 1:
             return self._is_large(unit[0])
-        sizes = [command[4] for command in unit]
-        return max(sizes) > self._inline_max and any(self._is_large(command) for command in unit)
+        return max(columns_of(unit).sizes) > self._inline_max and any(map(self._is_large, unit))
 
     def flush(self) -> None:
         """Makes every acknowledged write durable now; in ``full`` durability they already are."""
@@ -541,7 +540,7 @@ class Ledger:
             return self._blobs.keep(spooled, is_referenced=self._is_referenced)
 
     def _publish(self, units: Iterable[Sequence[Command]]) -> None:
-        self._cache.commit((command[1] for unit in units for command in unit), self._machine.commit)
+        self._cache.commit((key for unit in units for key in columns_of(unit).keys), self._machine.commit)
 
     def _with_blob(self, command: Command) -> Command:
         if command.value is None or not self._is_large(command):
@@ -574,10 +573,11 @@ def _first(entries: Iterator[Entry], limit: int) -> Iterator[Entry]:
         yield entry
 
 
-def _check_batch(unit: Sequence[Command], inline_max: int) -> None:
-    if len(unit) > MAX_BATCH_ENTRIES:
-        raise TooLarge(f"the batch has {len(unit)} operations", hint=f"at most {MAX_BATCH_ENTRIES}; write several")
-    size = sum([len(command[2]) + (command[4] if command[4] <= inline_max else 0) for command in unit])
+def _check_batch(columns: Columns, inline_max: int) -> None:
+    count = len(columns.keys)
+    if count > MAX_BATCH_ENTRIES:
+        raise TooLarge(f"the batch has {count} operations", hint=f"at most {MAX_BATCH_ENTRIES}; write several")
+    size = sum(map(len, columns.tails)) + sum([size for size in columns.sizes if size <= inline_max])
     if size > MAX_BATCH_BYTES:
         raise TooLarge(f"the batch has {size} bytes", hint=f"at most {MAX_BATCH_BYTES}; write several, or put_stream")
 

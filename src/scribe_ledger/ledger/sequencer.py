@@ -20,6 +20,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from scribe_ledger.errors import Conflict, LedgerClosed, OutcomeUnknown, Overloaded, ScribeError, StorageError
+from scribe_ledger.ledger.commands import queue_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -315,7 +316,7 @@ class Sequencer:
     # --- leading -----------------------------------------------------------------------------------------------
 
     def _enqueue(self, unit: Sequence[Command], waiter: Waiter) -> None:
-        entries, size = len(unit), _queue_bytes(unit)
+        entries, size = len(unit), queue_bytes(unit)
         if self._queue and (
             self._queued_entries + entries > MAX_QUEUE_ENTRIES or self._queued_bytes + size > MAX_QUEUE_BYTES
         ):
@@ -338,7 +339,7 @@ class Sequencer:
         units = [unit for unit, _ in taken]
         waiters = [waiter for _, waiter in taken]
         rest = deque(islice(self._queue, len(taken), None))
-        waiting = self._queued_entries - entries, self._queued_bytes - sum(map(_queue_bytes, units))
+        waiting = self._queued_entries - entries, self._queued_bytes - sum(map(queue_bytes, units))
         self._round, self._queue, (self._queued_entries, self._queued_bytes) = waiters, rest, waiting
         return units
 
@@ -379,7 +380,7 @@ class Sequencer:
         with self._lock:
             self._queue = deque([place for place in self._queue if place[1] is not waiter])
             self._queued_entries = sum([len(unit) for unit, _ in self._queue])
-            self._queued_bytes = sum([_queue_bytes(unit) for unit, _ in self._queue])
+            self._queued_bytes = sum([queue_bytes(unit) for unit, _ in self._queue])
         self._hand_over(waiter)
 
     # --- the rest ----------------------------------------------------------------------------------------------
@@ -437,10 +438,6 @@ class Sequencer:
     def _check_healthy(self) -> None:
         if self._failure is not None:
             raise _again(self._failure)
-
-
-def _queue_bytes(unit: Sequence[Command]) -> int:
-    return sum([command.queue_bytes for command in unit])
 
 
 def _again(error: ScribeError) -> ScribeError:
