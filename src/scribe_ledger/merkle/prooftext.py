@@ -144,6 +144,8 @@ class _Reader:
     """Takes a proof text apart from top to bottom: lines up to the empty one, then the checkpoint."""
 
     def __init__(self, text: str, header: str) -> None:
+        if not text.startswith(header + "\n"):
+            raise VerificationError(f"the text does not begin as a proof of this kind: {header}")
         head, separator, self._checkpoint = text.partition("\n\n")
         if not separator and head.endswith("\n"):
             head = head[:-1]  # without a checkpoint the last line ends the text
@@ -152,8 +154,6 @@ class _Reader:
         self._has_checkpoint = bool(separator)
         self._lines = head.split("\n")
         self._at = 1
-        if self._lines[0] != header:
-            raise VerificationError(f"the text does not begin as a proof of this kind: {header}")
 
     def has_more(self) -> bool:
         return self._at < len(self._lines)
