@@ -367,6 +367,15 @@ def test_a_page_that_was_never_written_is_dropped_with_its_batch(bench: Bench, t
             check_opens(folder, {torn.acknowledged})
 
 
+def test_a_write_of_which_only_the_beginning_reached_the_disk_is_dropped(bench: Bench) -> None:
+    """The file is longer than its last record, and all of that record but its first page reads as zeros."""
+    torn = tear(bench, 40)
+    log = the_log(torn.folder)
+    cut(log, -(-torn.synced // PAGE_BYTES) * PAGE_BYTES)
+    cut(log, torn.written + 2 * PAGE_BYTES)
+    assert check_opens(torn.folder, {torn.acknowledged}) == torn.acknowledged
+
+
 def test_pages_of_zeros_that_were_written_are_kept(bench: Bench) -> None:
     for number in range(3):
         bench.ledger.put_many([(f"zeros {number} {place}", bytes(INLINE_MAX)) for place in range(30)])
