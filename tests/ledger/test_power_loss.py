@@ -293,9 +293,10 @@ def test_a_flipped_bit_anywhere_in_the_log_is_refused(bench: Bench, tmp_path: Pa
         for header in range(7):
             refuses(folder, place + header, chance.randrange(8), tmp_path / "flipped")
         refuses(folder, place + 7 + chance.randrange(length), chance.randrange(8), tmp_path / "flipped")
-    for bit in range(8):  # the length and the type, which no sum is checked before
-        for header in (4, 5, 6):
-            refuses(folder, records[-2][0] + header, bit, tmp_path / "flipped")
+    for place, _, _ in records[-2:]:
+        for bit in range(8):  # the length and the type, which no sum is checked before
+            for header in (4, 5, 6):
+                refuses(folder, place + header, bit, tmp_path / "flipped")
 
 
 @pytest.mark.soak

@@ -89,7 +89,11 @@ class _Walk:
             found = self._walk_block(at, block)
             if found is not None:
                 return self._judge(found)
-        return self._batch_at if self._in_batch or self._has_unwritten_page() else None
+        if self._has_unwritten_page():
+            return self._batch_at
+        if self._in_batch and not self._ends_with_a_whole_record():
+            _refuse(self._path, self._record_at, "a record's type was changed")  # it may have ended its batch
+        return self._batch_at if self._in_batch else None
 
     def _blocks(self, start: int) -> Iterator[tuple[int, bytes]]:
         with self._path.open("rb") as file:
@@ -106,6 +110,8 @@ class _Walk:
             following = place + _HEADER.size + length
             if following > end or not _FULL <= kind <= _LAST:
                 return _Break(at, block, place)
+            if (kind in _BEGINS_A_BATCH) == self._in_batch:
+                _refuse(self._path, at + place, f"a record has the type {kind}, which cannot stand here")
             if kind in _BEGINS_A_BATCH:
                 self._batch_at = at + place
             self._in_batch = kind in {_FIRST, _MIDDLE}
@@ -151,6 +157,10 @@ class _Walk:
         """Whether a record that begins a batch stands at any later place."""
         later = self._blocks(found.block_at + BLOCK_BYTES)
         return _batch_begins_in(found.block, found.place) or any(_batch_begins_in(block, 0) for _, block in later)
+
+    def _ends_with_a_whole_record(self) -> bool:
+        at, block = next(self._blocks(self._record_at - self._record_at % BLOCK_BYTES))
+        return _is_whole(block, self._record_at - at)
 
     def _has_unwritten_page(self) -> bool:
         """Whether a page of the last batch was never written: it is zero, and the sum of its record is wrong."""
