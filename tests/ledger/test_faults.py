@@ -360,7 +360,7 @@ def test_a_snapshot_into_a_folder_that_holds_something_is_refused(tmp_path: Path
     (tmp_path / "copy" / "mine").write_text("…")
     with Ledger.open(tmp_path / "ledger") as ledger:
         for target in (tmp_path / "copy", tmp_path / "ledger"):
-            with pytest.raises(StorageError, match="is not empty"):
+            with pytest.raises(StorageError, match=r"is not empty|lies inside"):
                 ledger.snapshot(target)
     assert [child.name for child in (tmp_path / "copy").iterdir()] == ["mine"]
 
