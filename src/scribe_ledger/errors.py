@@ -197,5 +197,5 @@ KINDS: dict[str, Disposition] = {
     "storage": Disposition(503, 3),
     "locked": Disposition(503, 3),
     "closed": Disposition(503, 3),
-    "corruption": Disposition(503, 1),
+    "corruption": Disposition(503, 3),
 }

@@ -46,6 +46,8 @@ def inclusion(
     ``quorum`` must have signed the checkpoint too; all of them, unless it says otherwise.
     """
     proof = Proof.parse(proof) if isinstance(proof, str) else proof
+    if not isinstance(proof, Proof):
+        raise InvalidRequest(f"the proof is {type(proof).__name__}", hint="give a Proof, or its text")
     head = checkpoint(proof.checkpoint, public_key=public_key, cosigners=cosigners, quorum=quorum)
     leaf = _included(proof, head)
     if key is not None and leaf.key != _to_bytes(key):

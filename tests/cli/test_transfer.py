@@ -64,8 +64,8 @@ def test_an_export_that_fails_leaves_the_file_as_it_was(cli: Cli, tmp_path: Path
     (tmp_path / "file.ndjson").write_text("before")
     cli("put", "large", "-f", "in")
     shutil.rmtree(cli.data / "objects")
-    cli("export", "file.ndjson", code=1)
-    cli("export", "file.parquet", code=1)
+    cli("export", "file.ndjson", code=3)
+    cli("export", "file.parquet", code=3)
     assert (tmp_path / "file.ndjson").read_text() == "before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "file.ndjson", "in"]
 

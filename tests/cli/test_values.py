@@ -63,8 +63,8 @@ def test_a_file_is_not_left_behind_when_a_value_is_damaged(cli: Cli, tmp_path: P
     with blob.open("r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(bytes([value[-1] ^ 1]))
-    answer = cli("get", "large", "-o", "out", "--json", code=1)
-    cli("get", "large", "-o", "out", code=1)
+    answer = cli("get", "large", "-o", "out", "--json", code=3)
+    cli("get", "large", "-o", "out", code=3)
     assert answer.error["kind"] == "corruption"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "in"]
 

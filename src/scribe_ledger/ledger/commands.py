@@ -6,9 +6,9 @@ Everything that does not depend on the ledger's state happens here, in the calle
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypedDict, overload
+from typing import Any, NamedTuple, TypeAlias, TypedDict, overload
 
 from scribe_ledger.errors import InvalidRequest, TooLarge
 from scribe_ledger.ledger.records import REQUEST_DIGEST_BYTES
@@ -17,15 +17,13 @@ from scribe_ledger.merkle.leaf import encode_tail
 from scribe_ledger.model import MAX_KEY_BYTES, MAX_REQUEST_ID_BYTES, Kind
 from scribe_ledger.objects.blobs import Blob
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 _LENGTHS = [length.to_bytes(2, "big") for length in range(MAX_KEY_BYTES + 1)]
 _PLAIN = b"\0\0\0\0"
 """The end of a leaf without content type and metadata."""
 _ANY_BYTES = (bytearray, memoryview)
 
 
+_PAIRS_HINT = 'such as [("a", b"1"), ("b", b"2")], or the items() of a dictionary'
 COMMAND_OVERHEAD_BYTES = 256
 """What a command costs in memory beside its key, metadata and value."""
 Key: TypeAlias = str | bytes | bytearray | memoryview
@@ -178,11 +176,15 @@ def with_value(command: Command, value: bytes | Blob) -> Command:
 
 def put_many(pairs: Iterable[tuple[object, object]]) -> Sequence[Command]:
     """Plain puts, built column by column: this is the bulk path."""
+    if isinstance(pairs, Mapping | str) or not isinstance(pairs, Iterable):
+        raise InvalidRequest(f"put_many takes pairs of key and value, not {type(pairs).__name__}", hint=_PAIRS_HINT)
+    rows = list(pairs)
+    if not rows:
+        return []
+    if set(map(type, rows)) - {tuple, list}:
+        raise InvalidRequest("put_many takes pairs of key and value", hint=_PAIRS_HINT)
     try:
-        columns = tuple(zip(*pairs, strict=True))
-        if not columns:
-            return []
-        raw_keys, raw_values = columns
+        raw_keys, raw_values = zip(*rows, strict=True)
     except (TypeError, ValueError) as error:
         raise InvalidRequest("put_many takes pairs of key and value") from error
     keys = _key_column(raw_keys)

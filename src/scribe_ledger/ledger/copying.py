@@ -22,6 +22,8 @@ def copy_ledger(source: Path, store: Store, target: Path) -> Path:
     The head is copied before the store: the store then holds at least what the head has signed.
     """
     with storage_errors("copy the ledger to", target):
+        if target.resolve().is_relative_to(source.resolve()):
+            raise StorageError(f"{target} lies inside of the ledger", hint="name a folder elsewhere for the copy")
         if target.exists() and any(target.iterdir()):
             raise StorageError(f"{target} is not empty", hint="name a new folder for the copy")
         make_root(target)

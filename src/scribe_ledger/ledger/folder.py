@@ -66,6 +66,19 @@ class Identity(NamedTuple):
     created: int
 
 
+def check_name(name: str) -> None:
+    """Whether a ledger may have that name, before anything is made for it."""
+    if not isinstance(name, str) or len(name.encode(errors="replace")) > MAX_NAME_BYTES:
+        raise ConfigurationError(
+            f"{name!r:.80} cannot be a ledger's name", hint=f"it is a text of at most {MAX_NAME_BYTES} bytes"
+        )
+    if name:
+        try:
+            Verifier(name, bytes(32))
+        except InvalidRequest as error:
+            raise ConfigurationError(f"{name!r} cannot be a ledger's name: {error.message}") from error
+
+
 class DataFolder:
     """An open data folder. Holding one means holding its lock."""
 
@@ -82,10 +95,6 @@ class DataFolder:
         self, name: str, *, clock: Callable[[], int], randbytes: Callable[[int], bytes] = secrets.token_bytes
     ) -> Identity:
         """The identity of a new ledger; nothing is written yet."""
-        if not isinstance(name, str) or len(name.encode(errors="replace")) > MAX_NAME_BYTES:
-            raise ConfigurationError(
-                f"{name!r:.80} cannot be a ledger's name", hint=f"it is a text of at most {MAX_NAME_BYTES} bytes"
-            )
         ledger_id = randbytes(16).hex()
         return Identity(ledger_id, name or f"scribe-ledger/{ledger_id}", clock())
 
@@ -128,6 +137,16 @@ class DataFolder:
         """The head of an empty ledger. From the first, then, one slot can be read whatever is cut short."""
         with storage_errors("write", self.path / HEAD):
             write_durably(self.path / HEAD, Head.slot(sign_checkpoint(signer, 0, EMPTY_ROOT)))
+
+    def load_key_of(self, identity: Identity) -> Signer:
+        """The ledger's key, which bears its origin as its name."""
+        signer = self.load_key()
+        if signer.name != identity.origin:
+            raise Corruption(
+                f"{self.path / KEY} is the key of {signer.name!r}, and {IDENTITY} says {identity.origin!r}",
+                hint="restore both from a copy of the folder",
+            )
+        return signer
 
     def load_key(self) -> Signer:
         with storage_errors("read", self.path / KEY):

@@ -1,7 +1,7 @@
 """``Ledger``: the embedded ledger, in your process, over one data folder.
 
 It puts the parts together and adds no rules of its own: commands are checked in ``commands``, judged in ``machine``,
-ordered and synced in ``sequencer``; reads are in ``reads``, signing in ``witness``. Every method may be called from
+ordered and synced in ``sequencer``; reads are in ``reads``, signing in ``signing``. Every method may be called from
 any thread.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self, TypeVar, Unpack
 
@@ -16,9 +17,19 @@ from scribe_ledger.errors import ConfigurationError, InvalidRequest, LedgerClose
 from scribe_ledger.ledger import check, commands, machine
 from scribe_ledger.ledger.batch import Batch
 from scribe_ledger.ledger.cache import ValueCache
-from scribe_ledger.ledger.commands import Columns, columns_of, key_bytes, natural, required
+from scribe_ledger.ledger.commands import Columns, Key, columns_of, key_bytes, natural, required
 from scribe_ledger.ledger.copying import copy_ledger
-from scribe_ledger.ledger.folder import HEAD, OBJECTS, SPOOL, STORE, DataFolder, Head, Identity, system_clock
+from scribe_ledger.ledger.folder import (
+    HEAD,
+    OBJECTS,
+    SPOOL,
+    STORE,
+    DataFolder,
+    Head,
+    Identity,
+    check_name,
+    system_clock,
+)
 from scribe_ledger.ledger.forking import keep_from_children
 from scribe_ledger.ledger.machine import Machine
 from scribe_ledger.ledger.policy import Policy
@@ -33,9 +44,9 @@ from scribe_ledger.objects.spool import pieces_of
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from scribe_ledger.ledger.commands import Command, Key, PutOptions, Value
+    from scribe_ledger.ledger.commands import Command, PutOptions, Value
     from scribe_ledger.ledger.records import Spot
     from scribe_ledger.ledger.sequencer import Waiter
     from scribe_ledger.ledger.store import Store
@@ -82,7 +93,7 @@ class Ledger:
         self._cache = ValueCache(capacity_bytes=max_cache_size, capacity_entries=cache_capacity)
         self._caching = max_cache_size > 0 and cache_capacity > 0
         self._hit = self._cache.hit
-        signer = folder.load_key()
+        signer = folder.load_key_of(identity)
         head = Head(folder.path / HEAD, signer.verifier)
         self._signing = Signing(signer, head, self._machine, self._reader)
         self._sequencer = Sequencer(
@@ -128,6 +139,7 @@ class Ledger:
         )
         wanted = {name: value for name, value in (("overwrite", overwrite), ("deletes", deletes)) if value is not None}
         policy = Policy().changed(wanted)
+        check_name(name)
         folder = DataFolder(Path(path), create=create)
         store: Store | None = None
         try:
@@ -316,6 +328,8 @@ class Ledger:
     def get_many(self, keys: Iterable[Key]) -> list[bytes | None]:
         """The latest values of many keys, all as of the same moment."""
         self._check_open()
+        if isinstance(keys, Key) or not isinstance(keys, Iterable):
+            raise InvalidRequest(f"the keys are {type(keys).__name__}", hint='several keys, such as ["a", "b"]')
         return self._reader.latest_values([*map(key_bytes, keys)], self._machine.committed.size)
 
     def entry(self, key: Key, *, version: int | None = None, as_of: int | None = None) -> Entry | None:
@@ -360,8 +374,8 @@ class Ledger:
         self._check_open()
         entries = self._reader.scan(
             self._size_as_of(as_of),
-            prefix=key_bytes(prefix) if prefix else b"",
-            start=key_bytes(start) if start else None,
+            prefix=b"" if prefix in ("", b"") else key_bytes(prefix),
+            start=None if start in (None, "", b"") else key_bytes(start),
             reverse=reverse,
         )
         return entries if limit is None else _first(entries, limit)
@@ -402,16 +416,14 @@ class Ledger:
         self._check_open()
         return self._signing.prove_consistency(old_size, self._size_as_of(new_size, "new_size"))
 
-    def _prove(
-        self, make: Callable[[bytes, Spot, Checkpoint], _P], key: Key, version: int | None, at: int | None
-    ) -> _P:
+    def _prove(self, make: Callable[[Spot, Checkpoint], _P], key: Key, version: int | None, at: int | None) -> _P:
         name = key_bytes(key)
         checkpoint = self.checkpoint(at)
         spot = self._spot(name, version, checkpoint.size)
         if spot is None:
             which = "" if version is None else f" version {version} of"
             raise NotFound(f"there is no{which} key {show_key(name)} at size {checkpoint.size}")
-        return make(name, spot, checkpoint)
+        return make(spot, checkpoint)
 
     # --- looking after -----------------------------------------------------------------------------------------
 
@@ -537,7 +549,7 @@ class Ledger:
         if isinstance(spooled, bytes):
             return spooled
         with spooled:
-            return self._blobs.keep(spooled, is_referenced=self._is_referenced)
+            return self._blobs.keep(spooled)
 
     def _publish(self, units: Iterable[Sequence[Command]]) -> None:
         self._cache.commit((key for unit in units for key in columns_of(unit).keys), self._machine.commit)
@@ -545,14 +557,11 @@ class Ledger:
     def _with_blob(self, command: Command) -> Command:
         if command.value is None or not self._is_large(command):
             return command
-        blob = self._blobs.store_bytes(command.value, is_referenced=self._is_referenced)
+        blob = self._blobs.store_bytes(command.value)
         return command._replace(value=None, chunk_root=blob.chunk_root)
 
     def _is_large(self, command: Command) -> bool:
         return command.size > self._inline_max and command.kind is Kind.PUT and command.value is not None
-
-    def _is_referenced(self, digest: bytes) -> bool:
-        return self._machine.blobs.get(digest) is not None
 
     def _check_open(self) -> None:
         if self._closed:

@@ -155,10 +155,6 @@ def unpack_item(record: bytes, ordinal: int) -> bytes:
     return record[offsets[ordinal] : offsets[ordinal + 1]]
 
 
-def pack_count(record: bytes) -> int:
-    return len(_offsets(record)) - 1
-
-
 def _offsets(record: bytes) -> list[int]:
     try:
         (count,) = _U16.unpack_from(record)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from scribe_ledger.errors import Corruption
 from scribe_ledger.merkle.checkpoint import Checkpoint, sign_checkpoint
 from scribe_ledger.merkle.prooftext import ConsistencyProof, HistoryProof, Inclusion, Proof
-from scribe_ledger.model import NO_PREVIOUS
 
 if TYPE_CHECKING:
     from scribe_ledger.ledger.folder import Head
@@ -55,19 +54,19 @@ class Signing:
             self._signed[size] = checkpoint
             return checkpoint
 
-    def prove(self, _key: bytes, spot: Spot, checkpoint: Checkpoint) -> Proof:
+    def prove(self, spot: Spot, checkpoint: Checkpoint) -> Proof:
         hashes = self._machine.nodes.inclusion(spot.index, checkpoint.size)
         return Proof(spot.index, self._reader.leaf_bytes(spot), tuple(hashes), checkpoint)
 
-    def prove_history(self, key: bytes, spot: Spot, checkpoint: Checkpoint) -> HistoryProof:
+    def prove_history(self, spot: Spot, checkpoint: Checkpoint) -> HistoryProof:
         entries = []
         found: Spot | None = spot
         while found is not None:
             hashes = self._machine.nodes.inclusion(found.index, checkpoint.size)
             inclusion = Inclusion(found.index, self._reader.leaf_bytes(found), tuple(hashes))
             entries.append(inclusion)
-            previous = inclusion.leaf.previous
-            found = None if previous in (None, NO_PREVIOUS) else self._reader.spot(key, found.index, found.version - 1)
+            leaf = inclusion.leaf
+            found = None if leaf.previous is None else self._reader.spot(leaf.key, found.index, found.version - 1)
         return HistoryProof(tuple(entries), checkpoint)
 
     def prove_consistency(self, old_size: int, new_size: int) -> ConsistencyProof:

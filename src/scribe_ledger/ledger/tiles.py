@@ -12,8 +12,8 @@ from scribe_ledger.ledger.store import Store, Table
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CACHED_TILES = 512
-"""Of 16 KiB each. Tiles above level 0 are few, and nearly every proof needs them."""
+CACHED_TILES = 4096
+"""Of 16 KiB each: all of a ledger of a million entries, in 64 MiB, if proofs are asked of all of it."""
 
 
 class TileSource:
