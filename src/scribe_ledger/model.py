@@ -134,6 +134,7 @@ class Entry:
             "leaf_hash": self.leaf_hash.hex(),
             "content_type": self.content_type,
             "metadata": dict(self.metadata),
+            **({"chunk_root": self.chunk_root.hex()} if any(self.chunk_root) else {}),
         }
 
     def __repr__(self) -> str:

@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.storage
 
 
-def cache_of(entries: int = 100, size: int = 1 << 20) -> ValueCache:
+def cache_of(entries: int = 100, size: int = 1 << 20) -> ValueCache[bytes]:
     return ValueCache(capacity_bytes=size, capacity_entries=entries)
 
 
-def fill(cache: ValueCache, key: str | bytes, value: bytes, *, unchanged: bool = True) -> None:
+def fill(cache: ValueCache[bytes], key: str | bytes, value: bytes, *, unchanged: bool = True) -> None:
     cache.fill(key, key.encode() if isinstance(key, str) else key, value, lambda: unchanged)
 
 
-def look_up(cache: ValueCache, key: str | bytes) -> bytes | None:
+def look_up(cache: ValueCache[bytes], key: str | bytes) -> bytes | None:
     value = cache.hit(key)
     return cache.promote(key) if value is None else value
 
 
-def commit(cache: ValueCache, *keys: bytes) -> None:
+def commit(cache: ValueCache[bytes], *keys: bytes) -> None:
     cache.commit(keys, lambda: None)
 
 

@@ -11,23 +11,27 @@ A value may be filled in only if nothing was committed since it was read: ``fill
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Sized
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+_V = TypeVar("_V", bound=Sized)
+"""What is kept; its length is the bytes that it takes."""
 
 ENTRY_OVERHEAD_BYTES = 200
 """What a cached value costs beside its bytes and its key's."""
 
 
-class ValueCache:
+class ValueCache(Generic[_V]):
     def __init__(self, *, capacity_bytes: int, capacity_entries: int) -> None:
         self.capacity_bytes = capacity_bytes
         self._generation_bytes = capacity_bytes // 2
         self._generation_entries = max(capacity_entries // 2, 1) if capacity_entries else 0
         self._lock = threading.Lock()
-        self._young: dict[object, bytes] = {}
-        self._old: dict[object, bytes] = {}
+        self._young: dict[object, _V] = {}
+        self._old: dict[object, _V] = {}
         self._texts: dict[bytes, str] = {}
         self._old_texts: dict[bytes, str] = {}
         self._young_bytes = self._old_bytes = 0
@@ -42,7 +46,7 @@ class ValueCache:
     def entries(self) -> int:
         return len(self._young) + len(self._old)
 
-    def promote(self, key: str | bytes) -> bytes | None:
+    def promote(self, key: str | bytes) -> _V | None:
         """The value in the old generation, moved up, or None."""
         if not self._old:
             return None
@@ -53,7 +57,7 @@ class ValueCache:
                 self._add(key, name, value)
             return value
 
-    def fill(self, key: str | bytes, name: bytes, value: bytes, unchanged: Callable[[], bool]) -> None:
+    def fill(self, key: str | bytes, name: bytes, value: _V, unchanged: Callable[[], bool]) -> None:
         """Keeps a value that was just read, if ``unchanged()``. ``name`` is the key as bytes."""
         if _cost(name, value) > self._generation_bytes // 4:
             return
@@ -77,7 +81,7 @@ class ValueCache:
             self._young_bytes = 0
             self._turn()
 
-    def _add(self, key: str | bytes, name: bytes, value: bytes) -> None:
+    def _add(self, key: str | bytes, name: bytes, value: _V) -> None:
         cost = _cost(name, value)
         if self._young_bytes + cost > self._generation_bytes or len(self._young) >= self._generation_entries:
             self._turn()
@@ -97,11 +101,11 @@ class ValueCache:
         self._young_bytes = 0
 
 
-def _forget(generation: dict[object, bytes], texts: dict[bytes, str], written: set[bytes]) -> int:
+def _forget(generation: dict[object, _V], texts: dict[bytes, str], written: set[bytes]) -> int:
     """Removes the values of some keys, under both of their forms; how many bytes they took."""
     freed = sum([_cost(name, generation.pop(name)) for name in written & generation.keys()])
     return freed + sum([_cost(name, generation.pop(texts.pop(name))) for name in written & texts.keys()])
 
 
-def _cost(name: bytes, value: bytes) -> int:
+def _cost(name: bytes, value: Sized) -> int:
     return len(name) + len(value) + ENTRY_OVERHEAD_BYTES

@@ -11,7 +11,7 @@ import io
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self, TypeVar, Unpack
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias, TypeVar, Unpack
 
 from scribe_ledger.errors import ConfigurationError, InvalidRequest, LedgerClosed, NotFound, StorageError, TooLarge
 from scribe_ledger.ledger import check, commands, machine
@@ -47,19 +47,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from scribe_ledger.ledger.commands import Command, PutOptions, Value
+    from scribe_ledger.ledger.machine import Outcome
     from scribe_ledger.ledger.records import Spot
     from scribe_ledger.ledger.sequencer import Waiter
     from scribe_ledger.ledger.store import Store
     from scribe_ledger.ledger.transfer.rows import Row
     from scribe_ledger.merkle.checkpoint import Checkpoint
     from scribe_ledger.merkle.prooftext import ConsistencyProof, HistoryProof, Proof
-    from scribe_ledger.objects.blobs import Blob
+    from scribe_ledger.objects.blobs import Blob, SpooledBlob, Spooler
 
 _P = TypeVar("_P")
 
 MAX_BATCH_ENTRIES = 100_000
 MAX_BATCH_BYTES = 64 << 20
 """Of one atomic batch in the library; a node's own limits (``[api]``) are lower."""
+AroundCommit: TypeAlias = "Callable[[Sequence[bytes], Callable[[], object]], object]"
+"""Called with the keys of a batch that is durable and not visible yet; it must call the second argument, once."""
 DURABILITIES = ("full", "relaxed")
 
 
@@ -90,12 +93,13 @@ class Ledger:
         self._machine = Machine(store, tiles.fetch)
         self._blobs = BlobStore(folder.path / OBJECTS, folder.path / SPOOL)
         self._reader = Reader(store, self._blobs)
-        self._cache = ValueCache(capacity_bytes=max_cache_size, capacity_entries=cache_capacity)
+        self._cache: ValueCache[bytes] = ValueCache(capacity_bytes=max_cache_size, capacity_entries=cache_capacity)
         self._caching = max_cache_size > 0 and cache_capacity > 0
         self._hit = self._cache.hit
         signer = folder.load_key_of(identity)
         head = Head(folder.path / HEAD, signer.verifier)
         self._signing = Signing(signer, head, self._machine, self._reader)
+        self._around_commit: AroundCommit | None = None
         self._sequencer = Sequencer(
             self._machine,
             store,
@@ -252,12 +256,7 @@ class Ledger:
         if not unit:
             self._check_open()
             return []
-        if len(unit) > 1:
-            _check_batch(columns_of(unit), self._inline_max)
-        if self.needs_blob(unit):
-            self._check_open()
-            unit = [self._with_blob(command) for command in unit]
-        return self._sequencer.write(unit)
+        return self._sequencer.write(self.prepare(unit))
 
     def import_verbatim(self, rows: Iterable[Row], progress: Callable[[int], None] | None = None) -> int:
         """Fills this ledger, which must be empty, with another's entries as they are; how many.
@@ -268,6 +267,30 @@ class Ledger:
 
         self._check_open()
         return VerbatimImporter(self._sequencer, self._blobs, self.size, progress=progress).run(rows)
+
+    def write_all(self, units: Sequence[Sequence[Command]]) -> list[Outcome]:
+        """Writes several prepared units with one sync, each of them atomic; receipts or the error of each."""
+        return self._sequencer.write_all(units)
+
+    def prepare(self, unit: Sequence[Command]) -> Sequence[Command]:
+        """The unit with its large values stored as blobs, ready for ``write_all``. It blocks if there are any."""
+        self._check_open()
+        if len(unit) > 1:
+            _check_batch(columns_of(unit), self._inline_max)
+        return [self._with_blob(command) for command in unit] if self.needs_blob(unit) else unit
+
+    def begin_value(self) -> Spooler:
+        """Receives a value in pieces as they come; ``keep_value`` takes what its ``finish`` answers."""
+        self._check_open()
+        return self._blobs.begin(self._inline_max)
+
+    def keep_value(self, received: bytes | SpooledBlob) -> bytes | Blob:
+        """Makes a received value durable if it is a blob; then it may be put."""
+        return received if isinstance(received, bytes) else self._blobs.keep(received)
+
+    def on_commit(self, around: AroundCommit) -> None:
+        """Lets a cache outside forget what a commit changes, in one step with the commit. There is one such place."""
+        self._around_commit = around
 
     def submit(self, unit: Sequence[Command], waiter: Waiter) -> None:
         """Queues prepared commands without blocking; ``waiter`` gets the outcome. Nothing in it may need a blob."""
@@ -354,6 +377,11 @@ class Ledger:
         if not spot.in_blob:
             return io.BytesIO(self._reader.value(spot))
         return io.BufferedReader(self._reader.open_blob(spot), CHUNK_BYTES)
+
+    def open_chunks(self, entry: Entry, start: int, stop: int) -> Iterator[bytes]:
+        """Part of an entry's large value in pieces, each checked before it is given."""
+        self._check_open()
+        return self._blobs.iter_chunks(entry.sha256, entry.size, entry.chunk_root, start=start, stop=stop)
 
     def history(self, key: Key, *, as_of: int | None = None) -> Iterator[Entry]:
         """All versions of a key, newest first, deletes included."""
@@ -446,6 +474,11 @@ class Ledger:
         return self._machine.committed.size
 
     @property
+    def moment(self) -> object:
+        """What is committed now, to be compared by identity: the same object means that nothing was committed since."""
+        return self._machine.committed
+
+    @property
     def closed(self) -> bool:
         return self._closed
 
@@ -513,7 +546,7 @@ class Ledger:
         """In a forked child: closed, without finishing anything."""
         self._closed = True
         self._closing = threading.Lock()
-        self._hit = ValueCache(capacity_bytes=0, capacity_entries=0).hit
+        self._hit = ValueCache[bytes](capacity_bytes=0, capacity_entries=0).hit
         self._sequencer.leave_to_parent()
         self._signing.head.leave_to_parent()
         self._folder.close()
@@ -552,7 +585,12 @@ class Ledger:
             return self._blobs.keep(spooled)
 
     def _publish(self, units: Iterable[Sequence[Command]]) -> None:
-        self._cache.commit((key for unit in units for key in columns_of(unit).keys), self._machine.commit)
+        around = self._around_commit
+        if around is None:
+            self._cache.commit((key for unit in units for key in columns_of(unit).keys), self._machine.commit)
+            return
+        keys = [key for unit in units for key in columns_of(unit).keys]
+        self._cache.commit(keys, lambda: around(keys, self._machine.commit))
 
     def _with_blob(self, command: Command) -> Command:
         if command.value is None or not self._is_large(command):

@@ -152,6 +152,36 @@ class Sequencer:
             raise outcome
         return outcome
 
+    def write_all(self, units: Sequence[Sequence[Command]]) -> list[Outcome]:
+        """The same for several independent units that one caller has gathered; errors are returned, each unit's own."""
+        leader = object()
+        tickets: list[_Ticket | ScribeError] = []
+        try:
+            with self._lock:
+                self._check_writable()
+                if self._leader is None:
+                    self._leader = leader
+                else:
+                    tickets += [self._queue_up(unit) for unit in units]
+            if not tickets:
+                outcomes = self._run(units)
+                self._hand_over(leader)
+            else:
+                outcomes = [ticket if isinstance(ticket, ScribeError) else self._wait(ticket) for ticket in tickets]
+        except BaseException:
+            for waiter in (leader, *tickets):
+                self._leave(waiter)
+            raise
+        return outcomes
+
+    def _queue_up(self, unit: Sequence[Command]) -> _Ticket | ScribeError:
+        ticket = _Ticket()
+        try:
+            self._enqueue(unit, ticket)
+        except Overloaded as error:
+            return error
+        return ticket
+
     def _wait(self, ticket: _Ticket) -> Outcome:
         while (outcome := ticket.wait()) is None:
             self.lead(ticket)
@@ -233,7 +263,7 @@ class Sequencer:
                 self._sync()
                 self._on_commit([batch.commands for batch in batches])
 
-    def _run(self, units: list[Sequence[Command]]) -> list[Outcome]:
+    def _run(self, units: Sequence[Sequence[Command]]) -> list[Outcome]:
         """Applies, syncs and commits one batch. Whatever goes wrong becomes the outcome of every unit in it."""
         try:
             return self._apply_and_sync(units)
@@ -244,7 +274,7 @@ class Sequencer:
             self._note_failure(error)
             raise
 
-    def _apply_and_sync(self, units: list[Sequence[Command]]) -> list[Outcome]:
+    def _apply_and_sync(self, units: Sequence[Sequence[Command]]) -> list[Outcome]:
         machine = self._machine
         if self._failure is not None or machine.torn or machine.applied is not machine.committed:
             self._check_may_apply()
@@ -259,7 +289,7 @@ class Sequencer:
             self._on_commit(units)
         return outcomes
 
-    def _apply(self, units: list[Sequence[Command]]) -> list[Outcome]:
+    def _apply(self, units: Sequence[Sequence[Command]]) -> list[Outcome]:
         """Waits out a stall of the engine here, where other threads go on, and not inside the engine."""
         machine = self._machine
         waited = 0.0

@@ -1,0 +1,133 @@
+"""The application: every request that the lane does not answer. It owns routing, the error shape and the books."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from itertools import count
+from time import perf_counter
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import structlog
+from starlette.requests import ClientDisconnect
+
+from scribe_ledger.errors import Forbidden, ScribeError
+from scribe_ledger.http.problems import error_answer
+from scribe_ledger.http.replies import reply
+from scribe_ledger.http.request import Request
+from scribe_ledger.http.routes import ROUTES
+from scribe_ledger.http.routing import Router
+
+if TYPE_CHECKING:
+    from starlette.types import Message, Receive, Scope, Send
+
+    from scribe_ledger.http.service import Service
+
+UNROUTED = "(none)"
+"""What metrics call the route of a request that found none."""
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_PROCESS = secrets.token_hex(4).encode()
+_numbers = count(1)
+log = structlog.get_logger("scribe.http")
+
+
+def make_request_id() -> bytes:
+    return b"%b-%x" % (_PROCESS, next(_numbers))
+
+
+def is_request_id(given: bytes) -> bool:
+    """Whether a client's id may stand in our logs and answers."""
+    return _REQUEST_ID.fullmatch(given) is not None
+
+
+class Application:
+    """An ASGI application over a service."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._router = Router(ROUTES)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = _Exchange(self._service, scope, receive, send)
+        with structlog.contextvars.bound_contextvars(request_id=exchange.request_id.decode()):
+            try:
+                await self._answer(exchange)
+            finally:
+                exchange.note()
+
+    async def _answer(self, exchange: _Exchange) -> None:
+        try:
+            await self._route(exchange)
+        except ClientDisconnect:
+            log.debug("the client went away", path=exchange.path)
+        except Exception as error:
+            if exchange.status:  # half an answer is out: only a broken connection tells the client
+                log.exception("an answer was broken off", path=exchange.path)
+                raise
+            if not isinstance(error, ScribeError):
+                log.exception("a request failed in a way that nobody foresaw", path=exchange.path)
+                error = ScribeError("the node failed in a way that nobody foresaw", hint="its log says more")
+            await exchange.refuse(error)
+
+    async def _route(self, exchange: _Exchange) -> None:
+        scope = exchange.scope
+        _check_origin(scope)
+        route, rest = self._router.find(scope["method"], scope["raw_path"])
+        exchange.route = route.path
+        request = Request(self._service, route, rest, scope, exchange.receive, exchange.request_id)
+        response = await route.handler(request)
+        await response(scope, exchange.receive, exchange.send)
+
+
+class _Exchange:
+    """One request on its way through: what went out so far, for headers that all answers have, and for the books."""
+
+    def __init__(self, service: Service, scope: Scope, receive: Receive, send: Send) -> None:
+        self.service = service
+        self.scope = scope
+        self.receive = receive
+        self.route = UNROUTED
+        self.path: bytes = scope["raw_path"]
+        self.status = 0
+        self._send = send
+        self._bytes = 0
+        self._started = perf_counter()
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        self.request_id = given if is_request_id(given) else make_request_id()
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], (b"x-request-id", self.request_id)]
+        else:
+            self._bytes += len(message.get("body", b""))
+        await self._send(message)
+
+    async def refuse(self, error: ScribeError) -> None:
+        metrics = self.service.metrics
+        metrics.errors[error.kind] = metrics.errors.get(error.kind, 0) + 1
+        response = reply(*error_answer(error, self.request_id))
+        await response(self.scope, self.receive, self.send)
+
+    def note(self) -> None:
+        seconds = perf_counter() - self._started
+        self.service.metrics.request(self.scope["method"], self.route, self.status or 499).observe(seconds)
+        if self.service.access is not None:
+            self.service.access.note(
+                self.scope["method"],
+                self.path,
+                self.status,
+                self._bytes,
+                seconds,
+                self.request_id,
+                self.scope["client"],
+            )
+
+
+def _check_origin(scope: Scope) -> None:
+    """A page of another site must not use its reader's browser to write here."""
+    headers = dict(scope["headers"])
+    origin = headers.get(b"origin")
+    if origin is not None and urlsplit(origin).netloc != headers.get(b"host"):
+        raise Forbidden("the request comes from a page of another site", hint="call the node from your own server")

@@ -1,0 +1,96 @@
+"""Conditional requests and ranges, as RFC 9110 has them."""
+
+from __future__ import annotations
+
+import re
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from scribe_ledger.errors import InvalidRequest, PreconditionFailed, RangeNotSatisfiable
+from scribe_ledger.http.headers import etag
+from scribe_ledger.http.problems import Problem
+
+if TYPE_CHECKING:
+    from scribe_ledger.http.request import Request
+    from scribe_ledger.model import Entry
+
+_ETAG = re.compile(rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
+_INDEX_ETAG = re.compile(rb'"(\d{1,20})"')
+_RANGE = re.compile(rb"bytes=\s*(\d{0,20})-(\d{0,20})\s*")
+
+
+def check_read(request: Request, entry: Entry) -> bool:
+    """Whether the reader has this entry already (304). Raises ``PreconditionFailed`` (412)."""
+    tag = etag(entry.index)
+    if (match := request.header(b"if-match")) is not None:
+        if match.strip() != b"*" and tag not in _ETAG.findall(match):
+            raise PreconditionFailed(f"the entry is {tag.decode()}", hint="read it again without If-Match")
+    elif (since := _seconds(request.header(b"if-unmodified-since"))) is not None and entry.timestamp // 1000 > since:
+        raise PreconditionFailed("the value was written later", hint="read it again without If-Unmodified-Since")
+    if (none := request.header(b"if-none-match")) is not None:
+        return none.strip() == b"*" or tag in [found.removeprefix(b"W/") for found in _ETAG.findall(none)]
+    since = _seconds(request.header(b"if-modified-since"))
+    return since is not None and entry.timestamp // 1000 <= since
+
+
+def range_of(request: Request, entry: Entry, size: int) -> tuple[int, int] | None:
+    """First byte and one past the last, or None for the whole. Several ranges, or none we know, mean the whole."""
+    asked = request.header(b"range")
+    if asked is None or not _range_holds(request.header(b"if-range"), entry):
+        return None
+    found = _RANGE.fullmatch(asked)
+    if found is None or found[1] == found[2] == b"":
+        return None
+    if found[1] == b"":
+        start, stop = max(size - int(found[2]), 0), size
+    else:
+        start, stop = int(found[1]), min(int(found[2]) + 1, size) if found[2] else size
+        if found[2] and int(found[2]) < start:
+            return None
+    if start >= stop:
+        error = RangeNotSatisfiable(f"the value has {size} bytes", hint="ask for bytes that it has")
+        raise Problem(error, headers=[(b"content-range", b"bytes */%d" % size)])
+    return start, stop
+
+
+def write_condition(request: Request, *, may_create: bool) -> dict[str, Any]:
+    """The conditions of a write, as ``put`` and ``delete`` take them."""
+    options: dict[str, Any] = {}
+    for name in (b"if-modified-since", b"if-unmodified-since"):
+        if request.header(name) is not None:
+            raise InvalidRequest(f"{name.decode()} cannot guard a write: seconds are too coarse", hint="use If-Match")
+    if (none := request.header(b"if-none-match")) is not None:
+        if none.strip() != b"*" or not may_create:
+            raise InvalidRequest("If-None-Match takes * here, on a PUT", hint="use If-Match with the entry's ETag")
+        options["if_absent"] = True
+    if (match := request.header(b"if-match")) is not None:
+        options["if_index"] = _index_of(match.strip())
+    if "if_version" in request.query:
+        options["if_version"] = request.query["if_version"]
+    return options
+
+
+def _index_of(tag: bytes) -> int:
+    if found := _INDEX_ETAG.fullmatch(tag):
+        return int(found[1])
+    if _ETAG.fullmatch(tag):
+        raise PreconditionFailed("no entry has this ETag", hint="an ETag here is an index in quotes")
+    raise InvalidRequest("If-Match takes one ETag on a write", hint='for example "12", the entry that you read')
+
+
+def _range_holds(condition: bytes | None, entry: Entry) -> bool:
+    if condition is None:
+        return True
+    if condition.startswith((b'"', b"W/")):
+        return condition == etag(entry.index)
+    return _seconds(condition) == entry.timestamp // 1000
+
+
+def _seconds(date: bytes | None) -> int | None:
+    """A date of HTTP; one that cannot be read counts as none, as RFC 9110 says."""
+    if date is None:
+        return None
+    try:
+        return int(parsedate_to_datetime(date.decode("latin-1")).timestamp())
+    except (ValueError, OverflowError):
+        return None

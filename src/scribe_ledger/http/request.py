@@ -1,0 +1,103 @@
+"""One request as handlers see it, and what every handler reads from it in the same way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+import orjson
+from starlette.requests import ClientDisconnect
+
+from scribe_ledger.errors import InvalidRequest, TooLarge
+from scribe_ledger.http.parameters import Query
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from starlette.types import Receive, Scope
+
+    from scribe_ledger.http.routing import Route
+    from scribe_ledger.http.service import Service
+
+JSON_ENVELOPE_BYTES = 64 << 10
+"""What a JSON body may have beside the bytes that it carries."""
+
+
+class Request:
+    """A request that found its route. Its body is read once, whole or in pieces."""
+
+    def __init__(
+        self, service: Service, route: Route, rest: bytes, scope: Scope, receive: Receive, request_id: bytes
+    ) -> None:
+        self.service = service
+        self.ledger = service.ledger
+        self.method: str = scope["method"]
+        self.request_id = request_id
+        self.key = unquote_to_bytes(rest)
+        self.query = Query(scope["query_string"], route.parameters)
+        self.scope = scope
+        self._receive = receive
+        self._headers: list[tuple[bytes, bytes]] = scope["headers"]
+
+    def header(self, name: bytes) -> bytes | None:
+        """A header's value; several of one name are one list, as HTTP has it."""
+        values = [value for known, value in self._headers if known == name]
+        return b", ".join(values) if values else None
+
+    def headers_under(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
+        return [(name[len(prefix) :], value) for name, value in self._headers if name.startswith(prefix)]
+
+    @property
+    def content_length(self) -> int | None:
+        length = self.header(b"content-length")
+        return int(length) if length is not None and length.isdigit() else None
+
+    async def pieces(self, most: int) -> AsyncGenerator[bytes]:
+        """The body as it arrives. More than ``most`` bytes raise ``TooLarge``, before any is read if that is known."""
+        if (self.content_length or 0) > most:
+            raise _too_large(most)
+        size, more = 0, True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            piece = message.get("body", b"")
+            size += len(piece)
+            if size > most:
+                raise _too_large(most)
+            more = message.get("more_body", False)
+            if piece:
+                yield piece
+
+    async def body(self, most: int) -> bytes:
+        return b"".join([piece async for piece in self.pieces(most)])
+
+    async def json(self, most: int) -> dict[str, Any]:
+        """The body as a JSON object."""
+        data = await self.body(most)
+        try:
+            found = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            place = f"line {error.lineno}, column {error.colno}"
+            raise InvalidRequest(
+                f"the body is not JSON: {error.msg} at {place}", hint="see /docs for its shape"
+            ) from None
+        if not isinstance(found, dict):
+            raise InvalidRequest(
+                f"the body is a JSON {_json_name(found)}, not an object", hint="see /docs for its shape"
+            )
+        return found
+
+    async def wait_until_readable(self) -> None:
+        """Does what ``consistency`` and ``after`` ask for. On a node that stands alone every read is linearizable."""
+        after = self.query["after"]
+        if after is not None and after >= self.ledger.size:
+            await self.service.wait_for_size(after + 1, seconds=self.service.config.api.read_timeout_secs)
+
+
+def _too_large(most: int) -> TooLarge:
+    return TooLarge(f"the body has more than {most} bytes", hint="send less, or raise the limit in [api]")
+
+
+def _json_name(value: object) -> str:
+    return {list: "array", str: "text", int: "number", float: "number", bool: "boolean"}.get(type(value), "null")

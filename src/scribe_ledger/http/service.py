@@ -1,0 +1,169 @@
+"""``Service``: what every route stands on, made once for a node. It owns the order between commits and caches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
+
+from scribe_ledger.errors import ScribeError, Unavailable
+from scribe_ledger.http.answers import Answer, Answers, is_large
+from scribe_ledger.ledger.gathering import Gatherer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+    from scribe_ledger.config import Config
+    from scribe_ledger.http.metrics import Metrics
+    from scribe_ledger.ledger.commands import Command
+    from scribe_ledger.ledger.ledger import Ledger
+    from scribe_ledger.ledger.machine import Outcome
+    from scribe_ledger.ledger.receipts import Receipts
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+READERS = 4
+"""Threads for reads that may wait for the disk."""
+
+
+class AccessLog(Protocol):
+    """Where a line for each request goes. It must not block."""
+
+    def note(
+        self,
+        method: str,
+        path: bytes,
+        status: int,
+        size: int,
+        seconds: float,
+        request_id: bytes,
+        client: tuple[str, int] | None,
+    ) -> None: ...
+
+
+class Service:
+    """One open ledger, served. Made and used in the event loop's thread."""
+
+    def __init__(self, ledger: Ledger, config: Config, metrics: Metrics, *, access: AccessLog | None = None) -> None:
+        self.ledger = ledger
+        self.config = config
+        self.metrics = metrics
+        self.access = access
+        self.inline_max: int = config.storage.inline_max
+        self.max_value_size: int = config.api.max_value_size
+        self.answers = Answers(capacity_bytes=config.storage.max_cache_size, capacity_entries=config.api.cache_capacity)
+        self.writes_refused: ScribeError | None = None
+        """Why this node takes no writes for now, such as a full disk; None while it does."""
+        self.draining = False
+        """True from the moment the node was told to stop; long answers end."""
+        self._loop = asyncio.get_running_loop()
+        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="scribe-read")
+        self._gatherer = Gatherer(ledger.write_all)
+        self._growth: asyncio.Future[None] | None = None
+        ledger.on_commit(self._commit)
+
+    # --- writing -----------------------------------------------------------------------------------------------
+
+    def submit(self, unit: Sequence[Command], done: Callable[[Outcome], object]) -> None:
+        """Queues a unit without large values; ``done`` gets the outcome, in the loop."""
+        if self.writes_refused is not None:
+            raise self.writes_refused
+        self._gatherer.submit(unit, done)
+
+    async def write(self, unit: Sequence[Command]) -> Receipts:
+        """Commits a unit; its large values become blobs first, in a thread."""
+        if self.writes_refused is not None:
+            raise self.writes_refused
+        if self.ledger.needs_blob(unit):
+            unit = await self.run(self.ledger.prepare, unit)
+        return await self._gatherer.write(unit)
+
+    @property
+    def queued(self) -> tuple[int, int]:
+        """Entries and bytes that wait to be written."""
+        return self._gatherer.waiting
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    async def run(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Runs in a thread what may wait for the disk."""
+        return await self.start(function, *args, **kwargs)
+
+    def latest(self, key: bytes) -> Answer | None:
+        """The answer to a plain GET of a key whose value is small; None where there is more to say."""
+        answer = self.answers.hit(key) or self.answers.promote(key)
+        if answer is not None:
+            self.metrics.cache_hits += 1
+            return answer
+        self.metrics.cache_misses += 1
+        seen = self.ledger.moment
+        entry = self.ledger.entry(key)
+        if entry is None or entry.deleted or is_large(entry):
+            return None
+        answer = Answer(entry, entry.value)
+        self.answers.fill(key, key, answer, lambda: self.ledger.moment is seen)
+        return answer
+
+    def start(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> asyncio.Future[_T]:
+        """The same without waiting for it."""
+        return self._loop.run_in_executor(self._pool, partial(function, *args, **kwargs))
+
+    async def stream(self, pieces: Iterator[_T]) -> AsyncIterator[_T]:
+        """What an iterator gives that waits for the disk, one piece ahead of the reader."""
+        coming = self.start(next, pieces, None)
+        try:
+            while (piece := await coming) is not None:
+                coming = self.start(next, pieces, None)
+                yield piece
+        finally:
+            await asyncio.wait([coming])
+            if isinstance(pieces, Generator):
+                await self.run(pieces.close)
+
+    async def wait_for_size(self, size: int, *, seconds: float) -> None:
+        """Until the ledger has so many entries; ``Unavailable`` if that takes too long."""
+        try:
+            async with asyncio.timeout(seconds):
+                while (here := self.ledger.size) < size:
+                    await self.wait_for_growth(here)
+        except TimeoutError:
+            raise Unavailable(
+                f"the ledger has {self.ledger.size} entries here, and the request asks for what follows {size} of them",
+                hint="retry, or ask another node",
+            ) from None
+
+    async def wait_for_growth(self, beyond: int) -> None:
+        """Until the ledger may have more than so many entries; ``Unavailable`` once the node begins to stop."""
+        if self.draining:
+            raise Unavailable("the node is stopping", hint="ask another node")
+        if self._growth is None:
+            self._growth = self._loop.create_future()
+        if self.ledger.size <= beyond:  # asked only now: a commit after this sees that somebody waits
+            await asyncio.shield(self._growth)
+
+    # --- life --------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Ends what waits for more; what was accepted is finished."""
+        self.draining = True
+        self._wake()
+
+    async def close(self) -> None:
+        """Returns when all that was accepted is answered. The ledger is its owner's to close."""
+        self.drain()
+        await self._gatherer.close()
+        await self._loop.run_in_executor(None, self._pool.shutdown)
+
+    def _commit(self, keys: Sequence[bytes], publish: Callable[[], object]) -> None:
+        """In the committing thread."""
+        self.answers.commit(keys, publish)
+        if self._growth is not None:
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        growth, self._growth = self._growth, None
+        if growth is not None and not growth.done():
+            growth.set_result(None)

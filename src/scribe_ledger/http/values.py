@@ -1,0 +1,223 @@
+"""One key: GET, HEAD, PUT, DELETE. What both the lane and the application answer is made here."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from scribe_ledger.errors import InvalidRequest, NotFound
+from scribe_ledger.http.answers import Answer, is_large
+from scribe_ledger.http.conditions import check_read, range_of, write_condition
+from scribe_ledger.http.headers import JSON_TYPE, META_PREFIX, NOSNIFF, Headers, entry_headers, etag, value_headers
+from scribe_ledger.http.problems import Problem
+from scribe_ledger.http.replies import NO_STORE, reply, reply_stream
+from scribe_ledger.ledger import commands
+from scribe_ledger.model import CHUNK_BYTES, Entry, Receipt, key_to_json, show_key
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from scribe_ledger.http.request import Request
+    from scribe_ledger.objects.blobs import Blob, Spooler
+
+_RECEIPT = b'{%b,"index":%d,"version":%d,"timestamp":%d,"sha256":"%b","leaf_hash":"%b","created":%b}'
+
+
+# --- what both ways share --------------------------------------------------------------------------------------
+
+
+def receipt_answer(key: bytes, receipt: Receipt) -> tuple[Headers, bytes]:
+    """Headers and body of a write's answer."""
+    index, version, timestamp, sha256, leaf_hash, created = receipt
+    body = _RECEIPT % (
+        _key_json(key),
+        index,
+        version,
+        timestamp,
+        sha256.hex().encode(),
+        leaf_hash.hex().encode(),
+        b"true" if created else b"false",
+    )
+    headers = [
+        JSON_TYPE,
+        (b"etag", etag(index)),
+        (b"x-scribe-index", b"%d" % index),
+        (b"x-scribe-version", b"%d" % version),
+        (b"x-scribe-timestamp", b"%d" % timestamp),
+        NO_STORE,
+        NOSNIFF,
+        (b"content-length", b"%d" % len(body)),
+    ]
+    return headers, body
+
+
+@lru_cache(maxsize=1024)
+def _key_json(key: bytes) -> bytes:
+    return orjson.dumps(key_to_json(key))[1:-1]
+
+
+def missing(key: bytes, entry: Entry | None, *, which: str = "") -> Problem:
+    """The 404 of a key that has no value: it never had one, or ``entry`` is its delete."""
+    if entry is None:
+        return Problem(NotFound(f"there is no{which} key {show_key(key)}"))
+    error = NotFound(f"the key {show_key(key)} was deleted by entry {entry.index}", hint="its history has what it was")
+    return Problem(error, headers=entry_headers(entry))
+
+
+def request_id_of(header: bytes) -> bytes:
+    """An ``Idempotency-Key``."""
+    if not header.strip():
+        raise InvalidRequest("the Idempotency-Key is empty", hint="send a fresh random text with each write")
+    return header.strip()
+
+
+# --- reading ---------------------------------------------------------------------------------------------------
+
+
+async def get_value(request: Request) -> Response:
+    await request.wait_until_readable()
+    query = request.query
+    if query["version"] is query["index"] is query["as_of"] is None:
+        answer = request.service.latest(request.key)
+        if answer is not None:
+            return _whole_or_part(request, answer)
+    entry = await request.service.run(find_entry, request)
+    if entry is None or entry.deleted:
+        which = "" if query["version"] is None else f" version {query['version']} of"
+        raise missing(request.key, entry, which=which)
+    if is_large(entry):
+        return await _large(request, entry)
+    return _whole_or_part(request, Answer(entry, await request.service.run(lambda: entry.value)))
+
+
+def find_entry(request: Request) -> Entry | None:
+    """The entry that the parameters name. It may wait for the disk."""
+    ledger, query = request.ledger, request.query
+    if query["index"] is not None:
+        if query["version"] is not None or query["as_of"] is not None:
+            raise InvalidRequest("index stands alone", hint="leave out version and as_of")
+        if query["index"] >= ledger.size:
+            return None
+        entry = ledger.entry_at(query["index"])
+        return entry if entry.key == request.key else None
+    return ledger.entry(request.key, version=query["version"], as_of=query["as_of"])
+
+
+def _whole_or_part(request: Request, answer: Answer) -> Response:
+    if check_read(request, answer.entry):
+        return _not_modified(answer.headers)
+    part = range_of(request, answer.entry, len(answer.value))
+    if part is None:
+        return reply(200, answer.headers, answer.value)
+    start, stop = part
+    return reply(206, _partial(answer.headers[:-1], start, stop, len(answer.value)), answer.value[start:stop])
+
+
+def _not_modified(headers: Headers) -> Response:
+    kept = {b"etag", b"last-modified", b"cache-control"}
+    return reply(304, [header for header in headers if header[0] in kept or header[0].startswith(b"x-scribe-")])
+
+
+def _partial(headers: Headers, start: int, stop: int, size: int) -> Headers:
+    return [
+        *headers,
+        (b"content-range", b"bytes %d-%d/%d" % (start, stop - 1, size)),
+        (b"content-length", b"%d" % (stop - start)),
+    ]
+
+
+async def _large(request: Request, entry: Entry) -> Response:
+    headers = value_headers(entry)
+    if check_read(request, entry):
+        return _not_modified(headers)
+    part = range_of(request, entry, entry.size)
+    start, stop = part or (0, entry.size)
+    if part is None:
+        status, headers = 200, [*headers, (b"content-length", b"%d" % entry.size)]
+    else:
+        status, headers = 206, _partial(headers, start, stop, entry.size)
+    if request.method == "HEAD":
+        return reply(status, headers)
+    pieces = await request.service.run(request.ledger.open_chunks, entry, start, stop)
+    return reply_stream(status, headers, request.service.stream(pieces))
+
+
+# --- writing ---------------------------------------------------------------------------------------------------
+
+
+async def put_value(request: Request) -> Response:
+    """What is wrong with the request is said before its body is read."""
+    command = commands.put(request.key, b"", **_put_options(request))
+    value = await _receive(request)
+    receipt = (await request.service.write([commands.with_value(command, value)]))[0]
+    status = 201 if receipt.created else 200
+    headers, body = receipt_answer(request.key, receipt)
+    return reply(status, headers, body)
+
+
+async def delete_value(request: Request) -> Response:
+    options = write_condition(request, may_create=False) | _request_id(request) | _metadata(request)
+    receipt = (await request.service.write([commands.delete(request.key, **options)]))[0]
+    headers, body = receipt_answer(request.key, receipt)
+    return reply(200, headers, body)
+
+
+def _put_options(request: Request) -> dict[str, Any]:
+    options = write_condition(request, may_create=True) | _request_id(request) | _metadata(request)
+    content_type = request.header(b"content-type") or b""
+    return options | {"content_type": _text(content_type, "Content-Type"), "dedupe": request.query["dedupe"]}
+
+
+def _request_id(request: Request) -> dict[str, Any]:
+    given = request.header(b"idempotency-key")
+    return {} if given is None else {"request_id": request_id_of(given)}
+
+
+def _metadata(request: Request) -> dict[str, Any]:
+    given = request.headers_under(META_PREFIX)
+    names = [name for name, _ in given]
+    if len(set(names)) < len(names):
+        raise InvalidRequest("a header X-Scribe-Meta-* is given twice", hint="metadata names are unique")
+    return {"metadata": {name.decode("latin-1"): _text(value, "X-Scribe-Meta-*") for name, value in given} or None}
+
+
+def _text(value: bytes, header: str) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"the header {header} is not UTF-8") from error
+
+
+async def _receive(request: Request) -> bytes | Blob:
+    """The body: in memory while it is small, else through a file, hashed in a thread while more arrives."""
+    service, ledger = request.service, request.ledger
+    with ledger.begin_value() as spooler:
+        buffer, written = bytearray(), None
+        async with aclosing(request.pieces(service.max_value_size or 1 << 63)) as pieces:
+            try:
+                async for piece in pieces:
+                    buffer += piece
+                    if len(buffer) >= CHUNK_BYTES:
+                        if written is not None:
+                            await written
+                        written = service.start(spooler.write, buffer)
+                        buffer = bytearray()
+            finally:
+                if written is not None:
+                    await written
+        if spooler.size + len(buffer) <= service.inline_max:
+            spooler.write(buffer)
+            return ledger.keep_value(spooler.finish())
+        return await service.run(_keep, request, spooler, buffer)
+
+
+def _keep(request: Request, spooler: Spooler, rest: bytearray) -> bytes | Blob:
+    spooler.write(rest)
+    received = spooler.finish()
+    if isinstance(received, bytes):
+        return received
+    with received:
+        return request.ledger.keep_value(received)

@@ -1,0 +1,122 @@
+"""``Gatherer``: group commit for an event loop. It hands what has gathered to one thread, and answers in the loop.
+
+While the thread writes and syncs one round, the loop goes on and gathers the next. So a round costs one hand-over each
+way, however many units it has. All methods are for the loop's own thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, NamedTuple
+
+from scribe_ledger.errors import LedgerClosed, Overloaded, ScribeError, StorageError
+from scribe_ledger.ledger.commands import queue_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from scribe_ledger.ledger.commands import Command
+    from scribe_ledger.ledger.machine import Outcome
+    from scribe_ledger.ledger.receipts import Receipts
+
+MAX_WAITING_ENTRIES = 100_000
+MAX_WAITING_BYTES = 128 << 20
+MAX_ROUND_UNITS = 2048
+"""A round takes no more at once, so that the first to wait do not wait for the last."""
+
+
+class _Waiting(NamedTuple):
+    unit: Sequence[Command]
+    done: Callable[[Outcome], object]
+    entries: int
+    bytes: int
+
+
+class Gatherer:
+    """Gathers units in the running event loop, and commits them in a thread of its own."""
+
+    def __init__(self, write_all: Callable[[Sequence[Sequence[Command]]], list[Outcome]]) -> None:
+        self._write_all = write_all
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[_Waiting] = deque()
+        self._entries = self._bytes = 0
+        self._under_way = False
+        self._closed = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._rounds: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="scribe-commit", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Entries and bytes that wait, without those of the round under way."""
+        return self._entries, self._bytes
+
+    def submit(self, unit: Sequence[Command], done: Callable[[Outcome], object]) -> None:
+        """Queues a unit; ``done`` gets receipts or the error, later and from the loop. Nothing in it needs a blob."""
+        if self._closed:
+            raise LedgerClosed("the node is stopping")
+        entries, size = len(unit), queue_bytes(unit)
+        if self._waiting and (self._entries + entries > MAX_WAITING_ENTRIES or self._bytes + size > MAX_WAITING_BYTES):
+            raise Overloaded(f"{self._entries} entries wait to be written", hint="retry after a moment")
+        self._waiting.append(_Waiting(unit, done, entries, size))
+        self._entries += entries
+        self._bytes += size
+        if not self._under_way:
+            self._under_way = True
+            self._idle.clear()
+            self._loop.call_soon(self._start)  # after all that this turn of the loop has received
+
+    async def write(self, unit: Sequence[Command]) -> Receipts:
+        """The same for a task, which gets the receipts or the error."""
+        answer: asyncio.Future[Outcome] = self._loop.create_future()
+        self.submit(unit, lambda outcome: None if answer.done() else answer.set_result(outcome))
+        outcome = await answer
+        if isinstance(outcome, ScribeError):
+            raise outcome
+        return outcome
+
+    async def close(self) -> None:
+        """Refuses what comes, and returns when all that was accepted is answered."""
+        self._closed = True
+        await self._idle.wait()
+        self._rounds.put(None)
+        await self._loop.run_in_executor(None, self._thread.join)
+
+    def _start(self) -> None:
+        """Hands the next round to the thread, or rests."""
+        waiting = self._waiting
+        if not waiting:
+            self._under_way = False
+            self._idle.set()
+            return
+        if len(waiting) <= MAX_ROUND_UNITS:
+            taken, self._waiting = list(waiting), deque()
+            self._entries = self._bytes = 0
+        else:
+            taken = [waiting.popleft() for _ in range(MAX_ROUND_UNITS)]
+            self._entries -= sum([place.entries for place in taken])
+            self._bytes -= sum([place.bytes for place in taken])
+        self._rounds.put(taken)
+
+    def _finish(self, taken: list[_Waiting], outcomes: Sequence[Outcome]) -> None:
+        self._start()
+        for place, outcome in zip(taken, outcomes, strict=True):
+            place.done(outcome)
+
+    def _run(self) -> None:
+        while (taken := self._rounds.get()) is not None:
+            outcomes: Sequence[Outcome]
+            try:
+                outcomes = self._write_all([place.unit for place in taken])
+            except ScribeError as error:
+                outcomes = [error] * len(taken)
+            except Exception as error:  # noqa: BLE001  # whoever waits must hear of it; the sequencer has frozen itself
+                failure = StorageError(f"the write failed in a way that nobody foresaw: {error!r}")
+                failure.__cause__ = error
+                outcomes = [failure] * len(taken)
+            self._loop.call_soon_threadsafe(self._finish, taken, outcomes)
