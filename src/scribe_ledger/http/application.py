@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import secrets
-from itertools import count
 from time import perf_counter
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,6 +13,7 @@ from scribe_ledger.errors import Forbidden, ScribeError
 from scribe_ledger.http.problems import error_answer
 from scribe_ledger.http.replies import reply
 from scribe_ledger.http.request import Request
+from scribe_ledger.http.request_ids import request_id_or_new
 from scribe_ledger.http.routes import ROUTES
 from scribe_ledger.http.routing import Router
 
@@ -26,19 +24,7 @@ if TYPE_CHECKING:
 
 UNROUTED = "(none)"
 """What metrics call the route of a request that found none."""
-_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
-_PROCESS = secrets.token_hex(4).encode()
-_numbers = count(1)
 log = structlog.get_logger("scribe.http")
-
-
-def make_request_id() -> bytes:
-    return b"%b-%x" % (_PROCESS, next(_numbers))
-
-
-def is_request_id(given: bytes) -> bool:
-    """Whether a client's id may stand in our logs and answers."""
-    return _REQUEST_ID.fullmatch(given) is not None
 
 
 class Application:
@@ -94,7 +80,7 @@ class _Exchange:
         self._bytes = 0
         self._started = perf_counter()
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        self.request_id = given if is_request_id(given) else make_request_id()
+        self.request_id = request_id_or_new(given)
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -74,6 +74,14 @@ def request_id_of(header: bytes) -> bytes:
     return header.strip()
 
 
+def decode_header(value: bytes, header: str) -> str:
+    """The text of a header that becomes part of an entry."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"the header {header} is not UTF-8") from error
+
+
 # --- reading ---------------------------------------------------------------------------------------------------
 
 
@@ -168,7 +176,7 @@ async def delete_value(request: Request) -> Response:
 def _put_options(request: Request) -> dict[str, Any]:
     options = write_condition(request, may_create=True) | _request_id(request) | _metadata(request)
     content_type = request.header(b"content-type") or b""
-    return options | {"content_type": _text(content_type, "Content-Type"), "dedupe": request.query["dedupe"]}
+    return options | {"content_type": decode_header(content_type, "Content-Type"), "dedupe": request.query["dedupe"]}
 
 
 def _request_id(request: Request) -> dict[str, Any]:
@@ -181,14 +189,9 @@ def _metadata(request: Request) -> dict[str, Any]:
     names = [name for name, _ in given]
     if len(set(names)) < len(names):
         raise InvalidRequest("a header X-Scribe-Meta-* is given twice", hint="metadata names are unique")
-    return {"metadata": {name.decode("latin-1"): _text(value, "X-Scribe-Meta-*") for name, value in given} or None}
-
-
-def _text(value: bytes, header: str) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"the header {header} is not UTF-8") from error
+    return {
+        "metadata": {name.decode("latin-1"): decode_header(value, "X-Scribe-Meta-*") for name, value in given} or None
+    }
 
 
 async def _receive(request: Request) -> bytes | Blob:

@@ -12,7 +12,7 @@ from collections import deque
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
-from scribe_ledger.errors import LedgerClosed, Overloaded, ScribeError, StorageError
+from scribe_ledger.errors import Overloaded, ScribeError, StorageError, Unavailable
 from scribe_ledger.ledger.commands import queue_bytes
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Gatherer:
     def submit(self, unit: Sequence[Command], done: Callable[[Outcome], object]) -> None:
         """Queues a unit; ``done`` gets receipts or the error, later and from the loop. Nothing in it needs a blob."""
         if self._closed:
-            raise LedgerClosed("the node is stopping")
+            raise Unavailable("the node is stopping", hint="ask another node, or this one when it is back")
         entries, size = len(unit), queue_bytes(unit)
         if self._waiting and (self._entries + entries > MAX_WAITING_ENTRIES or self._bytes + size > MAX_WAITING_BYTES):
             raise Overloaded(f"{self._entries} entries wait to be written", hint="retry after a moment")
