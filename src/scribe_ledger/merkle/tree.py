@@ -11,6 +11,7 @@ on that size alone, which is why ``Nodes`` remembers them by size.
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.errors import Corruption, InvalidRequest
@@ -92,7 +93,7 @@ class Nodes:
         self.edge = edge
         self._fetch = fetch
         self._partial: list[_Rows | None] = [None] * len(edge.tiles)
-        self._edges: dict[int, list[bytes]] = {}
+        self._edges: dict[int, _RightEdge] = {}
 
     def advance(self, edge: Edge) -> Nodes:
         """The same for the tree grown to ``edge``, keeping what was already hashed of its partial tiles."""
@@ -114,7 +115,7 @@ class Nodes:
 
     def root(self, size: int | None = None) -> bytes:
         size = self._checked_size(size)
-        return self._right_edge(size)[-1] if size else EMPTY_ROOT
+        return self._right_edge(size).cut[-1] if size else EMPTY_ROOT
 
     def inclusion(self, index: int, size: int | None = None) -> list[bytes]:
         """The audit path of one leaf in the tree of that size, from the leaf's sibling upwards."""
@@ -138,31 +139,35 @@ class Nodes:
 
     def _path(self, index: int, start: int, size: int) -> list[bytes]:
         """The siblings from height ``start`` up along the way from leaf ``index`` to the root."""
+        # Below ``ragged``, where the way meets the right edge from its left, all siblings are in tiles, a tile's in one
+        # go. From there on they depend on the size alone.
         last = size - 1
-        ragged = (index ^ last).bit_length() - 1  # where the way meets the right edge, coming from its left
-        path = []
-        level, record = -1, b""
-        for height in range(start, last.bit_length()):
-            sibling = index >> height ^ 1
-            if height == ragged:
-                path.append(self._right_edge(size)[height])
-            elif height < ragged or not sibling & 1:
-                if height // TILE_HEIGHT != level:
-                    level = height // TILE_HEIGHT
-                    record = self._tile(level, index >> TILE_HEIGHT * (level + 1))
-                rise = height % TILE_HEIGHT
-                path.append(_slice(record, _ROW[rise] + sibling % (TILE_WIDTH >> rise)))
-        return path
+        ragged = (index ^ last).bit_length() - 1
+        lowest = start // TILE_HEIGHT
+        path: list[bytes] = []
+        for level in range(lowest, -(-ragged // TILE_HEIGHT)):
+            place = index >> level * TILE_HEIGHT
+            path += _SIBLINGS[place % TILE_WIDTH](self._tile(level, place >> TILE_HEIGHT))
+        foot = lowest * TILE_HEIGHT
+        path = path[start - foot : ragged - foot]
+        edge = self._right_edge(size)
+        if ragged < 0:
+            return edge.left[:]
+        path.append(edge.cut[ragged])
+        return path + edge.left[(last & (2 << ragged) - 1).bit_count() :]
 
-    def _right_edge(self, size: int) -> list[bytes]:
-        """By height, the hash of the subtree that holds the last leaf, cut off at ``size``; the last is the root."""
+    def _right_edge(self, size: int) -> _RightEdge:
         edge = self._edges.get(size)
         if edge is None:
             last = size - 1
-            edge = [self.node(0, last)]
+            edge = _RightEdge([self.node(0, last)], [])
             for height in range(last.bit_length()):
                 place = last >> height
-                edge.append(hash_node(self.node(height, place - 1), edge[-1]) if place & 1 else edge[-1])
+                node = edge.cut[-1]
+                if place & 1:
+                    edge.left.append(self.node(height, place - 1))
+                    node = hash_node(edge.left[-1], node)
+                edge.cut.append(node)
             if len(self._edges) >= SIZES_REMEMBERED:
                 self._edges.clear()
             self._edges[size] = edge
@@ -189,6 +194,15 @@ class Nodes:
         return size
 
 
+class _RightEdge(NamedTuple):
+    """The way from the last leaf of some size up to the root."""
+
+    cut: list[bytes]
+    """By height, the hash of the subtree that holds the last leaf, cut off at the size; the last is the root."""
+    left: list[bytes]
+    """The perfect subtrees on the left of that way, lowest first."""
+
+
 class _Rows(NamedTuple):
     """A partial tile with all nodes that it determines: row by row, and laid out as a full tile's record."""
 
@@ -211,6 +225,15 @@ def _expand_partial(hashes: bytes, before: _Rows | None) -> _Rows:
 
 _ROW = [2 * TILE_WIDTH - (2 * TILE_WIDTH >> height) for height in range(TILE_HEIGHT + 1)]
 """At which node of an expanded tile each row begins."""
+
+
+def _siblings(place: int) -> Callable[[bytes], tuple[bytes, ...]]:
+    """Takes from a tile's record all siblings on the way up from the hash at ``place``, in one call."""
+    nodes = [_ROW[rise] + (place >> rise ^ 1) for rise in range(TILE_HEIGHT)]
+    return itemgetter(*[slice(node * HASH_BYTES, node * HASH_BYTES + HASH_BYTES) for node in nodes])
+
+
+_SIBLINGS = [_siblings(place) for place in range(TILE_WIDTH)]
 
 
 def _slice(nodes: bytes, place: int) -> bytes:
