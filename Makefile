@@ -3,6 +3,7 @@
 PYTHON ?= python3
 WORKERS ?= 2
 DATA ?= ./data
+PORT ?= 8001
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -39,8 +40,8 @@ $(INSTALLED): pyproject.toml requirements.txt requirements-dev.txt
 	@$(BIN)/python $(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-run: $(INSTALLED) ## start the shell on the ledger in ./data (another folder: make run DATA=DIR)
-	@exec $(BIN)/scribe --data "$(DATA)" shell
+run: $(INSTALLED) ## start a node on ./data and port 8001 (others: make run DATA=DIR PORT=N)
+	@exec $(BIN)/scribe-node --data-dir "$(DATA)" --port "$(PORT)"
 
 test: $(INSTALLED) ## run the whole test suite, with coverage held at its limit
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --cov --cov-report=term

@@ -1,0 +1,38 @@
+"""What a node says of itself when it starts: on standard output, for people, in a few lines.
+
+Programs may read the address from it: the first word that begins with ``http://``, printed when connections are taken.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scribe_ledger.config.masking import mask
+from scribe_ledger.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scribe_ledger.config import Config
+    from scribe_ledger.ledger.ledger import Ledger
+
+
+def banner(config: Config, ledger: Ledger, url: str) -> str:
+    rows = list(_rows(config, ledger, url))
+    lines = [f"Scribe Ledger {__version__}, node {config.node.id}, stands alone"]
+    lines += [f"  {name:<13} {value}" for name, value in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(config: Config, ledger: Ledger, url: str) -> Iterator[tuple[str, str]]:
+    yield "listens on", url
+    if url != f"http://{config.advertised_address}":
+        yield "advertises", f"http://{config.advertised_address}"
+    yield "data folder", f"{ledger.path.absolute()} ({ledger.size:,} entries)"
+    yield "object store", str(mask("storage.object_store", config.object_store_url)[0])
+    yield "public key", ledger.public_key
+    if config.storage.durability == "relaxed":
+        interval = config.storage.flush_interval_ms
+        yield "DURABILITY", f"RELAXED: a power loss may take what was answered in the last {interval} ms"
+    else:
+        yield "durability", "full"

@@ -1,0 +1,144 @@
+"""``run_node``: one node from its settings to its end. It puts the parts together, and owns their order.
+
+Up: refusals, port, log, ledger, service, server. Down, in reverse: no new connections, what was accepted is finished,
+the last sync, the ledger closed, the log flushed. A background task that fails takes the node down, and is the error
+that the node ends with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import structlog
+
+from scribe_ledger.errors import ScribeError
+from scribe_ledger.http.metrics import Metrics
+from scribe_ledger.http.service import Service
+from scribe_ledger.ledger.ledger import Ledger
+from scribe_ledger.node.banner import banner
+from scribe_ledger.node.disk import DiskWatch
+from scribe_ledger.node.listening import Listener, listen
+from scribe_ledger.node.logging import Logs, start_logging
+from scribe_ledger.node.refusals import check_may_start
+from scribe_ledger.node.server import NodeServer, connection_limit
+from scribe_ledger.node.stopping import StopSignals
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from scribe_ledger.config import Config
+
+log = structlog.get_logger("scribe.node")
+
+
+def run_node(config: Config, *, port: int | None = None, bootstrap: bool = False) -> None:
+    """Serves until a signal asks it to stop. ``port`` overrides the setting, and may be 0: any free one.
+
+    Raises ``ScribeError`` where it cannot start, or ends by a failure.
+    """
+    signals = StopSignals()
+    signals.install()
+    check_may_start(config, bootstrap=bootstrap)
+    with listen(config.listen_host, config.client_port if port is None else port) as listener:
+        config = _with_port(config, listener.port)
+        logs = start_logging(config.logging)
+        try:
+            with _open_ledger(config) as ledger:
+                _run_loop(_Node(config, ledger, listener, logs, signals).serve())
+            log.info("stopped")
+        finally:
+            logs.close()
+
+
+class _Node:
+    """The running parts."""
+
+    def __init__(self, config: Config, ledger: Ledger, listener: Listener, logs: Logs, signals: StopSignals) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._listener = listener
+        self._logs = logs
+        self._signals = signals
+        self._failure: BaseException | None = None
+
+    async def serve(self) -> None:
+        config = self._config
+        metrics = Metrics(config.metrics.latency_buckets)
+        metrics.log_lines_dropped = lambda: self._logs.writer.dropped
+        service = Service(self._ledger, config, metrics, access=self._logs.access)
+        self._server = NodeServer(
+            service, self._signals, max_connections=connection_limit(), on_started=self._say_started
+        )
+        watch = self._start(DiskWatch(service, config.data_dir, config.storage.disk_reserve).run())
+        try:
+            await self._server.serve(self._listener.sockets)
+        finally:
+            watch.cancel()
+            await service.close()
+        if self._failure is not None:
+            raise ScribeError(f"a task in the background failed: {self._failure!r}") from self._failure
+
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a task in the background failed: the node stops", exc_info=error)
+            self._failure = error
+            self._server.should_exit = True
+
+    def _say_started(self) -> None:
+        config, url = self._config, self._listener.url
+        try:
+            sys.stdout.write(banner(config, self._ledger, url))
+            sys.stdout.flush()
+        except OSError as error:  # nobody reads it; the log says the same
+            log.debug("the banner could not be printed", error=str(error))
+        for warning in config.warnings:
+            log.warning(warning)
+        if config.has_explicit_object_store:
+            log.warning("this version does not archive: the object store is not used")
+        if config.storage.durability == "relaxed":
+            log.warning("durability is relaxed: a power loss may take writes that were answered")
+        log.info(
+            "listening",
+            url=url,
+            node_id=config.node.id,
+            data_dir=str(config.data_dir),
+            origin=self._ledger.origin,
+            entries=self._ledger.size,
+        )
+
+
+def _open_ledger(config: Config) -> Ledger:
+    storage, given = config.storage, config.source
+    return Ledger.open(
+        config.data_dir,
+        name=config.node.name,
+        # A policy that nobody asked for must not disagree with the one that the ledger has.
+        overwrite=None if given("ledger.overwrite") == "default" else config.ledger.overwrite,
+        deletes=None if given("ledger.deletes") == "default" else config.ledger.deletes,
+        durability=storage.durability,
+        flush_interval_ms=storage.flush_interval_ms,
+        inline_max=storage.inline_max,
+        max_cache_size=0,  # the cache of answers has all of the budget
+        cache_capacity=0,
+    )
+
+
+def _with_port(config: Config, port: int) -> Config:
+    """The settings with the port that was really taken, for all who tell it to others."""
+    if port == config.client_port:
+        return config
+    return config.model_copy(update={"network": config.network.model_copy(update={"client_port": port})})
+
+
+def _run_loop(work: Coroutine[None, None, None]) -> None:
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work)
