@@ -6,41 +6,74 @@ step in which it becomes visible. So a cached answer is never older than an ackn
 
 from __future__ import annotations
 
+from binascii import b2a_base64
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import orjson
 
-from scribe_ledger.http.headers import Headers, value_headers
+from scribe_ledger.http.headers import Headers, split, value_head
 from scribe_ledger.ledger.cache import ValueCache
-from scribe_ledger.merkle.hashing import ZERO_HASH
+from scribe_ledger.ledger.reads import decode_stored_leaf, make_entry
+from scribe_ledger.merkle.hashing import ZERO_HASH, hash_leaf
+from scribe_ledger.merkle.leaf import HEADER
 
 if TYPE_CHECKING:
+    from scribe_ledger.ledger.latest import Latest
     from scribe_ledger.model import Entry
 
 ANSWER_OVERHEAD_BYTES = 400
 
 
 class Answer:
-    """One key's latest value, ready to be sent. A large value is not held, only its entry."""
+    """One key's value, ready to be sent."""
 
-    __slots__ = ("_json", "entry", "head", "headers", "value")
-
-    def __init__(self, entry: Entry, value: bytes) -> None:
-        self.entry = entry
+    def __init__(self, head: bytes, value: bytes, entry: Entry | None, leaf: bytes) -> None:
+        self.head = b"%bcontent-length: %d\r\n" % (head, len(value))
         self.value = value
-        self.headers: Headers = [*value_headers(entry), (b"content-length", b"%d" % len(value))]
-        self.head = b"".join([b"%b: %b\r\n" % header for header in self.headers])
-        self._json: bytes | None = None
+        self._entry = entry
+        self._leaf = leaf
+
+    @classmethod
+    def of_entry(cls, entry: Entry, value: bytes) -> Answer:
+        return cls(head_of(entry), value, entry, b"")
+
+    @classmethod
+    def of_latest(cls, key: bytes, latest: Latest) -> Answer:
+        """Without looking at more of the leaf than an answer needs."""
+        leaf, value = latest
+        _, _, _, _, index, timestamp, version, _, _, digest, _ = HEADER.unpack_from(leaf)
+        if len(leaf) == HEADER.size + len(key) + 6:  # neither content type nor metadata
+            return cls(value_head(index, timestamp, version, digest, "", {}), value, None, leaf)
+        entry = _entry_of(leaf, value)
+        return cls(head_of(entry), value, entry, leaf)
 
     @property
+    def entry(self) -> Entry:
+        if self._entry is None:
+            self._entry = _entry_of(self._leaf, self.value)
+        return self._entry
+
+    @property
+    def headers(self) -> Headers:
+        return split(self.head)
+
+    @cached_property
     def json(self) -> bytes:
         """The entry with its value, as ``POST /v1/get`` answers it."""
-        if self._json is None:
-            self._json = orjson.dumps(entry_with_value(self.entry, self.value))
-        return self._json
+        return orjson.dumps(entry_with_value(self.entry, self.value))
 
     def __len__(self) -> int:
         return len(self.value) + 2 * len(self.head) + ANSWER_OVERHEAD_BYTES
+
+
+def head_of(entry: Entry) -> bytes:
+    return value_head(entry.index, entry.timestamp, entry.version, entry.sha256, entry.content_type, entry.metadata)
+
+
+def _entry_of(leaf: bytes, value: bytes) -> Entry:
+    (index,) = HEADER.unpack_from(leaf)[4:5]
+    return make_entry(decode_stored_leaf(leaf, index), hash_leaf(leaf), lambda: value)
 
 
 def is_large(entry: Entry) -> bool:
@@ -50,11 +83,9 @@ def is_large(entry: Entry) -> bool:
 
 def entry_with_value(entry: Entry, value: bytes | None) -> dict[str, object]:
     """The entry as JSON, with its value; None for a large one."""
-    import base64
-
     shape = entry.to_json()
     if not entry.deleted:
-        shape["value_base64"] = None if value is None else base64.b64encode(value).decode()
+        shape["value_base64"] = None if value is None else b2a_base64(value, newline=False).decode()
     return shape
 
 

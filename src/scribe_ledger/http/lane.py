@@ -12,23 +12,26 @@ application. Both give the same bytes: what an answer says is decided in ``value
 
 from __future__ import annotations
 
+import re
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from scribe_ledger.errors import InvalidRequest, ScribeError
+from scribe_ledger.http.headers import join
 from scribe_ledger.http.paths import KEYS, RESERVED, key_of_path
 from scribe_ledger.http.problems import error_answer
 from scribe_ledger.http.request_ids import make_request_id, request_id_or_new
+from scribe_ledger.http.routing import KEY
 from scribe_ledger.http.values import decode_header, receipt_answer, request_id_of
 from scribe_ledger.ledger import commands
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from scribe_ledger.http.answers import Answer
-    from scribe_ledger.http.headers import Headers
+    from scribe_ledger.http.metrics import RequestStats
     from scribe_ledger.http.service import Service
     from scribe_ledger.ledger.commands import Command
     from scribe_ledger.ledger.machine import Outcome
@@ -40,22 +43,29 @@ IDLE_SECONDS = 75
 HEADER_SECONDS = 30
 """So long may a client take to send the head of a request."""
 
-_REQUEST_ID, _IDEMPOTENCY_KEY, _IF_NONE_MATCH, _CONTENT_TYPE, _CONTENT_LENGTH, _CONNECTION, _IGNORED = range(7)
+_REQUEST_ID, _IDEMPOTENCY_KEY, _IF_NONE_MATCH, _CONTENT_TYPE, _CONTENT_LENGTH, _CONNECTION, _IGNORED = range(1, 8)
 _ORDINARY = {
-    b"x-request-id": _REQUEST_ID,
-    b"idempotency-key": _IDEMPOTENCY_KEY,
-    b"if-none-match": _IF_NONE_MATCH,
-    b"content-type": _CONTENT_TYPE,
-    b"content-length": _CONTENT_LENGTH,
-    b"connection": _CONNECTION,
-    b"host": _IGNORED,
-    b"user-agent": _IGNORED,
-    b"accept": _IGNORED,
-    b"accept-encoding": _IGNORED,
-    b"accept-language": _IGNORED,
+    name: meaning
+    for known, meaning in {
+        b"X-Request-Id": _REQUEST_ID,
+        b"Idempotency-Key": _IDEMPOTENCY_KEY,
+        b"If-None-Match": _IF_NONE_MATCH,
+        b"Content-Type": _CONTENT_TYPE,
+        b"Content-Length": _CONTENT_LENGTH,
+        b"Connection": _CONNECTION,
+        b"Host": _IGNORED,
+        b"User-Agent": _IGNORED,
+        b"Accept": _IGNORED,
+        b"Accept-Encoding": _IGNORED,
+        b"Accept-Language": _IGNORED,
+    }.items()
+    for name in (known, known.lower())
 }
-_READS = frozenset({b"GET", b"HEAD"})
-_WRITES = frozenset({b"PUT", b"DELETE"})
+"""As clients usually spell them; any other spelling is looked for in lower case."""
+_READS = frozenset({"GET", "HEAD"})
+_METHODS = {b"GET": "GET", b"HEAD": "HEAD", b"PUT": "PUT", b"DELETE": "DELETE"}
+_SIMPLE = re.compile(rb"/[A-Za-z0-9._~:@!$&'()*+,;=-]+").fullmatch
+"""A path whose only segment is the key as it is."""
 
 
 class _Shared:
@@ -63,15 +73,27 @@ class _Shared:
 
     def __init__(self, service: Service) -> None:
         self.service = service
+        self.latest = service.latest
+        self.submit = service.submit
+        self.access = service.access
+        self._stats: dict[tuple[str, bool, int], RequestStats] = {}
         self.seconds = 0
         """Counted by ``sweep``: a clock that costs nothing to read."""
         self._default: object = None
         self._prefix = b""
 
+    def stats(self, method: str, url: bytes, status: int) -> RequestStats:
+        kind = (method, url.startswith(KEYS), status)
+        stats = self._stats.get(kind)
+        if stats is None:
+            route = f"{KEYS.decode()}{KEY}" if kind[1] else f"/{KEY}"
+            stats = self._stats[kind] = self.service.metrics.request(method, route, status)
+        return stats
+
     def prefix(self, default: list[tuple[bytes, bytes]]) -> bytes:
         """The headers that uvicorn puts first, which it renews every second."""
         if default is not self._default:
-            self._default, self._prefix = default, b"".join([b"%b: %b\r\n" % header for header in default])
+            self._default, self._prefix = default, join(default)
         return self._prefix
 
 
@@ -82,28 +104,47 @@ class Lane(HttpToolsProtocol):
     _write: _Write | None = None
     _since = 0
     _in_head = False
+    _ordinary = True
+    _special: list[tuple[int, bytes]]
 
     # --- what the parser reports -------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        if self.timeout_keep_alive_task is None:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserError:
+                self.send_400_response("")
+            except httptools.HttpParserUpgrade:
+                self._unsupported_upgrade_warning()
+        else:
+            super().data_received(data)
 
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
-        self._in_head = True
+        self._special = []
+        self._ordinary = self._in_head = True
         self._since = self.shared.seconds
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        self.headers.append((name, value))
+        meaning = _ORDINARY.get(name) or _ORDINARY.get(name.lower())
+        if meaning != _IGNORED:
+            if meaning is None:
+                self._ordinary = False
+            else:
+                self._special.append((meaning, value))
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         cycle = self.cycle
-        if (cycle is None or cycle.response_complete) and not self.flow.write_paused:
-            method = self.parser.get_method()
-            if method in _READS:
-                if self._read(method):
+        if self._ordinary and (cycle is None or cycle.response_complete) and not self.flow.write_paused:
+            method = _METHODS.get(self.parser.get_method())
+            if method is not None and self.parser.should_keep_alive() and (key := self._plain_key()) is not None:
+                take = self._read if method in _READS else self._begin_write
+                if take(method, key):
                     return
-            elif method in _WRITES and self._begin_write(method):
-                return
         self._leave_to_application()
 
     def on_body(self, body: bytes) -> None:
@@ -128,61 +169,61 @@ class Lane(HttpToolsProtocol):
             super().on_header(name, value)
         super().on_headers_complete()
 
+    def _plain_key(self) -> bytes | None:
+        url = self.url
+        if _SIMPLE(url):
+            key = url[1:]
+            return None if key in RESERVED else key
+        if b"?" in url or b"#" in url or not url.isascii():
+            return None
+        return key_of_path(url) or None
+
     # --- answering ---------------------------------------------------------------------------------------------
 
-    def _read(self, method: bytes) -> bool:
+    def _read(self, method: str, key: bytes) -> bool:
         """Answers a GET or HEAD, or leaves it: what is not there, is large or needs the log goes the long way."""
         started = perf_counter()
-        key = self._plain_key()
-        if key is None:
-            return False
-        request_id = b""
-        for name, value in self.headers:
-            meaning = _ORDINARY.get(name)
-            if meaning == _REQUEST_ID:
-                request_id = request_id_or_new(value)
-            elif meaning != _IGNORED and (meaning != _CONNECTION or value.lower() != b"keep-alive"):
-                return False
-        if not self.parser.should_keep_alive() or self.parser.get_http_version() != "1.1":
+        shared = self.shared
+        request_id = make_request_id() if not self._special else self._only_request_id()
+        if request_id is None:
             return False
         try:
-            answer: Answer | None = self.shared.service.latest(key)
+            answer = shared.latest(key)
         except ScribeError:
             return False
         if answer is None:
             return False
-        request_id = request_id or make_request_id()
-        body = answer.value if method == b"GET" else b""
+        body = answer.value if method == "GET" else b""
         self._send(200, answer.head, body, request_id)
-        self._note(method, self.url, 200, len(body), perf_counter() - started, request_id)
+        self._note(method, self.url, 200, len(body), started, request_id)
         return True
 
-    def _begin_write(self, method: bytes) -> bool:
-        key = self._plain_key()
-        if key is None or not self.parser.should_keep_alive() or self.parser.get_http_version() != "1.1":
-            return False
+    def _only_request_id(self) -> bytes | None:
+        """The request's id, unless it has headers that mean something else to a read."""
+        request_id = b""
+        for meaning, value in self._special:
+            if meaning == _REQUEST_ID:
+                request_id = request_id_or_new(value)
+            elif not self._keeps_alive(meaning, value):
+                return None
+        return request_id or make_request_id()
+
+    def _begin_write(self, method: str, key: bytes) -> bool:
         write = _Write(self, method, key)
-        if not write.take_headers(self.headers):
+        if not all(write.take(meaning, value) for meaning, value in self._special):
             return False
         self._write = write
         self.cycle = write  # type: ignore[assignment]  # it stands in for uvicorn's own
         return True
 
-    def _plain_key(self) -> bytes | None:
-        url = self.url
-        key = url[1:]
-        if b"?" in key or b"#" in key or not url.isascii():
-            return None
-        if b"%" in key or b"/" in key:
-            return key_of_path(url)
-        return key if key and key not in RESERVED else None
+    def _keeps_alive(self, meaning: int, value: bytes) -> bool:
+        return meaning == _CONNECTION and value.lower() == b"keep-alive" and self.parser.get_http_version() == "1.1"
 
     def _send(self, status: int, head: bytes, body: bytes, request_id: bytes) -> None:
         prefix = self.shared.prefix(self.server_state.default_headers)
         self.transport.write(
-            b"".join((STATUS_LINE[status], prefix, head, b"x-request-id: ", request_id, b"\r\n\r\n", body))
+            b"%b%b%bx-request-id: %b\r\n\r\n%b" % (STATUS_LINE[status], prefix, head, request_id, body)
         )
-        self.server_state.total_requests += 1
 
     def _finish(self, keep_alive: bool) -> None:
         """After a write's answer: goes on with what was pipelined behind it."""
@@ -193,19 +234,19 @@ class Lane(HttpToolsProtocol):
         elif self.pipeline:
             self.on_response_complete()
 
-    def _note(self, method: bytes, url: bytes, status: int, size: int, seconds: float, request_id: bytes) -> None:
-        service = self.shared.service
-        route = "/v1/kv/{key}" if url.startswith(KEYS) else "/{key}"
-        service.metrics.request(method.decode(), route, status).observe(seconds)
-        if service.access is not None:
-            service.access.note(method.decode(), url, status, size, seconds, request_id, self.client)
+    def _note(self, method: str, url: bytes, status: int, size: int, started: float, request_id: bytes) -> None:
+        shared = self.shared
+        seconds = perf_counter() - started
+        shared.stats(method, url, status).observe(seconds)
+        if shared.access is not None:
+            shared.access.note(method, url, status, size, seconds, request_id, self.client)
 
     # --- care --------------------------------------------------------------------------------------------------
 
     def send_400_response(self, msg: str) -> None:
         """What is not HTTP gets the same shape of error as everything else."""
         status, headers, body = error_answer(InvalidRequest("the request is not valid HTTP"), make_request_id())
-        head = b"".join([b"%b: %b\r\n" % header for header in headers])
+        head = join(headers)
         prefix = self.shared.prefix(self.server_state.default_headers)
         self.transport.write(b"".join((STATUS_LINE[status], prefix, head, b"connection: close\r\n\r\n", body)))
         self.transport.close()
@@ -235,105 +276,76 @@ class _Event:
 class _Write:
     """A PUT or DELETE from its head to its answer. It offers what the parent looks for in its own cycles."""
 
-    __slots__ = (
-        "_content_type",
-        "_idempotency_key",
-        "_lane",
-        "_method",
-        "_request_id",
-        "_started",
-        "_url",
-        "disconnected",
-        "if_absent",
-        "keep_alive",
-        "key",
-        "message_event",
-        "parts",
-        "response_complete",
-    )
+    response_complete = False
+    disconnected = False
+    keep_alive = True
+    message_event = _Event()
+    _request_id = b""
+    _content_type = b""
+    _idempotency_key: bytes | None = None
+    _if_absent = False
 
-    def __init__(self, lane: Lane, method: bytes, key: bytes) -> None:
+    def __init__(self, lane: Lane, method: str, key: bytes) -> None:
         self._started = perf_counter()
         self._lane = lane
         self._method = method
+        self._key = key
         self._url = lane.url
-        self._request_id = b""
-        self._idempotency_key: bytes | None = None
-        self._content_type = b""
-        self.if_absent = False
-        self.key = key
         self.parts: list[bytes] = []
-        self.response_complete = False
-        self.disconnected = False
-        self.keep_alive = True
-        self.message_event = _Event()
 
-    def take_headers(self, headers: Headers) -> bool:
-        """Whether they are all of the ordinary kind."""
-        seen = set()
-        for name, value in headers:
-            meaning = _ORDINARY.get(name)
-            if meaning is None or name in seen:
-                return False
-            seen.add(name)
-            if meaning == _IGNORED:
-                continue
-            if not self._take(meaning, value):
-                return False
-        return True
-
-    def _take(self, meaning: int, value: bytes) -> bool:
+    def take(self, meaning: int, value: bytes) -> bool:
+        """Whether the header is of a kind, and given once, that the lane knows for such a write."""
+        if meaning == _CONTENT_LENGTH:
+            return int(value) <= (LANE_BODY_BYTES if self._method == "PUT" else 0)
+        if meaning == _IDEMPOTENCY_KEY:
+            once, self._idempotency_key = self._idempotency_key is None, value
+            return once
         if meaning == _REQUEST_ID:
-            self._request_id = request_id_or_new(value)
-        elif meaning == _IDEMPOTENCY_KEY:
-            self._idempotency_key = value
-        elif meaning == _CONTENT_TYPE:
-            self._content_type = value
-        elif meaning == _IF_NONE_MATCH:
-            self.if_absent = True
-            return self._method == b"PUT" and value == b"*"
-        elif meaning == _CONTENT_LENGTH:
-            return int(value) <= (LANE_BODY_BYTES if self._method == b"PUT" else 0)
-        else:
-            return value.lower() == b"keep-alive"
-        return True
+            once, self._request_id = not self._request_id, request_id_or_new(value)
+            return once
+        if meaning == _CONTENT_TYPE:
+            once, self._content_type = not self._content_type, value
+            return once
+        if meaning == _IF_NONE_MATCH:
+            self._if_absent = True
+            return self._method == "PUT" and value == b"*"
+        return self._lane._keeps_alive(meaning, value)
 
     def submit(self) -> None:
         """The body is complete: ask for the commit, which ``settle`` hears of."""
-        self._request_id = self._request_id or make_request_id()
         try:
-            self._lane.shared.service.submit([self._command()], self.settle)
+            self._lane.shared.submit([self._command()], self.settle)
         except ScribeError as error:
             self.settle(error)
 
     def _command(self) -> Command:
         request_id = None if self._idempotency_key is None else request_id_of(self._idempotency_key)
-        if self._method == b"DELETE":
-            return commands.delete(self.key, request_id=request_id)
+        if self._method == "DELETE":
+            return commands.delete(self._key, request_id=request_id)
         parts = self.parts
         return commands.put(
-            self.key,
+            self._key,
             parts[0] if len(parts) == 1 else b"".join(parts),
             content_type=decode_header(self._content_type, "Content-Type") if self._content_type else "",
-            if_absent=self.if_absent,
+            if_absent=self._if_absent,
             request_id=request_id,
         )
 
     def settle(self, outcome: Outcome | ScribeError) -> None:
         lane = self._lane
+        request_id = self._request_id or make_request_id()
         if isinstance(outcome, ScribeError):
-            metrics = lane.shared.service.metrics
-            metrics.errors[outcome.kind] = metrics.errors.get(outcome.kind, 0) + 1
-            status, headers, body = error_answer(outcome, self._request_id)
+            lane.shared.service.metrics.errors[outcome.kind] += 1
+            status, headers, body = error_answer(outcome, request_id)
+            head = join(headers)
         else:
             receipt = outcome[0]
-            status = 201 if receipt.created and self._method == b"PUT" else 200
-            headers, body = receipt_answer(self.key, receipt)
+            status = 201 if receipt.created and self._method == "PUT" else 200
+            head, body = receipt_answer(self._key, receipt)
         self.response_complete = True
         if not lane.transport.is_closing():
-            head = b"".join([b"%b: %b\r\n" % header for header in headers])
-            lane._send(status, head, body, self._request_id)
-        lane._note(self._method, self._url, status, len(body), perf_counter() - self._started, self._request_id)
+            lane._send(status, head, body, request_id)
+        lane._note(self._method, self._url, status, len(body), self._started, request_id)
         lane._finish(self.keep_alive)
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from scribe_ledger.errors import ScribeError, Unavailable
-from scribe_ledger.http.answers import Answer, Answers, is_large
+from scribe_ledger.http.answers import Answer, Answers
 from scribe_ledger.ledger.gathering import Gatherer
 
 if TYPE_CHECKING:
@@ -100,10 +100,10 @@ class Service:
             return answer
         self.metrics.cache_misses += 1
         seen = self.ledger.moment
-        entry = self.ledger.entry(key)
-        if entry is None or entry.deleted or is_large(entry):
+        latest = self.ledger.latest(key)
+        if latest is None:
             return None
-        answer = Answer(entry, entry.value)
+        answer = Answer.of_latest(key, latest)
         self.answers.fill(key, key, answer, lambda: self.ledger.moment is seen)
         return answer
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from binascii import hexlify
 from contextlib import aclosing
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from scribe_ledger.errors import InvalidRequest, NotFound
-from scribe_ledger.http.answers import Answer, is_large
+from scribe_ledger.http.answers import Answer, head_of, is_large
 from scribe_ledger.http.conditions import check_read, range_of, write_condition
-from scribe_ledger.http.headers import JSON_TYPE, META_PREFIX, NOSNIFF, Headers, entry_headers, etag, value_headers
+from scribe_ledger.http.headers import META_PREFIX, Headers, entry_headers, split
 from scribe_ledger.http.problems import Problem
-from scribe_ledger.http.replies import NO_STORE, reply, reply_stream
+from scribe_ledger.http.replies import reply, reply_stream
 from scribe_ledger.ledger import commands
 from scribe_ledger.model import CHUNK_BYTES, Entry, Receipt, key_to_json, show_key
 
@@ -24,39 +25,36 @@ if TYPE_CHECKING:
     from scribe_ledger.objects.blobs import Blob, Spooler
 
 _RECEIPT = b'{%b,"index":%d,"version":%d,"timestamp":%d,"sha256":"%b","leaf_hash":"%b","created":%b}'
+_RECEIPT_HEAD = (
+    b"content-type: application/json\r\n"
+    b'etag: "%d"\r\n'
+    b"x-scribe-index: %d\r\n"
+    b"x-scribe-version: %d\r\n"
+    b"x-scribe-timestamp: %d\r\n"
+    b"cache-control: no-store\r\n"
+    b"x-content-type-options: nosniff\r\n"
+    b"content-length: %d\r\n"
+)
+_PLAIN_KEY = re.compile(rb"[ !#-\[\]-~]+").fullmatch
+"""Keys that stand in JSON as they are."""
 
 
 # --- what both ways share --------------------------------------------------------------------------------------
 
 
-def receipt_answer(key: bytes, receipt: Receipt) -> tuple[Headers, bytes]:
-    """Headers and body of a write's answer."""
+def receipt_answer(key: bytes, receipt: Receipt) -> tuple[bytes, bytes]:
+    """Head and body of a write's answer."""
     index, version, timestamp, sha256, leaf_hash, created = receipt
     body = _RECEIPT % (
-        _key_json(key),
+        b'"key":"%b"' % key if _PLAIN_KEY(key) else orjson.dumps(key_to_json(key))[1:-1],
         index,
         version,
         timestamp,
-        sha256.hex().encode(),
-        leaf_hash.hex().encode(),
+        hexlify(sha256),
+        hexlify(leaf_hash),
         b"true" if created else b"false",
     )
-    headers = [
-        JSON_TYPE,
-        (b"etag", etag(index)),
-        (b"x-scribe-index", b"%d" % index),
-        (b"x-scribe-version", b"%d" % version),
-        (b"x-scribe-timestamp", b"%d" % timestamp),
-        NO_STORE,
-        NOSNIFF,
-        (b"content-length", b"%d" % len(body)),
-    ]
-    return headers, body
-
-
-@lru_cache(maxsize=1024)
-def _key_json(key: bytes) -> bytes:
-    return orjson.dumps(key_to_json(key))[1:-1]
+    return _RECEIPT_HEAD % (index, index, version, timestamp, len(body)), body
 
 
 def missing(key: bytes, entry: Entry | None, *, which: str = "") -> Problem:
@@ -98,7 +96,7 @@ async def get_value(request: Request) -> Response:
         raise missing(request.key, entry, which=which)
     if is_large(entry):
         return await _large(request, entry)
-    return _whole_or_part(request, Answer(entry, await request.service.run(lambda: entry.value)))
+    return _whole_or_part(request, Answer.of_entry(entry, await request.service.run(lambda: entry.value)))
 
 
 def find_entry(request: Request) -> Entry | None:
@@ -138,7 +136,7 @@ def _partial(headers: Headers, start: int, stop: int, size: int) -> Headers:
 
 
 async def _large(request: Request, entry: Entry) -> Response:
-    headers = value_headers(entry)
+    headers = split(head_of(entry))
     if check_read(request, entry):
         return _not_modified(headers)
     part = range_of(request, entry, entry.size)
@@ -162,15 +160,15 @@ async def put_value(request: Request) -> Response:
     value = await _receive(request)
     receipt = (await request.service.write([commands.with_value(command, value)]))[0]
     status = 201 if receipt.created else 200
-    headers, body = receipt_answer(request.key, receipt)
-    return reply(status, headers, body)
+    head, body = receipt_answer(request.key, receipt)
+    return reply(status, split(head), body)
 
 
 async def delete_value(request: Request) -> Response:
     options = write_condition(request, may_create=False) | _request_id(request) | _metadata(request)
     receipt = (await request.service.write([commands.delete(request.key, **options)]))[0]
-    headers, body = receipt_answer(request.key, receipt)
-    return reply(200, headers, body)
+    head, body = receipt_answer(request.key, receipt)
+    return reply(200, split(head), body)
 
 
 def _put_options(request: Request) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from scribe_ledger.ledger.folder import (
     system_clock,
 )
 from scribe_ledger.ledger.forking import keep_from_children
+from scribe_ledger.ledger.latest import LatestReader
 from scribe_ledger.ledger.machine import Machine
 from scribe_ledger.ledger.policy import Policy
 from scribe_ledger.ledger.reads import Reader
@@ -93,6 +94,8 @@ class Ledger:
         self._machine = Machine(store, tiles.fetch)
         self._blobs = BlobStore(folder.path / OBJECTS, folder.path / SPOOL)
         self._reader = Reader(store, self._blobs)
+        self.latest = LatestReader(store, self._machine).read
+        """A key's latest leaf and small value together; None where there is more to say."""
         self._cache: ValueCache[bytes] = ValueCache(capacity_bytes=max_cache_size, capacity_entries=cache_capacity)
         self._caching = max_cache_size > 0 and cache_capacity > 0
         self._hit = self._cache.hit
