@@ -3,7 +3,6 @@
 PYTHON ?= python3
 WORKERS ?= 2
 DATA ?= ./data
-PORT ?= 8001
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -40,8 +39,8 @@ $(INSTALLED): pyproject.toml requirements.txt requirements-dev.txt
 	@$(BIN)/python $(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-run: $(INSTALLED) ## start a node on ./data and port 8001 (others: make run DATA=DIR PORT=N)
-	@exec $(BIN)/scribe-node --data-dir "$(DATA)" --port "$(PORT)"
+run: $(INSTALLED) ## start a node on ./data, port 8001 (another folder: make run DATA=DIR)
+	@exec $(BIN)/scribe-node --data-dir "$(DATA)"
 
 test: $(INSTALLED) ## run the whole test suite, with coverage held at its limit
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --cov --cov-report=term
