@@ -7,6 +7,7 @@ application. Both give the same bytes: what an answer says is decided in ``value
 - One request of a connection is answered at a time. While a write waits for its commit, it stands in the parent's place
   for the current cycle, so that the parent queues what was pipelined behind it.
 - An answer is written only while the client takes what it is sent; otherwise the parent's flow control has its turn.
+- A read whose bytes are those of an earlier one that was answered from the cache needs no parsing: it means the same.
 - Connections without a request are closed by ``sweep``, which costs a request nothing.
 """
 
@@ -43,6 +44,10 @@ IDLE_SECONDS = 75
 HEADER_SECONDS = 30
 """So long may a client take to send the head of a request."""
 
+MAX_REPEATS = 65_536
+MAX_REPEAT_BYTES = 512
+"""How many requests are known by their bytes, and how long each may be: 32 MiB at most."""
+
 _REQUEST_ID, _IDEMPOTENCY_KEY, _IF_NONE_MATCH, _CONTENT_TYPE, _CONTENT_LENGTH, _CONNECTION, _IGNORED = range(1, 8)
 _ORDINARY = {
     name: meaning
@@ -74,6 +79,9 @@ class _Shared:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.latest = service.latest
+        self.hit = service.answers.hit
+        self.repeats: dict[bytes, bytes] = {}
+        """The key that a plain GET asks for, by all bytes of the request."""
         self.submit = service.submit
         self.access = service.access
         self._stats: dict[tuple[str, bool, int], RequestStats] = {}
@@ -90,6 +98,11 @@ class _Shared:
             stats = self._stats[kind] = self.service.metrics.request(method, route, status)
         return stats
 
+    def remember(self, request: bytes, key: bytes) -> None:
+        if len(self.repeats) >= MAX_REPEATS:
+            self.repeats.clear()
+        self.repeats[request] = key
+
     def prefix(self, default: list[tuple[bytes, bytes]]) -> bytes:
         """The headers that uvicorn puts first, which it renews every second."""
         if default is not self._default:
@@ -103,28 +116,41 @@ class Lane(HttpToolsProtocol):
     shared: _Shared
     _write: _Write | None = None
     _since = 0
+    _in_message = False
     _in_head = False
     _ordinary = True
+    _messages = 0
+    """How many began in the data at hand."""
+    _answered: bytes | None = None
+    """The key, after a plain GET was answered from the cache."""
     _special: list[tuple[int, bytes]]
 
     # --- what the parser reports -------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        if self.timeout_keep_alive_task is None:
-            try:
-                self.parser.feed_data(data)
-            except httptools.HttpParserError:
-                self.send_400_response("")
-            except httptools.HttpParserUpgrade:
-                self._unsupported_upgrade_warning()
-        else:
-            super().data_received(data)
+        if not self._in_message and (key := self.shared.repeats.get(data)) is not None and self._repeat(key):
+            return
+        self._messages = 0
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("")
+            return
+        except httptools.HttpParserUpgrade:
+            self._unsupported_upgrade_warning()
+        if self._answered is not None:
+            if self._messages == 1 and not self._in_message and len(data) <= MAX_REPEAT_BYTES:
+                self.shared.remember(data, self._answered)
+            self._answered = None
 
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
         self._special = []
-        self._ordinary = self._in_head = True
+        self._ordinary = self._in_message = self._in_head = True
+        self._messages += 1
         self._since = self.shared.seconds
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -154,6 +180,7 @@ class Lane(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._in_message = False
         write = self._write
         if write is not None:
             self._write = None
@@ -180,13 +207,30 @@ class Lane(HttpToolsProtocol):
 
     # --- answering ---------------------------------------------------------------------------------------------
 
+    def _repeat(self, key: bytes) -> bool:
+        """Answers a GET that was recognised by its bytes, if that is still in the cache and nothing is before it."""
+        started = perf_counter()
+        shared, cycle = self.shared, self.cycle
+        answer = shared.hit(key)
+        if answer is None or self.flow.write_paused or not (cycle is None or cycle.response_complete):
+            return False
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        self._since = shared.seconds
+        shared.service.metrics.cache_hits += 1
+        request_id = make_request_id()
+        self._send(200, answer.head, answer.value, request_id)
+        self._note("GET", b"/" + key, 200, len(answer.value), started, request_id)
+        return True
+
     def _read(self, method: str, key: bytes) -> bool:
         """Answers a GET or HEAD, or leaves it: what is not there, is large or needs the log goes the long way."""
         started = perf_counter()
         shared = self.shared
-        request_id = make_request_id() if not self._special else self._only_request_id()
+        request_id = self._only_request_id() if self._special else make_request_id()
         if request_id is None:
             return False
+        cached = shared.hit(key)
         try:
             answer = shared.latest(key)
         except ScribeError:
@@ -196,6 +240,8 @@ class Lane(HttpToolsProtocol):
         body = answer.value if method == "GET" else b""
         self._send(200, answer.head, body, request_id)
         self._note(method, self.url, 200, len(body), started, request_id)
+        if cached is answer and method == "GET" and not self._special and len(self.url) == 1 + len(key):
+            self._answered = key
         return True
 
     def _only_request_id(self) -> bytes | None:

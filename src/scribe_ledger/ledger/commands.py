@@ -217,6 +217,8 @@ def columns_of(unit: Sequence[Command]) -> Columns:
 
 def queue_bytes(unit: Sequence[Command]) -> int:
     """About what the unit costs while it waits."""
+    if len(unit) == 1:
+        return unit[0].queue_bytes
     if isinstance(unit, Puts):
         return sum(map(len, unit.columns.tails)) + sum(unit.columns.sizes) + COMMAND_OVERHEAD_BYTES * len(unit)
     return sum([command.queue_bytes for command in unit])

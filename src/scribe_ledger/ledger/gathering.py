@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from scribe_ledger.errors import Overloaded, ScribeError, StorageError, Unavailable
 from scribe_ledger.ledger.commands import queue_bytes
@@ -28,11 +27,21 @@ MAX_ROUND_UNITS = 2048
 """A round takes no more at once, so that the first to wait do not wait for the last."""
 
 
-class _Waiting(NamedTuple):
-    unit: Sequence[Command]
-    done: Callable[[Outcome], object]
-    entries: int
-    bytes: int
+class _Round:
+    """Units, and who waits for each."""
+
+    __slots__ = ("done", "units")
+
+    def __init__(self) -> None:
+        self.units: list[Sequence[Command]] = []
+        self.done: list[Callable[[Outcome], object]] = []
+
+    def split(self, count: int) -> _Round:
+        """Takes off the first ``count``."""
+        first = _Round()
+        first.units, self.units = self.units[:count], self.units[count:]
+        first.done, self.done = self.done[:count], self.done[count:]
+        return first
 
 
 class Gatherer:
@@ -41,13 +50,13 @@ class Gatherer:
     def __init__(self, write_all: Callable[[Sequence[Sequence[Command]]], list[Outcome]]) -> None:
         self._write_all = write_all
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting = _Round()
         self._entries = self._bytes = 0
         self._under_way = False
         self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self._rounds: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
+        self._rounds: SimpleQueue[_Round | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="scribe-commit", daemon=True)
         self._thread.start()
 
@@ -63,7 +72,8 @@ class Gatherer:
         entries, size = len(unit), queue_bytes(unit)
         if self._waiting and (self._entries + entries > MAX_WAITING_ENTRIES or self._bytes + size > MAX_WAITING_BYTES):
             raise Overloaded(f"{self._entries} entries wait to be written", hint="retry after a moment")
-        self._waiting.append(_Waiting(unit, done, entries, size))
+        self._waiting.units.append(unit)
+        self._waiting.done.append(done)
         self._entries += entries
         self._bytes += size
         if not self._under_way:
@@ -89,34 +99,34 @@ class Gatherer:
 
     def _start(self) -> None:
         """Hands the next round to the thread, or rests."""
-        waiting = self._waiting
-        if not waiting:
+        taken = self._waiting
+        if not taken.units:
             self._under_way = False
             self._idle.set()
             return
-        if len(waiting) <= MAX_ROUND_UNITS:
-            taken, self._waiting = list(waiting), deque()
+        if len(taken.units) <= MAX_ROUND_UNITS:
+            self._waiting = _Round()
             self._entries = self._bytes = 0
         else:
-            taken = [waiting.popleft() for _ in range(MAX_ROUND_UNITS)]
-            self._entries -= sum([place.entries for place in taken])
-            self._bytes -= sum([place.bytes for place in taken])
+            taken = taken.split(MAX_ROUND_UNITS)
+            self._entries -= sum(map(len, taken.units))
+            self._bytes -= sum(map(queue_bytes, taken.units))
         self._rounds.put(taken)
 
-    def _finish(self, taken: list[_Waiting], outcomes: Sequence[Outcome]) -> None:
+    def _finish(self, taken: _Round, outcomes: Sequence[Outcome]) -> None:
         self._start()
-        for place, outcome in zip(taken, outcomes, strict=True):
-            place.done(outcome)
+        for done, outcome in zip(taken.done, outcomes, strict=True):
+            done(outcome)
 
     def _run(self) -> None:
         while (taken := self._rounds.get()) is not None:
             outcomes: Sequence[Outcome]
             try:
-                outcomes = self._write_all([place.unit for place in taken])
+                outcomes = self._write_all(taken.units)
             except ScribeError as error:
-                outcomes = [error] * len(taken)
+                outcomes = [error] * len(taken.units)
             except Exception as error:  # noqa: BLE001  # whoever waits must hear of it; the sequencer has frozen itself
                 failure = StorageError(f"the write failed in a way that nobody foresaw: {error!r}")
                 failure.__cause__ = error
-                outcomes = [failure] * len(taken)
+                outcomes = [failure] * len(taken.units)
             self._loop.call_soon_threadsafe(self._finish, taken, outcomes)
