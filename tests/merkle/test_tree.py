@@ -242,3 +242,22 @@ def test_node_is_the_root_of_its_leaves() -> None:
 def test_different_leaves_give_different_roots() -> None:
     roots = [reference.root(HASHES[:size]) for size in range(50)]
     assert all(older != newer for older, newer in pairwise(roots))
+
+
+def test_tile_gives_the_hashes_of_any_width_that_the_tree_has() -> None:
+    log = log_of(300)
+    nodes = log.nodes
+    assert nodes.tile(0, 0, 256) == b"".join(HASHES[:256])
+    assert nodes.tile(0, 0, 3) == b"".join(HASHES[:3])
+    assert nodes.tile(0, 1, 44) == b"".join(HASHES[256:300])
+    assert nodes.tile(1, 0, 1) == root_of(HASHES[:256])
+
+
+@pytest.mark.parametrize(
+    ("level", "index", "width"),
+    [(0, 1, 45), (0, 2, 1), (1, 0, 2), (2, 0, 1), (63, 0, 1), (0, 0, 257), (0, 0, 0), (0, -1, 1)],
+)
+def test_tile_outside_the_tree_is_refused(level: int, index: int, width: int) -> None:
+    log = log_of(300)
+    with pytest.raises(InvalidRequest, match="hashes"):
+        log.nodes.tile(level, index, width)

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from scribe_ledger.errors import ScribeError
     from scribe_ledger.ledger.commands import Command, PutOptions, Value
     from scribe_ledger.ledger.machine import Outcome
     from scribe_ledger.ledger.records import Spot
@@ -447,6 +448,31 @@ class Ledger:
         self._check_open()
         return self._signing.prove_consistency(old_size, self._size_as_of(new_size, "new_size"))
 
+    def stream_history_proof(self, key: Key, version: int | None = None, at: int | None = None) -> Iterator[str]:
+        """The text of ``prove_history`` in pieces, in constant memory whatever the number of versions."""
+        return self._prove(self._signing.history_pieces, key, version, at)
+
+    @property
+    def published(self) -> Checkpoint:
+        """The newest checkpoint that ever left. It never goes back."""
+        return self._signing.head.checkpoint
+
+    def audit_path(self, index: int, size: int) -> list[bytes]:
+        """The hashes that lead from an entry up to the root at a size."""
+        return self._machine.nodes.inclusion(index, size)
+
+    def tile(self, level: int, index: int, width: int) -> bytes:
+        """The first hashes of a tile of the tree, joined."""
+        self._check_open()
+        return self._machine.nodes.tile(level, index, width)
+
+    def leaves(self, start: int, stop: int) -> list[bytes]:
+        """The encoded leaves from ``start`` to before ``stop``."""
+        self._check_open()
+        if not 0 <= start <= stop <= self.size:
+            raise InvalidRequest(f"the ledger has {self.size} entries, {start} to {stop} were asked for")
+        return self._reader.leaves(start, stop)
+
     def _prove(self, make: Callable[[Spot, Checkpoint], _P], key: Key, version: int | None, at: int | None) -> _P:
         name = key_bytes(key)
         checkpoint = self.checkpoint(at)
@@ -480,6 +506,11 @@ class Ledger:
     def moment(self) -> object:
         """What is committed now, to be compared by identity: the same object means that nothing was committed since."""
         return self._machine.committed
+
+    @property
+    def failure(self) -> ScribeError | None:
+        """Why writes are refused until the ledger is opened again, or None while they are not."""
+        return self._sequencer.failure
 
     @property
     def closed(self) -> bool:

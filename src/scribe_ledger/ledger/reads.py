@@ -177,21 +177,34 @@ class Reader:
 
     def log(self, start: int, stop: int) -> Iterator[Entry]:
         """Entries in log order, from ``start`` to before ``stop``."""
+        for group, first, leaves in self._groups(start, stop):
+            values = _GroupValues(group, self._values.get)
+            for index in range(max(first, start), min(first + len(leaves), stop)):
+                data = leaves[index - first]
+                leaf = decode_stored_leaf(data, index)
+                yield make_entry(leaf, hash_leaf(data), partial(self._log_value, leaf, index - first, values))
+
+    def leaves(self, start: int, stop: int) -> list[bytes]:
+        """The leaves from ``start`` to before ``stop``, as they are stored."""
+        return [
+            leaf
+            for _, first, leaves in self._groups(start, stop)
+            for leaf in leaves[max(start - first, 0) : stop - first]
+        ]
+
+    def _groups(self, start: int, stop: int) -> Iterator[tuple[bytes, int, list[bytes]]]:
+        """The groups with entries from ``start`` to before ``stop``: record key, first index, all of its leaves."""
         if start >= stop:
             return
-        first = self._leaves.seek(U64.pack(start), reverse=True)
+        below = self._leaves.seek(U64.pack(start), reverse=True)
         following = start
-        for group, record in self._leaves.scan(first[0] if first else None):
-            at = int.from_bytes(group, "big")
+        for group, record in self._leaves.scan(below[0] if below else None):
+            first = int.from_bytes(group, "big")
             leaves = records.unpack(record)
-            if not at <= following < at + len(leaves):
+            if not first <= following < first + len(leaves):
                 break
-            values = _GroupValues(group, self._values.get)
-            for index in range(following, min(at + len(leaves), stop)):
-                data = leaves[index - at]
-                leaf = decode_stored_leaf(data, index)
-                yield make_entry(leaf, hash_leaf(data), partial(self._log_value, leaf, index - at, values))
-            following = at + len(leaves)
+            yield group, first, leaves
+            following = first + len(leaves)
             if following >= stop:
                 return
         raise Corruption(f"the group of entry {following} is missing", hint="run `scribe fsck`")

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from scribe_ledger.errors import Corruption
 from scribe_ledger.merkle.checkpoint import Checkpoint, sign_checkpoint
-from scribe_ledger.merkle.prooftext import ConsistencyProof, HistoryProof, Inclusion, Proof
+from scribe_ledger.merkle.prooftext import ConsistencyProof, HistoryProof, Inclusion, Proof, history_pieces
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from scribe_ledger.ledger.folder import Head
     from scribe_ledger.ledger.machine import Machine
     from scribe_ledger.ledger.reads import Reader
@@ -59,15 +61,20 @@ class Signing:
         return Proof(spot.index, self._reader.leaf_bytes(spot), tuple(hashes), checkpoint)
 
     def prove_history(self, spot: Spot, checkpoint: Checkpoint) -> HistoryProof:
-        entries = []
+        return HistoryProof(tuple(self.iter_history(spot, checkpoint.size)), checkpoint)
+
+    def history_pieces(self, spot: Spot, checkpoint: Checkpoint) -> Iterator[str]:
+        return history_pieces(self.iter_history(spot, checkpoint.size), checkpoint)
+
+    def iter_history(self, spot: Spot, size: int) -> Iterator[Inclusion]:
+        """One version of a key after the other, newest first, each proven under the root at ``size``."""
         found: Spot | None = spot
         while found is not None:
-            hashes = self._machine.nodes.inclusion(found.index, checkpoint.size)
+            hashes = self._machine.nodes.inclusion(found.index, size)
             inclusion = Inclusion(found.index, self._reader.leaf_bytes(found), tuple(hashes))
-            entries.append(inclusion)
+            yield inclusion
             leaf = inclusion.leaf
             found = None if leaf.previous is None else self._reader.spot(leaf.key, found.index, found.version - 1)
-        return HistoryProof(tuple(entries), checkpoint)
 
     def prove_consistency(self, old_size: int, new_size: int) -> ConsistencyProof:
         return ConsistencyProof(old_size, new_size, tuple(self._machine.nodes.consistency(old_size, new_size)))

@@ -17,7 +17,7 @@ from scribe_ledger.merkle.leaf import Leaf, decode_leaf
 from scribe_ledger.merkle.text import decode_base64, decode_hash, encode_base64, parse_decimal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 _T = TypeVar("_T")
 
@@ -95,8 +95,7 @@ class HistoryProof:
         return [Proof(*entry, self.checkpoint) for entry in self.entries]
 
     def __str__(self) -> str:
-        entries = [line for entry in self.entries for line in _inclusion_lines(entry)]
-        return _join([HISTORY_HEADER, *entries], self.checkpoint)
+        return "".join(history_pieces(self.entries, self.checkpoint))
 
 
 @dataclass(frozen=True)
@@ -117,6 +116,14 @@ class ConsistencyProof:
 
     def __str__(self) -> str:
         return _join([CONSISTENCY_HEADER, f"old {self.old_size}", f"new {self.new_size}", *_hash_lines(self.hashes)])
+
+
+def history_pieces(entries: Iterable[Inclusion], checkpoint: Checkpoint) -> Iterator[str]:
+    """The text of a ``HistoryProof`` in pieces, made as the entries come: a key may have more versions than fit."""
+    yield f"{HISTORY_HEADER}\n"
+    for entry in entries:
+        yield _join(_inclusion_lines(entry))
+    yield f"\n{checkpoint}"
 
 
 def _decode(leaf_bytes: bytes) -> Leaf:

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.errors import Corruption, InvalidRequest
 from scribe_ledger.merkle.hashing import EMPTY_ROOT, HASH_BYTES, hash_node, hash_pairs
-from scribe_ledger.merkle.tiles import EXPANDED_BYTES, TILE_BYTES, TILE_HEIGHT, TILE_WIDTH, expand_tile, tile_root
+from scribe_ledger.merkle.tiles import (
+    EXPANDED_BYTES,
+    TILE_BYTES,
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    expand_tile,
+    tile_path,
+    tile_root,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -112,6 +120,13 @@ class Nodes:
 
     def leaf_hash(self, index: int) -> bytes:
         return self.node(0, index)
+
+    def tile(self, level: int, index: int, width: int) -> bytes:
+        """The first ``width`` hashes of a tile, joined, which must lie inside the tree."""
+        held = (self.edge.size >> TILE_HEIGHT * level) - index * TILE_WIDTH
+        if index < 0 or not 1 <= width <= min(held, TILE_WIDTH):
+            raise InvalidRequest(f"a tree of {self.edge.size} entries has no {width} hashes in tile {level}/{index}")
+        return self._tile(level, index)[: width * HASH_BYTES]
 
     def root(self, size: int | None = None) -> bytes:
         size = self._checked_size(size)
