@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.errors import Corruption
+from scribe_ledger.ledger.records import GROUP_ENTRIES
 from scribe_ledger.ledger.store import Store, Table
 from scribe_ledger.merkle.leaf import HEADER
 from scribe_ledger.model import show_key
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _LATEST_HEAD = struct.Struct(">QQHBII")
 _U16 = struct.Struct(">H")
+_LENGTHS = [struct.Struct(f">{count}I") for count in range(GROUP_ENTRIES + 1)]
+"""Compiled once: struct's own cache of formats is smaller than a group."""
 _HINT = "run `scribe fsck`"
 
 
@@ -47,7 +50,7 @@ class LatestReader:
                 return None
             group = (index - ordinal).to_bytes(8, "big")
             leaf = _item(self._get_leaves(group) or b"", ordinal)
-        except (struct.error, OverflowError) as error:
+        except (struct.error, OverflowError, IndexError) as error:
             raise Corruption(f"the key index of {show_key(key)} is damaged", hint=_HINT) from error
         value = (self._get_values(group) or b"")[offset : offset + length]
         if leaf[HEADER.size + 2 : HEADER.size + 2 + len(key)] != key:
@@ -64,6 +67,6 @@ DIGEST = slice(HEADER.size - 64, HEADER.size - 32)
 def _item(record: bytes, ordinal: int) -> bytes:
     """One item of a pack."""
     (count,) = _U16.unpack_from(record)
-    lengths = struct.unpack_from(f">{ordinal + 1}I", record, 2)
+    lengths = _LENGTHS[ordinal + 1].unpack_from(record, 2)
     start = 2 + 4 * count + sum(lengths[:-1])
     return record[start : start + lengths[-1]]
