@@ -16,15 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.errors import Corruption, InvalidRequest
 from scribe_ledger.merkle.hashing import EMPTY_ROOT, HASH_BYTES, hash_node, hash_pairs
-from scribe_ledger.merkle.tiles import (
-    EXPANDED_BYTES,
-    TILE_BYTES,
-    TILE_HEIGHT,
-    TILE_WIDTH,
-    expand_tile,
-    tile_path,
-    tile_root,
-)
+from scribe_ledger.merkle.tiles import EXPANDED_BYTES, TILE_BYTES, TILE_HEIGHT, TILE_WIDTH, expand_tile, tile_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
