@@ -1,0 +1,113 @@
+"""Serves a real ledger from a thread of this process, over a real socket, as a node does."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+import uvloop
+
+from scribe_ledger.config import Config
+from scribe_ledger.http.application import Application
+from scribe_ledger.http.lane import make_lane
+from scribe_ledger.http.metrics import Metrics
+from scribe_ledger.http.service import Service
+from scribe_ledger.ledger.folder import system_clock
+from scribe_ledger.ledger.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+
+@dataclass
+class Served:
+    """A running server. Its service belongs to the loop of the server's thread: use ``loop`` to reach it."""
+
+    host: str
+    port: int
+    ledger: Ledger
+    service: Service
+    loop: asyncio.AbstractEventLoop
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+
+@contextmanager
+def serve(
+    path: Path,
+    *,
+    lane: bool = True,
+    clock: Callable[[], int] = system_clock,
+    settings: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Iterator[Served]:
+    """``settings`` are like ``{"api.max_batch_size": 10}``; ``options`` go to ``Ledger.open``."""
+    config = Config.load(None, environ={}, overrides=dict(settings or {}))
+    options = {"max_cache_size": 0, "inline_max": config.storage.inline_max, **options}
+    with Ledger.open(path, clock=clock, **options) as ledger:
+        ready = threading.Event()
+        found: list[Served | BaseException] = []
+        stop: list[Callable[[], object]] = []
+
+        async def run() -> None:
+            service = Service(ledger, config, Metrics(config.metrics.latency_buckets))
+            server = uvicorn.Server(
+                uvicorn.Config(
+                    Application(service),
+                    port=0,
+                    http=make_lane(service) if lane else "httptools",
+                    ws="none",
+                    lifespan="off",
+                    log_config=None,
+                    access_log=False,
+                    server_header=False,
+                    timeout_graceful_shutdown=5,
+                )
+            )
+            server.capture_signals = _no_signals  # type: ignore[method-assign]
+            serving = asyncio.create_task(server.serve())
+            while not server.started and not serving.done():
+                await asyncio.sleep(0.001)
+            host, port = server.servers[0].sockets[0].getsockname()[:2]
+            loop = asyncio.get_running_loop()
+            stop.append(lambda: loop.call_soon_threadsafe(setattr, server, "should_exit", True))
+            found.append(Served(host, port, ledger, service, loop))
+            ready.set()
+            await serving
+            await service.close()
+
+        def work() -> None:
+            try:
+                uvloop.run(run())
+            except BaseException as error:  # the test's thread raises it
+                found.append(error)
+            finally:
+                ready.set()
+
+        thread = threading.Thread(target=work, name="served")
+        thread.start()
+        ready.wait()
+        served = found[0]
+        if isinstance(served, BaseException):
+            thread.join()
+            raise served
+        try:
+            yield served
+        finally:
+            stop[0]()
+            thread.join()
+        if isinstance(found[-1], BaseException):
+            raise found[-1]
+
+
+@contextmanager
+def _no_signals() -> Iterator[None]:
+    """This is not the main thread."""
+    yield
