@@ -1,0 +1,460 @@
+"""What a client does, call by call, without doing any I/O: each operation is a generator that yields requests, is sent
+the answers, and returns the result. Both clients run the same operations, so both know and refuse the same things.
+
+An operation checks what it reads if it has a ``Trust``. Without one it believes the node.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Callable, Generator, Iterable
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from scribe_ledger import verify
+from scribe_ledger.client import answers, requests
+from scribe_ledger.client.arguments import key_bytes, natural, request_id_text, required, value_bytes
+from scribe_ledger.client.messages import Answer, Request, Upload
+from scribe_ledger.client.trust import Sent, Stance, Trust, Wanted, as_verification, check_digest
+from scribe_ledger.errors import InvalidRequest, NotFound, SerializationError, VerificationError
+from scribe_ledger.merkle.checkpoint import Checkpoint
+from scribe_ledger.merkle.chunks import chunk_digests, chunk_root
+from scribe_ledger.merkle.hashing import ZERO_HASH, hash_leaf
+from scribe_ledger.merkle.leaf import Leaf, decode_leaf
+from scribe_ledger.merkle.proof import verify_inclusion
+from scribe_ledger.merkle.prooftext import ConsistencyProof, HistoryProof, Proof
+from scribe_ledger.model import Entry, Kind, Receipt
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from scribe_ledger.client.arguments import Key, Value
+    from scribe_ledger.client.batch import Collected
+
+_T = TypeVar("_T")
+
+Operation: TypeAlias = Generator[Request, Answer, _T]
+HASH_BYTES = 32
+
+
+class Operations:
+    """All calls of a client, made for one ledger."""
+
+    def __init__(
+        self,
+        trust: Trust | None,
+        *,
+        consistency: str | None,
+        several_nodes: bool,
+        fetch: Callable[[bytes, int], bytes],
+    ) -> None:
+        """``fetch(key, index)`` gets a value that an ``Entry`` is asked for later."""
+        self.trust = trust
+        self._consistency = consistency
+        self._several_nodes = several_nodes
+        self._fetch = fetch
+        self._after: int | None = None
+
+    def trust_for(self, wanted: bool | None) -> Trust | None:
+        """Whether to check: always where a public key is known, unless the caller says otherwise."""
+        if wanted and self.trust is None:
+            raise InvalidRequest("nothing can be verified without the ledger's public key", hint="give public_key=")
+        return None if wanted is False else self.trust
+
+    # --- writing -----------------------------------------------------------------------------------------------
+
+    def put(
+        self, key: Key, value: Value, request_id: str | bytes | None, options: Mapping[str, Any]
+    ) -> Operation[Receipt]:
+        name, data = key_bytes(key), value_bytes(value)
+        tail = requests.put_tail(name, **options)
+        identity = request_id_text(request_id)
+        sent = _sent_put(name, data, tail)
+        if not requests.fits_headers(tail):
+            return (yield from self._batch([requests.put_operation(name, data, tail)], [sent], identity))[0]
+        stance = self._stance(name)
+        answer = yield requests.put(name, data, tail, identity)
+        return self._receipts([sent], [answers.json_of(answer)], stance)[0]
+
+    def put_stream(
+        self, key: Key, reader: Any, request_id: str | bytes | None, options: Mapping[str, Any]
+    ) -> Operation[Receipt]:
+        name = key_bytes(key)
+        tail = requests.put_tail(name, **options)
+        if not requests.fits_headers(tail):
+            raise InvalidRequest(
+                "metadata that begins or ends with spaces cannot be streamed", hint="use put, or strip it"
+            )
+        upload = Upload(reader, chunked=self.trust is not None)
+        stance = self._stance(name)
+        answer = yield requests.put(name, upload, tail, request_id_text(request_id))
+        shape = answers.json_of(answer)
+        sent = Sent(Kind.PUT, name, tail["tail"], upload.size, upload.sha256(), upload.chunk_root, tail["if_index"])
+        return self._receipts([sent], [shape], stance)[0]
+
+    def delete(self, key: Key, request_id: str | bytes | None, options: Mapping[str, Any]) -> Operation[Receipt]:
+        name = key_bytes(key)
+        tail = requests.delete_tail(name, **options)
+        identity = request_id_text(request_id)
+        sent = _sent_delete(name, tail)
+        if not requests.fits_headers(tail):
+            return (yield from self._batch([requests.delete_operation(name, tail)], [sent], identity))[0]
+        stance = self._stance(name)
+        answer = yield requests.delete(name, tail, identity)
+        return self._receipts([sent], [answers.json_of(answer)], stance)[0]
+
+    def put_many(self, pairs: Iterable[tuple[Key, Value]], request_id: str | bytes | None) -> Operation[list[Receipt]]:
+        rows = requests.checked_pairs(pairs)
+        operations = [requests.put_operation(name, data) for name, data in rows]
+        plain = [_sent_put(name, data, requests.put_tail(name)) for name, data in rows]
+        return (yield from self._batch(operations, plain, request_id_text(request_id)))
+
+    def write(self, batch: Collected, request_id: str | bytes | None) -> Operation[list[Receipt]]:
+        """A batch that was collected."""
+        operations, sent = [], []
+        for name, data, tail in batch.commands:
+            if data is None:
+                operations.append(requests.delete_operation(name, tail))
+                sent.append(_sent_delete(name, tail))
+            else:
+                operations.append(requests.put_operation(name, data, tail))
+                sent.append(_sent_put(name, data, tail))
+        return (yield from self._batch(operations, sent, request_id_text(request_id)))
+
+    def _batch(
+        self, operations: Sequence[Mapping[str, Any]], sent: Sequence[Sent], identity: str
+    ) -> Operation[list[Receipt]]:
+        if not operations:
+            return []
+        stance = self._stance(b"")
+        shape = answers.json_of((yield requests.batch(operations, identity)))
+        return self._receipts(sent, answers.listed(shape, "receipts"), stance)
+
+    def _receipts(self, sent: Sequence[Sent], shapes: Sequence[dict[str, Any]], stance: Stance) -> list[Receipt]:
+        receipts = [answers.receipt_of(shape) for shape in shapes]
+        if self.trust is not None:
+            self.trust.check_receipts(sent, receipts, stance)
+            return receipts
+        if len(receipts) != len(sent):
+            raise SerializationError(f"the node gives {len(receipts)} receipts for {len(sent)} operations")
+        for command, receipt in zip(sent, receipts, strict=True):
+            check_digest(command, receipt)
+        newest = max(receipt.index for receipt in receipts)
+        self._after = newest if self._after is None else max(self._after, newest)
+        return receipts
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    def get(self, key: Key, version: int | None, as_of: int | None, checked: bool | None) -> Operation[bytes | None]:
+        trust = self.trust_for(checked)
+        wanted = _wanted(key, version, as_of)
+        if trust is not None:
+            found = yield from self.proven(trust, wanted)
+            if found is None or found[0].deleted:
+                return None
+            entry, value = found
+            return (yield from self.value(entry)) if value is None else value
+        answer = yield requests.value(wanted.key, version=version, as_of=as_of, **self._reading())
+        if answer.status == 200:
+            return answer.body
+        _raise_unless_missing(answer)
+        return None
+
+    def get_many(self, keys: Iterable[Key], checked: bool | None) -> Operation[list[bytes | None]]:
+        if isinstance(keys, str | bytes | bytearray | memoryview) or not hasattr(keys, "__iter__"):
+            raise InvalidRequest(f"the keys are {type(keys).__name__}", hint='several keys, such as ["a", "b"]')
+        names = [key_bytes(key) for key in keys]
+        if not names:
+            return []
+        trust = self.trust_for(checked)
+        if trust is not None:
+            found = yield from self.proven_many(trust, names)
+        else:
+            answer = yield requests.values(names, proof=False, since=None, **self._reading())
+            found = [self._plain(shape) for shape in _as_many(answers.json_of(answer), names)]
+        values: list[bytes | None] = []
+        for item in found:
+            if item is None or item[0].deleted:
+                values.append(None)
+            elif item[1] is not None:
+                values.append(item[1])
+            else:
+                values.append((yield from self.value(item[0])))
+        return values
+
+    def entry(self, key: Key, version: int | None, as_of: int | None, checked: bool | None) -> Operation[Entry | None]:
+        trust = self.trust_for(checked)
+        wanted = _wanted(key, version, as_of)
+        if trust is not None:
+            found = yield from self.proven(trust, wanted)
+            return None if found is None else found[0]
+        answer = yield requests.value(wanted.key, proof=True, version=version, as_of=as_of, **self._reading())
+        shape = _shape_with_proof(answer)
+        if shape is None:
+            return None
+        found = self._plain(shape["entry"] | {"value_base64": shape.get("value_base64")})
+        return None if found is None else found[0]
+
+    def value(self, entry: Entry) -> Operation[bytes]:
+        """The value of an entry, checked against the digest that the entry has."""
+        if entry.deleted:
+            return b""
+        answer = yield requests.value(entry.key, index=entry.index, **self._reading())
+        return answers.check_value(entry, answers.bytes_of(answer))
+
+    def to_entry(self, leaf: Leaf, value: bytes | None, leaf_hash: bytes | None = None) -> Entry:
+        """An entry whose value is at hand, or fetched when it is first asked for."""
+        key, index = leaf.key, leaf.index
+        fetch = self._fetch
+
+        def load() -> bytes:
+            if value is not None or leaf.kind is Kind.DELETE:
+                return value or b""
+            return answers.check_value(leaf, fetch(key, index))
+
+        return answers.entry_of(leaf, leaf.hash() if leaf_hash is None else leaf_hash, load)
+
+    def _plain(self, shape: dict[str, Any] | None) -> tuple[Entry, bytes | None] | None:
+        """An entry that nothing proves; it agrees with itself at least."""
+        if shape is None:
+            return None
+        leaf = answers.leaf_of(shape)
+        value = answers.value_of(shape)
+        if value is not None:
+            answers.check_value(leaf, value)
+        return self.to_entry(leaf, value), value
+
+    # --- reading with proof ------------------------------------------------------------------------------------
+
+    def proven(self, trust: Trust, wanted: Wanted) -> Operation[tuple[Entry, bytes | None] | None]:
+        """One entry with its value, proven; None where the node says that there is none."""
+        stance = trust.stance(wanted.key)
+        answer = yield requests.value(
+            wanted.key,
+            proof=True,
+            version=wanted.version,
+            as_of=wanted.as_of,
+            index=wanted.index,
+            since=stance.since,
+            **self._reading(stance),
+        )
+        try:
+            shape = _shape_with_proof(answer)
+            if shape is None:
+                trust.check_absent(wanted, stance.seen)
+                return None
+            proof = Proof.parse(answers.text_field(shape, "proof"))
+            value = answers.value_of(shape)
+            consistency = shape.get("consistency")
+        except SerializationError as error:
+            raise as_verification(error) from error
+        head = yield from self._follow(trust, proof.checkpoint.text, consistency, stance)
+        leaf, leaf_hash = _included(proof.index, proof.leaf_bytes, proof.hashes, head)
+        trust.check_entry(leaf, leaf_hash, wanted, stance.seen)
+        _check_given(leaf, value)
+        return self.to_entry(leaf, value, leaf_hash), value
+
+    def proven_many(self, trust: Trust, names: Sequence[bytes]) -> Operation[list[tuple[Entry, bytes | None] | None]]:
+        stance = trust.stance()
+        seen = [trust.stance(name).seen for name in names]
+        answer = yield requests.values(names, proof=True, since=stance.since, **self._reading(stance))
+        try:
+            shape = answers.json_of(answer)
+            items = _as_many(shape, names)
+            text, consistency = answers.text_field(shape, "checkpoint"), shape.get("consistency")
+        except SerializationError as error:
+            raise as_verification(error) from error
+        head = yield from self._follow(trust, text, consistency, stance)
+        found: list[tuple[Entry, bytes | None] | None] = []
+        for name, known, item in zip(names, seen, items, strict=True):
+            if item is None:
+                trust.check_absent(Wanted(name), known)
+                found.append(None)
+                continue
+            try:
+                index, leaf_bytes, hashes = _inclusion_of(item)
+                value = answers.value_of(item)
+            except SerializationError as error:
+                raise as_verification(error) from error
+            leaf, leaf_hash = _included(index, leaf_bytes, hashes, head)
+            trust.check_entry(leaf, leaf_hash, Wanted(name), known)
+            _check_given(leaf, value)
+            found.append((self.to_entry(leaf, value, leaf_hash), value))
+        return found
+
+    def _follow(self, trust: Trust, text: str, consistency: Any, stance: Stance) -> Operation[Checkpoint]:
+        if consistency is not None and not isinstance(consistency, str):
+            raise VerificationError("the consistency proof in the answer is not a text")
+        head, gap = trust.follow(text, consistency, stance)
+        while gap is not None:
+            gap = trust.close(gap, (yield from self._consistency_text(gap.old.size, gap.new.size)))
+        return head
+
+    def _link(self, trust: Trust, text: str) -> Operation[Checkpoint]:
+        """A head of any size becomes part of what is known."""
+        head, gap = trust.link(text)
+        while gap is not None:
+            gap = trust.close(gap, (yield from self._consistency_text(gap.old.size, gap.new.size)))
+        return head
+
+    def _consistency_text(self, old: int, new: int) -> Operation[str]:
+        request = requests.get(b"/v1/proof/consistency", **{"from": old, "to": new})
+        return answers.text_of((yield request))
+
+    # --- proofs ------------------------------------------------------------------------------------------------
+
+    def checkpoint(self, at: int | None, checked: bool | None) -> Operation[Checkpoint]:
+        trust = self.trust_for(checked)
+        natural(at, "at")
+        stance = None if trust is None else trust.stance()
+        text = answers.text_of((yield requests.get(b"/tlog/checkpoint", at=at)))
+        if trust is None or stance is None:
+            return Checkpoint.parse(text)
+        head = yield from self._link(trust, text)
+        if at is not None and head.size != at:
+            raise VerificationError(f"the node answers with a checkpoint of size {head.size}, not {at}")
+        if at is None and stance.head is not None and head.size < stance.head.size:
+            raise VerificationError(
+                f"the node shows a log of {head.size} entries, and it had {stance.head.size} before",
+                hint="entries were taken away, or this is an old copy",
+            )
+        return head
+
+    def prove(self, key: Key, version: int | None, at: int | None, checked: bool | None) -> Operation[Proof]:
+        trust = self.trust_for(checked)
+        wanted = Wanted(key_bytes(key), natural(version, "version", least=1), natural(at, "at"))
+        seen = None if trust is None else trust.stance(wanted.key).seen
+        proof = Proof.parse(answers.text_of((yield requests.under(b"/v1/proof/", wanted.key, version=version, at=at))))
+        if trust is not None:
+            head = yield from self._link(trust, proof.checkpoint.text)
+            _check_at(head, at)
+            leaf, leaf_hash = _included(proof.index, proof.leaf_bytes, proof.hashes, head)
+            trust.check_entry(leaf, leaf_hash, wanted, seen)
+        return proof
+
+    def prove_history(
+        self, key: Key, version: int | None, at: int | None, checked: bool | None
+    ) -> Operation[HistoryProof]:
+        trust = self.trust_for(checked)
+        wanted = Wanted(key_bytes(key), natural(version, "version", least=1), natural(at, "at"))
+        request = requests.under(b"/v1/proof/history/", wanted.key, version=version, at=at)
+        seen = None if trust is None else trust.stance(wanted.key).seen
+        proof = HistoryProof.parse(answers.text_of((yield request)))
+        if trust is not None:
+            head = yield from self._link(trust, proof.checkpoint.text)
+            _check_at(head, at)
+            leaves = verify.history(proof, public_key=trust.public_key, key=wanted.key)
+            trust.check_entry(leaves[0], hash_leaf(proof.entries[0].leaf_bytes), wanted, seen)
+        return proof
+
+    def prove_consistency(self, old_size: int, new_size: int | None) -> Operation[ConsistencyProof]:
+        required(old_size, "old_size")
+        parameters = {"from": old_size, "to": natural(new_size, "new_size")}
+        answer = yield requests.get(b"/v1/proof/consistency", **parameters)
+        return ConsistencyProof.parse(answers.text_of(answer))
+
+    # --- the rest ----------------------------------------------------------------------------------------------
+
+    def json(self, request: Request, *accepted: int) -> Operation[dict[str, Any]]:
+        return answers.json_of((yield request), *accepted)
+
+    def public_key(self) -> Operation[str]:
+        if self.trust is not None:
+            return self.trust.public_key
+        return answers.text_field(answers.json_of((yield requests.get(b"/v1/key"))), "vkey")
+
+    def size(self) -> Operation[int]:
+        if self.trust is not None:
+            return (yield from self.checkpoint(None, None)).size
+        return answers.number_field(answers.json_of((yield requests.get(b"/v1/stats"))), "entries")
+
+    # --- parameters --------------------------------------------------------------------------------------------
+
+    def _stance(self, key: bytes) -> Stance:
+        return Stance(None, None, None) if self.trust is None else self.trust.stance(key)
+
+    def _reading(self, stance: Stance | None = None) -> dict[str, Any]:
+        """What every read says: how fresh it must be."""
+        if stance is not None:
+            return {"after": stance.after, "consistency": self._consistency}
+        if self._several_nodes or self._consistency is not None:
+            return {"after": self._after, "consistency": self._consistency}
+        return {}
+
+
+# --- helpers -----------------------------------------------------------------------------------------------------
+
+
+def _wanted(key: Key, version: int | None, as_of: int | None) -> Wanted:
+    return Wanted(key_bytes(key), natural(version, "version", least=1), natural(as_of, "as_of"))
+
+
+def _sent_put(key: bytes, data: bytes, tail: Mapping[str, Any]) -> Sent:
+    digest = sha256(data).digest()
+    return Sent(
+        Kind.PUT, key, tail["tail"], len(data), digest, lambda: chunk_root(chunk_digests(data)), tail["if_index"]
+    )
+
+
+def _sent_delete(key: bytes, tail: Mapping[str, Any]) -> Sent:
+    return Sent(Kind.DELETE, key, tail["tail"], 0, ZERO_HASH, lambda: ZERO_HASH, tail["if_index"])
+
+
+def _raise_unless_missing(answer: Answer) -> None:
+    error = answers.error_of(answer)
+    if not isinstance(error, NotFound):
+        raise error
+
+
+def _shape_with_proof(answer: Answer) -> dict[str, Any] | None:
+    """The JSON of an entry with its proof, of a delete's too; None where there is no such entry."""
+    shape = answers.object_of(answer.body) if answer.status in (200, 404) else None
+    if shape is not None and isinstance(shape.get("entry"), dict):
+        return shape
+    _raise_unless_missing(answer)
+    return None
+
+
+def _as_many(shape: dict[str, Any], names: Sequence[bytes]) -> list[dict[str, Any] | None]:
+    found = answers.listed(shape, "entries")
+    if len(found) != len(names) or not all(item is None or isinstance(item, dict) for item in found):
+        raise SerializationError(f"the node answers with {len(found)} entries for {len(names)} keys")
+    return found
+
+
+def _inclusion_of(item: dict[str, Any]) -> tuple[int, bytes, list[bytes]]:
+    try:
+        leaf_bytes = binascii.a2b_base64(item["leaf_base64"])
+        joined = binascii.a2b_base64(item["hashes_base64"])
+        index = item["index"]
+    except (KeyError, ValueError, TypeError) as error:
+        raise SerializationError("a proof in the node's answer is malformed") from error
+    if type(index) is not int or len(joined) % HASH_BYTES:
+        raise SerializationError("a proof in the node's answer is cut off")
+    return index, leaf_bytes, [joined[at : at + HASH_BYTES] for at in range(0, len(joined), HASH_BYTES)]
+
+
+def _included(index: int, leaf_bytes: bytes, hashes: Sequence[bytes], head: Checkpoint) -> tuple[Leaf, bytes]:
+    """The leaf, which stands in the log of this head, and its hash."""
+    leaf_hash = hash_leaf(leaf_bytes)
+    verify_inclusion(index, head.size, leaf_hash, head.root, hashes)
+    try:
+        leaf = decode_leaf(leaf_bytes)
+    except SerializationError as error:
+        raise VerificationError(f"the leaf in the proof is malformed: {error.message}") from error
+    if leaf.index != index:
+        raise VerificationError(f"the proof is for entry {index}, its leaf says {leaf.index}")
+    return leaf, leaf_hash
+
+
+def _check_given(leaf: Leaf, value: bytes | None) -> None:
+    """The value that came with a proof. Only a large one may be left out, and a delete has none."""
+    if value is not None:
+        verify.matches(leaf, value)
+    elif leaf.kind is not Kind.DELETE and leaf.chunk_root == ZERO_HASH:
+        raise VerificationError(f"the node leaves out the value of entry {leaf.index}, which is not a large one")
+
+
+def _check_at(head: Checkpoint, at: int | None) -> None:
+    if at is not None and head.size != at:
+        raise VerificationError(f"the proof is under size {head.size}, not {at}")
