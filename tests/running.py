@@ -7,10 +7,13 @@ import re
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Self
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from email.message import Message
     from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "scribe_ledger.cli.node"]
@@ -107,6 +110,27 @@ def run_to_end(
         cwd=cwd,
         env=_environment(env),
     )
+
+
+class Answer(NamedTuple):
+    """What came back."""
+
+    status: int
+    headers: Message
+    body: bytes
+
+
+def request(
+    url: str, method: str = "GET", body: bytes | None = None, headers: Mapping[str, str] | None = None
+) -> Answer:
+    """One request on a connection of its own; an error status is an answer too."""
+    asked = urllib.request.Request(url, data=body, method=method, headers=dict(headers or {}))
+    try:
+        with urllib.request.urlopen(asked, timeout=PATIENCE_SECONDS) as answer:
+            return Answer(answer.status, answer.headers, answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return Answer(error.code, error.headers, error.read())
 
 
 def _environment(more: Mapping[str, str] | None) -> dict[str, str]:
