@@ -12,7 +12,7 @@ _numbers = count(1)
 
 
 def make_request_id() -> bytes:
-    return b"%b-%x" % (_PROCESS, next(_numbers))
+    return b"%b-%08x" % (_PROCESS, next(_numbers))
 
 
 def request_id_or_new(given: bytes) -> bytes:

@@ -1,0 +1,262 @@
+"""The lane and the application give the same answer to the same request, byte for byte but for its id and the date."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from tests.http.serving import Served, serve
+
+from scribe_ledger.http.lane import LANE_BODY_BYTES, Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.http
+
+VARYING = re.compile(rb'^(x-request-id|date): [^\r]*\r\n|(?<="request_id":")[^"]*', re.MULTILINE)
+
+
+class Case(NamedTuple):
+    """Requests as they travel, one after another on one connection."""
+
+    name: str
+    requests: list[bytes]
+
+
+def request(method: str, target: str, *headers: str, body: bytes = b"", length: bool = True) -> bytes:
+    lines = [f"{method} {target} HTTP/1.1", "Host: ledger.example", *headers]
+    if length and (body or method == "PUT"):
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def put(target: str, body: bytes, *headers: str) -> bytes:
+    return request("PUT", target, *headers, body=body)
+
+
+def get(target: str, *headers: str) -> bytes:
+    return request("GET", target, *headers)
+
+
+def chunked(target: str, *pieces: bytes) -> bytes:
+    body = b"".join([b"%x\r\n%b\r\n" % (len(piece), piece) for piece in [*pieces, b""]])
+    return request("PUT", target, "Transfer-Encoding: chunked", length=False) + body
+
+
+ALL_BYTES = "".join(f"%{byte:02X}" for byte in range(256))
+BINARY = bytes(range(256)) * 4
+
+CASES = [
+    Case("a value, written and read", [put("/k", b"v"), get("/k"), get("/k"), request("HEAD", "/k")]),
+    Case("versions", [put("/k", b"1"), put("/k", b"2"), get("/k"), get("/k?version=1"), put("/k", b"2")]),
+    Case("empty value", [put("/k", b""), get("/k"), request("HEAD", "/k")]),
+    Case("binary value", [put("/k", BINARY), get("/k")]),
+    Case("value at the lane's limit", [put("/k", b"x" * LANE_BODY_BYTES), get("/k")]),
+    Case("value beyond the lane's limit", [put("/k", b"x" * (LANE_BODY_BYTES + 1)), get("/k")]),
+    Case("value that is a blob", [put("/k", b"x" * 300_000), get("/k"), request("HEAD", "/k")]),
+    Case("absent key", [get("/k"), request("HEAD", "/k"), request("DELETE", "/k"), get("/v1/kv/k")]),
+    Case(
+        "deleted key",
+        [put("/k", b"v"), request("DELETE", "/k"), get("/k"), request("DELETE", "/k"), put("/k", b"v"), get("/k")],
+    ),
+    Case(
+        "reserved words",
+        [get("/health/x"), put("/v1/kv/health", b"v"), get("/v1/kv/health"), get("/verify"), put("/tlog", b"v")],
+    ),
+    Case("keys with slashes", [put("/a/b//c/", b"v"), get("/a/b//c/"), get("/v1/kv/a/b//c/"), get("/a/b/c")]),
+    Case("keys of any bytes", [put(f"/{ALL_BYTES}", b"v"), get(f"/{ALL_BYTES}"), get(f"/v1/kv/{ALL_BYTES}")]),
+    Case("encodings that mean nothing", [put("/%6b%2D", b"v"), get("/k-"), get("/%68ealth%2f"), get("/%76erify")]),
+    Case("a percent sign alone", [put("/100%", b"v"), get("/100%"), get("/100%25"), get("/%zz")]),
+    Case("quotes in keys", [put("/%22%5C%0A", b"v"), get("/%22%5C%0A")]),
+    Case("keys beyond ASCII", [put("/%C3%A9", b"v"), put("/%E9", b"v"), get("/%E9")]),
+    Case("empty key", [put("/", b"v"), put("/v1/kv/", b"v"), request("DELETE", "/v1/kv/")]),
+    Case("longest key", [put(f"/{'k' * 4096}", b"v"), get(f"/{'k' * 4096}")]),
+    Case("key too long", [put(f"/{'k' * 4097}", b"v"), get(f"/{'k' * 4097}"), request("DELETE", f"/{'k' * 4097}")]),
+    Case("content type", [put("/k", b"{}", "Content-Type: application/json"), get("/k")]),
+    Case(
+        "content type that is none",
+        [put("/k", b"v", "Content-Type: \xe9"), put("/k", b"v", f"Content-Type: {'x' * 256}")],
+    ),
+    Case("empty headers", [put("/k", b"v", "Content-Type:", "Idempotency-Key:"), put("/k", b"v", "Content-Type:")]),
+    Case("metadata", [put("/k", b"v", "X-Scribe-Meta-Team: red"), get("/k")]),
+    Case(
+        "create only",
+        [
+            put("/k", b"v", "If-None-Match: *"),
+            put("/k", b"w", "If-None-Match: *"),
+            put("/k", b"w", 'If-None-Match: "0"'),
+        ],
+    ),
+    Case("create after a delete", [put("/k", b"v"), request("DELETE", "/k"), put("/k", b"w", "If-None-Match: *")]),
+    Case("if-none-match on a delete", [put("/k", b"v"), request("DELETE", "/k", "If-None-Match: *")]),
+    Case(
+        "not modified",
+        [
+            put("/k", b"v"),
+            get("/k", 'If-None-Match: "0"'),
+            get("/k", "If-None-Match: *"),
+            get("/k", 'If-None-Match: "9"'),
+        ],
+    ),
+    Case(
+        "if-match",
+        [
+            put("/k", b"v"),
+            put("/k", b"w", 'If-Match: "0"'),
+            put("/k", b"x", 'If-Match: "0"'),
+            get("/k", 'If-Match: "0"'),
+        ],
+    ),
+    Case(
+        "a retry", [put("/k", b"v", "Idempotency-Key: one"), put("/k", b"w"), put("/k", b"v", "Idempotency-Key: one")]
+    ),
+    Case("a retried delete", [put("/k", b"v"), *[request("DELETE", "/k", "Idempotency-Key: two")] * 2]),
+    Case("a request id used twice", [put("/k", b"v", "Idempotency-Key: one"), put("/k", b"w", "Idempotency-Key: one")]),
+    Case("a request id too long", [put("/k", b"v", f"Idempotency-Key: {'i' * 256}")]),
+    Case(
+        "headers given twice",
+        [
+            put("/k", b"v", "Idempotency-Key: a", "Idempotency-Key: b"),
+            put("/k", b"v", "Content-Type: a/b", "Content-Type: c/d"),
+        ],
+    ),
+    Case(
+        "range",
+        [
+            put("/k", b"0123456789"),
+            get("/k", "Range: bytes=2-4"),
+            get("/k", "Range: bytes=99-"),
+            get("/k", "Range: bytes=-3"),
+        ],
+    ),
+    Case(
+        "query", [put("/k?dedupe=false", b"v"), get("/k?version=1"), get("/k?versoin=1"), get("/k?"), get("/k?as_of=1")]
+    ),
+    Case("chunked body", [chunked("/k", b"one ", b"two"), get("/k"), chunked("/k")]),
+    Case(
+        "read with a body",
+        [request("GET", "/k", body=b"body"), put("/k", b"v"), request("GET", "/k", body=b"body"), get("/k")],
+    ),
+    Case("delete with a body", [put("/k", b"v"), request("DELETE", "/k", body=b"body"), get("/k")]),
+    Case("unknown headers", [put("/k", b"v", "X-Forwarded-For: 1.2.3.4"), get("/k", "Cookie: a=b", "DNT: 1")]),
+    Case(
+        "clients' usual headers",
+        [put("/k", b"v", "User-Agent: x", "Accept: */*"), get("/k", "accept-encoding: gzip", "ACCEPT: a/b")],
+    ),
+    Case(
+        "another site's page",
+        [put("/k", b"v", "Origin: https://evil.example"), put("/k", b"v", "Origin: http://ledger.example")],
+    ),
+    Case("keep-alive", [put("/k", b"v", "Connection: keep-alive"), get("/k", "Connection: Keep-Alive")]),
+    Case("wrong methods", [request("POST", "/k", body=b"v"), request("PATCH", "/k", body=b"v"), get("/k")]),
+    Case("expectation", [put("/k", b"v", "Expect: 100-continue"), get("/k")]),
+]
+LAST_CASES = [
+    Case("close", [put("/k", b"v", "Connection: close")]),
+    Case("HTTP/1.0", [get("/k").replace(b"HTTP/1.1", b"HTTP/1.0")]),
+    Case("HTTP/1.0 that stays", [get("/k", "Connection: keep-alive").replace(b"HTTP/1.1", b"HTTP/1.0")]),
+]
+"""After these the server closes the connection."""
+
+NOT_HTTP = [
+    Case("not HTTP", [b"this is not HTTP\r\n\r\n"]),
+    Case("two lengths", [b"PUT /k HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nvv"]),
+    Case("a length that is none", [b"PUT /k HTTP/1.1\r\nContent-Length: -1\r\n\r\nv"]),
+    Case("length and chunks", [b"PUT /k HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"]),
+    Case("bytes beyond ASCII in the path", [get("/\xe9")]),
+    Case("a control character in the path", [get("/a\x01b")]),
+]
+
+
+@pytest.fixture
+def twins(tmp_path: Path) -> Iterator[tuple[Served, Served]]:
+    """One node with the lane and one without, over two new ledgers that agree on the time."""
+    with (
+        serve(tmp_path / "lane", clock=lambda: 1_700_000_000_000) as with_lane,
+        serve(tmp_path / "application", clock=lambda: 1_700_000_000_000, lane=False) as without,
+    ):
+        yield with_lane, without
+
+
+def conversation(served: Served, requests: list[bytes], *, pipelined: bool, last: bool = False) -> list[bytes]:
+    """The answers, without what differs each time."""
+    with socket.create_connection((served.host, served.port), timeout=20) as connection:
+        if pipelined:
+            connection.sendall(b"".join(requests))
+        with connection.makefile("rb") as incoming:
+            answers = []
+            for sent in requests:
+                if not pipelined:
+                    connection.sendall(sent)
+                answers.append(read_answer(incoming, head=sent.startswith(b"HEAD")))
+            if last:
+                assert incoming.read() == b""
+            return answers
+
+
+def read_answer(incoming: object, *, head: bool) -> bytes:
+    lines = [incoming.readline()]  # type: ignore[attr-defined]
+    assert lines[0].startswith(b"HTTP/1.1 "), lines
+    while lines[-1] != b"\r\n":
+        assert lines[-1], "the connection was closed inside of a head"
+        lines.append(incoming.readline())  # type: ignore[attr-defined]
+    if lines[0].startswith(b"HTTP/1.1 100"):
+        return b"".join(lines) + read_answer(incoming, head=head)
+    block = b"".join(lines)
+    length = re.search(rb"^content-length: (\d+)\r$", block, re.MULTILINE)
+    size = 0 if head or length is None or block.startswith(b"HTTP/1.1 304") else int(length[1])
+    body = incoming.read(size)  # type: ignore[attr-defined]
+    assert len(body) == size
+    return VARYING.sub(b"", block + body)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_lane_and_application_give_the_same_answers(twins: tuple[Served, Served], case: Case) -> None:
+    with_lane, without = twins
+    assert conversation(with_lane, case.requests, pipelined=False) == conversation(
+        without, case.requests, pipelined=False
+    )
+    assert with_lane.ledger.checkpoint().root == without.ledger.checkpoint().root
+
+
+@pytest.mark.parametrize("case", LAST_CASES, ids=lambda case: case.name)
+def test_lane_and_application_end_a_connection_alike(twins: tuple[Served, Served], case: Case) -> None:
+    with_lane, without = twins
+    for served in twins:
+        conversation(served, [put("/k", b"value")], pipelined=False)
+    left, right = (conversation(served, case.requests, pipelined=False, last=True) for served in (with_lane, without))
+    assert left == right
+
+
+@pytest.mark.parametrize("case", NOT_HTTP, ids=lambda case: case.name)
+def test_what_is_not_http_gets_the_one_shape_of_error(tmp_path: Path, case: Case) -> None:
+    with serve(tmp_path) as served:
+        (answer,) = conversation(served, case.requests, pipelined=False, last=True)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+    assert error == {"kind": "invalid", "message": "the request is not valid HTTP", "hint": "", "request_id": ""}
+
+
+@pytest.mark.parametrize("pipelined", [False, True])
+def test_everything_on_one_connection(twins: tuple[Served, Served], pipelined: bool) -> None:
+    with_lane, without = twins
+    requests = [sent for case in CASES for sent in case.requests]
+    assert conversation(with_lane, requests, pipelined=pipelined) == conversation(without, requests, pipelined=False)
+
+
+def test_the_lane_answers_plain_requests_itself(twins: tuple[Served, Served]) -> None:
+    with_lane, _ = twins
+    asked = []
+    leave = Lane._leave_to_application
+    plain = [put("/k", b"v"), get("/k"), get("/k"), get("/k"), request("HEAD", "/k"), request("DELETE", "/k")]
+    try:
+        Lane._leave_to_application = lambda lane: (asked.append(lane.url), leave(lane))[1]  # type: ignore[assignment,method-assign]
+        conversation(with_lane, [*plain, get("/k")], pipelined=False)
+    finally:
+        Lane._leave_to_application = leave  # type: ignore[method-assign]
+    assert asked == [b"/k"]  # the last: what is not there goes the long way
