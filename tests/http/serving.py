@@ -73,8 +73,8 @@ def serve(
             )
             server.capture_signals = _no_signals  # type: ignore[method-assign]
             serving = asyncio.create_task(server.serve())
-            while not server.started and not serving.done():  # uvicorn tells nobody
-                await asyncio.sleep(0.001)  # noqa: ASYNC110
+            while not server.started and not serving.done():  # noqa: ASYNC110  # uvicorn tells nobody
+                await asyncio.sleep(0.001)
             host, port = server.servers[0].sockets[0].getsockname()[:2]
             loop = asyncio.get_running_loop()
             stop.append(lambda: loop.call_soon_threadsafe(setattr, server, "should_exit", True))
