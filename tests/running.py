@@ -12,7 +12,7 @@ import urllib.request
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from email.message import Message
     from pathlib import Path
 
@@ -36,6 +36,11 @@ class RunningNode:
     def log(self) -> str:
         """What nodes on this folder wrote to standard error so far."""
         return self._errors.read_text()
+
+    def resident_bytes(self) -> int:
+        """The memory that it holds."""
+        shown = subprocess.run(["ps", "-o", "rss=", "-p", str(self.process.pid)], check=True, capture_output=True)
+        return int(shown.stdout) << 10
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Sends a signal if it still runs, and gives the exit code."""
@@ -70,13 +75,20 @@ class RunningNode:
 
 
 def start_node(
-    data_dir: Path, *flags: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    data_dir: Path,
+    *flags: str,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    launcher: Sequence[str] = (),
 ) -> RunningNode:
-    """Starts ``scribe-node`` and returns when it takes requests. A node that does not start is an AssertionError."""
+    """Starts ``scribe-node`` and returns when it takes requests. A node that does not start is an AssertionError.
+
+    ``launcher`` is a command that runs the command after it, such as one that lowers a limit first.
+    """
     errors = data_dir.with_name(f"{data_dir.name}.stderr")
     with errors.open("ab") as file:
         process = subprocess.Popen(
-            [*COMMAND, "--data-dir", str(data_dir), "--port", "0", *flags],
+            [*launcher, *COMMAND, "--data-dir", str(data_dir), "--port", "0", *flags],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=file,
