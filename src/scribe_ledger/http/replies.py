@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 NO_STORE = (b"cache-control", b"no-store")
+TEXT_TYPE = (b"content-type", b"text/plain; charset=utf-8")
 
 
 def reply(status: int, headers: Headers, body: bytes = b"") -> Response:
@@ -33,7 +34,7 @@ def reply_json(content: Any, *, status: int = 200, headers: Headers | None = Non
 
 
 def reply_text(text: str, *, headers: Headers | None = None) -> Response:
-    return reply_bytes(text.encode(), b"text/plain; charset=utf-8", headers=headers)
+    return reply_bytes(text.encode(), TEXT_TYPE[1], headers=headers)
 
 
 def reply_stream(status: int, headers: Headers, pieces: AsyncIterator[bytes]) -> Response:

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from scribe_ledger.http.parameters import DEDUPE, IF_VERSION, READING
+from scribe_ledger.http import cluster, manifest, proofs, status, tlog
+from scribe_ledger.http.parameters import (
+    AFTER,
+    AT,
+    CONSISTENCY,
+    DEDUPE,
+    FROM,
+    IF_VERSION,
+    MANIFEST_SINCE,
+    PROOF,
+    READING,
+    SINCE,
+    TO,
+    VERSION,
+)
+from scribe_ledger.http.proven import get_value_or_proof
 from scribe_ledger.http.routing import Route
-from scribe_ledger.http.values import delete_value, get_value, put_value
+from scribe_ledger.http.values import delete_value, put_value
 
 _READ_HEADERS = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range", "Range")
 _WRITE_HEADERS = ("If-Match", "Idempotency-Key", "X-Scribe-Meta-*")
@@ -16,9 +31,9 @@ VALUES = [
         Route(
             "GET",
             path,
-            get_value,
+            get_value_or_proof,
             "The value of a key",
-            parameters=READING,
+            parameters=(*READING, PROOF, SINCE),
             headers=_READ_HEADERS,
             answers={200: "bytes", 206: "bytes", 304: "", 416: "Error"},
         ),
@@ -44,4 +59,130 @@ VALUES = [
     )
 ]
 
-ROUTES = [*VALUES]
+_PROVING = (VERSION, AT, CONSISTENCY, AFTER)
+
+PROOFS = [
+    Route(
+        "GET",
+        "/verify/{key}",
+        proofs.verify_key,
+        "Prove a key's entry, and check the proof",
+        parameters=(VERSION, CONSISTENCY, AFTER),
+        answers={200: "Verification", 404: "Verification"},
+        tag="proofs",
+    ),
+    Route(
+        "GET",
+        "/v1/proof/consistency",
+        proofs.get_consistency_proof,
+        "A proof that the log at one size begins with all of the log at an earlier size",
+        parameters=(FROM, TO, CONSISTENCY, AFTER),
+        answers={200: "text/plain"},
+        tag="proofs",
+    ),
+    Route(
+        "GET",
+        "/v1/proof/history/{key}",
+        proofs.get_history_proof,
+        "A proof of all versions of a key, from one back to the first",
+        parameters=_PROVING,
+        answers={200: "text/plain"},
+        tag="proofs",
+    ),
+    Route(
+        "GET",
+        "/v1/proof/{key}",
+        proofs.get_proof,
+        "A proof that a key's entry, a delete too, is in the log",
+        parameters=_PROVING,
+        answers={200: "text/plain"},
+        tag="proofs",
+    ),
+]
+
+TLOG = [
+    Route(
+        "GET",
+        "/tlog/checkpoint",
+        tlog.get_checkpoint,
+        "The signed head of the log, a C2SP checkpoint",
+        answers={200: "text/plain"},
+        tag="tlog",
+    ),
+    Route(
+        "GET",
+        "/tlog/tile/{tile}",
+        tlog.get_tile,
+        "A tile of the tree, such as `0/x001/067.p/8`, or with `entries/x001/067` the leaves below one",
+        answers={200: "application/octet-stream"},
+        tag="tlog",
+    ),
+]
+
+ARCHIVE = [
+    Route(
+        "GET",
+        "/v1/manifest",
+        manifest.get_manifest,
+        "What is in the archive",
+        parameters=(MANIFEST_SINCE,),
+        answers={200: "Manifest"},
+        tag="archive",
+    ),
+    Route("POST", "/v1/archive", manifest.archive, "Archive now", answers={409: "Error"}, tag="archive"),
+]
+
+NODE = [
+    Route("GET", "/", status.get_index, "Where to begin", answers={200: "Index"}, tag="node"),
+    Route("GET", "/v1/stats", status.get_stats, "Counts and sizes", answers={200: "Stats"}, tag="node"),
+    Route("GET", "/v1/key", status.get_key, "The key that checks proofs", answers={200: "LedgerKey"}, tag="node"),
+    *(
+        Route("GET", path, status.get_health, summary, answers={200: "Health", 503: "Health"}, tag="node")
+        for path, summary in (
+            ("/health", "Whether the node does all of its work"),
+            ("/health/ready", "Whether to send it requests"),
+        )
+    ),
+    Route("GET", "/health/live", status.get_live, "Whether the process answers", answers={200: "Health"}, tag="node"),
+    Route(
+        "GET",
+        "/metrics",
+        status.get_metrics,
+        "Metrics as JSON, or as Prometheus' text where `Accept` asks for text",
+        headers=("Accept",),
+        answers={200: "Metrics"},
+        tag="node",
+    ),
+    Route(
+        "GET",
+        "/metrics/prometheus",
+        status.get_prometheus,
+        "Metrics as Prometheus' text",
+        answers={200: "text/plain"},
+        tag="node",
+    ),
+]
+
+CLUSTER = [
+    *(
+        Route("GET", f"/cluster/{name}", handler, summary, answers={200: schema}, tag="cluster")
+        for names, handler, summary, schema in (
+            (("status", "info"), cluster.get_status, "This node's place in its cluster", "ClusterStatus"),
+            (("members", "nodes"), cluster.get_members, "All members", "ClusterMembers"),
+            (("leader", "leader/info"), cluster.get_leader, "Who leads", "ClusterLeader"),
+            (("metrics",), cluster.get_metrics, "The cluster in figures", "ClusterMetrics"),
+        )
+        for name in names
+    ),
+    *(
+        Route("POST", f"/cluster/{name}", cluster.refuse, summary, body=body, answers={409: "Error"}, tag="cluster")
+        for name, summary, body in (
+            ("join", "Let a node join", "ClusterJoin"),
+            ("leave", "Take a node out", "ClusterNode"),
+            ("transfer", "Hand leadership to a node", "ClusterNode"),
+            ("snapshot", "Take a snapshot and cut the log", ""),
+        )
+    ),
+]
+
+ROUTES = [*VALUES, *PROOFS, *TLOG, *ARCHIVE, *NODE, *CLUSTER]

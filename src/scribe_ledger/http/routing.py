@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from scribe_ledger.errors import InvalidRequest, MethodNotAllowed, NotFound
 from scribe_ledger.http.paths import KEYS, RESERVED, normal_path
 from scribe_ledger.http.problems import Problem
+from scribe_ledger.http.replies import reply
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from starlette.responses import Response
 
@@ -20,11 +22,12 @@ if TYPE_CHECKING:
     Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 KEY = "{key}"
+_REST = re.compile(r"\{[a-z]+\}$")
 
 
 @dataclass(frozen=True)
 class Route:
-    """One method of one path. A path that ends in ``{key}`` takes all the rest of the path as a key."""
+    """One method of one path. A path that ends in ``{key}``, or another name, takes all the rest of the path as it."""
 
     method: str
     path: str
@@ -47,13 +50,13 @@ class Router:
         self._exact: dict[bytes, dict[str, Route]] = {}
         self._keyed: dict[bytes, dict[str, Route]] = {}
         for route in routes:
-            table, path = (
-                (self._keyed, route.path.removesuffix(KEY)) if route.path.endswith(KEY) else (self._exact, route.path)
-            )
+            path = _REST.sub("", route.path)
+            table = self._exact if path == route.path else self._keyed
             methods = table.setdefault(path.encode(), {})
             methods[route.method] = route
             if route.method == "GET":
                 methods.setdefault("HEAD", route)
+            methods["OPTIONS"] = _options_of(methods)
         self._prefixes = sorted((prefix for prefix in self._keyed if prefix != b"/"), key=len, reverse=True)
 
     def find(self, method: str, raw_path: bytes) -> tuple[Route, bytes]:
@@ -79,17 +82,33 @@ class Router:
         return self._keyed[b"/"], path[1:]
 
 
+def _options_of(methods: Mapping[str, Route]) -> Route:
+    """What any path answers to OPTIONS: its methods."""
+    allow = (b"allow", _allowed({*methods, "OPTIONS"}))
+    parameters = {parameter.name: parameter for route in methods.values() for parameter in route.parameters}
+
+    async def answer(_: Request) -> Response:
+        return reply(204, [allow])
+
+    path = next(iter(methods.values())).path
+    return Route("OPTIONS", path, answer, "The methods of a path", parameters=tuple(parameters.values()))
+
+
+def _allowed(methods: Iterable[str]) -> bytes:
+    return ", ".join(sorted(methods)).encode()
+
+
 def _first_segment(path: bytes) -> bytes:
     return path[1:].partition(b"/")[0]
 
 
 def _not_allowed(method: str, path: bytes, methods: Mapping[str, Any]) -> InvalidRequest | Problem:
-    allowed = ", ".join(sorted(methods))
-    hint = f"allowed: {allowed}"
+    allowed = _allowed(methods)
+    hint = f"allowed: {allowed.decode()}"
     if _first_segment(path) in RESERVED and not path.startswith(KEYS):
         hint += f"; a key of this name is at {_key_path(path)}"
     error = MethodNotAllowed(f"{method} is not for {_show(path)}", hint=hint)
-    return Problem(error, headers=[(b"allow", allowed.encode())])
+    return Problem(error, headers=[(b"allow", allowed)])
 
 
 def _key_path(path: bytes) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from scribe_ledger.errors import ScribeError, Unavailable
 from scribe_ledger.http.answers import Answer, Answers
+from scribe_ledger.http.checkpoints import Checkpoints
 from scribe_ledger.ledger.gathering import Gatherer
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Service:
         self.inline_max: int = config.storage.inline_max
         self.max_value_size: int = config.api.max_value_size
         self.answers = Answers(capacity_bytes=config.storage.max_cache_size, capacity_entries=config.api.cache_capacity)
+        self.checkpoints = Checkpoints(ledger)
         self.writes_refused: ScribeError | None = None
         """Why this node takes no writes for now, such as a full disk; None while it does."""
         self.draining = False
@@ -160,6 +162,7 @@ class Service:
     def _commit(self, keys: Sequence[bytes], publish: Callable[[], object]) -> None:
         """In the committing thread."""
         self.answers.commit(keys, publish)
+        self.metrics.commit(len(keys), self.ledger.last_sync_seconds)
         if self._growth is not None:
             self._loop.call_soon_threadsafe(self._wake)
 

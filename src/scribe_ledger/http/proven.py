@@ -1,0 +1,105 @@
+"""A value with its proof in one trip: ``GET …?proof=true``.
+
+For the latest version of a key with a small value this is a few point reads, done in the event loop like a plain read;
+all else, and whatever needs a new checkpoint, is done in a thread, in one go.
+"""
+
+from __future__ import annotations
+
+from binascii import b2a_base64
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from scribe_ledger.errors import InvalidRequest
+from scribe_ledger.http.answers import is_large
+from scribe_ledger.http.headers import JSON_TYPE
+from scribe_ledger.http.problems import Problem
+from scribe_ledger.http.replies import reply_bytes
+from scribe_ledger.http.values import find_entry, get_value, missing
+from scribe_ledger.ledger.reads import decode_stored_leaf, make_entry
+from scribe_ledger.merkle.hashing import hash_leaf
+from scribe_ledger.merkle.leaf import HEADER
+from scribe_ledger.merkle.prooftext import Proof
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from scribe_ledger.http.request import Request
+    from scribe_ledger.http.service import Service
+    from scribe_ledger.ledger.ledger import Ledger
+    from scribe_ledger.merkle.checkpoint import Checkpoint
+    from scribe_ledger.model import Entry
+
+
+async def get_value_or_proof(request: Request) -> Response:
+    """``GET`` of a key: its value, or with ``proof=true`` a document that holds it with all that proves it."""
+    query = request.query
+    if not query["proof"]:
+        if query["since"] is not None:
+            raise InvalidRequest("since goes with proof=true", hint="to wait for an entry, use after")
+        return await get_value(request)
+    await request.wait_until_readable()
+    body = None
+    if query["version"] is query["index"] is query["as_of"] is None:
+        body = proven_at_once(request.service, request.key, query["since"], query["after"])
+    if body is None:
+        body = await request.service.run(_prove, request)
+    return reply_bytes(body, JSON_TYPE[1])
+
+
+def proven_at_once(service: Service, key: bytes, since: int | None, after: int | None = None) -> bytes | None:
+    """The document for a key's latest version, unless more than point reads is needed for it."""
+    latest = service.ledger.latest(key)
+    if latest is None:
+        return None
+    leaf, value = latest
+    (index,) = HEADER.unpack_from(leaf)[4:5]
+    checkpoint = service.checkpoints.at_hand(_least_size(index, since, after))
+    if checkpoint is None:
+        return None
+    entry = make_entry(decode_stored_leaf(leaf, index), hash_leaf(leaf), lambda: value)
+    proof = Proof(index, leaf, tuple(service.ledger.audit_path(index, checkpoint.size)), checkpoint)
+    return orjson.dumps(_document(service.ledger, entry, value, proof, since))
+
+
+def _prove(request: Request) -> bytes:
+    """The same for any version of a key, in a thread."""
+    ledger, query, key = request.ledger, request.query, request.key
+    entry = find_entry(request)
+    if entry is None:
+        raise missing(key, None, which="" if query["version"] is None else f" version {query['version']} of")
+    checkpoint = covering(request, _least_size(entry.index, query["since"], query["after"]))
+    proof = ledger.prove(key, version=entry.version, at=checkpoint.size)
+    value = None if entry.deleted or is_large(entry) else entry.value
+    document = _document(ledger, entry, value, proof, query["since"])
+    if entry.deleted:
+        problem = missing(key, entry)
+        raise Problem(problem.cause, headers=problem.headers, beside=document)
+    return orjson.dumps(document)
+
+
+def covering(request: Request, size: int) -> Checkpoint:
+    """The shared checkpoint, of at least that size."""
+    if size > request.ledger.size:
+        raise InvalidRequest(
+            f"the ledger has {request.ledger.size} entries, and the request names {size}",
+            hint="ask for what it has, or wait for an entry with after",
+        )
+    return request.service.checkpoints.covering(size)
+
+
+def _least_size(index: int, since: int | None, after: int | None) -> int:
+    """A checkpoint must cover the entry, and all that the client says it knows of already."""
+    return max(index + 1, since or 0, 0 if after is None else after + 1)
+
+
+def _document(ledger: Ledger, entry: Entry, value: bytes | None, proof: Proof, since: int | None) -> dict[str, Any]:
+    document = {
+        "entry": entry.to_json(),
+        "value_base64": None if value is None else b2a_base64(value, newline=False).decode(),
+        "proof": str(proof),
+    }
+    if since is not None:
+        document["consistency"] = str(ledger.prove_consistency(since, proof.checkpoint.size)) if since else None
+    return document

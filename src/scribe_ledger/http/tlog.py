@@ -1,0 +1,55 @@
+"""The log for standard tile-log clients: checkpoint, tiles and entry bundles, after C2SP tlog-tiles.
+
+https://c2sp.org/tlog-tiles. A client reads the checkpoint first, and then tiles of that size or smaller ones. So a
+partial tile can be had at any width that the newest checkpoint covers, however far the log has grown since; and nothing
+can be had beyond it. Tiles never change: they may be kept for ever. Nobody may keep a checkpoint.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scribe_ledger.errors import NotFound, SerializationError
+from scribe_ledger.http.replies import reply_bytes, reply_text
+from scribe_ledger.merkle.tiles import TILE_HEIGHT, TILE_WIDTH, TileId, encode_bundle, parse_tile_path
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from scribe_ledger.http.request import Request
+    from scribe_ledger.ledger.ledger import Ledger
+
+_TILE_TYPE = b"application/octet-stream"
+_FOREVER = (b"cache-control", b"public, max-age=31536000, immutable")
+
+
+async def get_checkpoint(request: Request) -> Response:
+    checkpoints = request.service.checkpoints
+    checkpoint = checkpoints.at_hand()
+    if checkpoint is None:
+        checkpoint = await request.service.run(checkpoints.covering)
+    return reply_text(checkpoint.text)
+
+
+async def get_tile(request: Request) -> Response:
+    tile = _named(request.key)
+    published = request.ledger.published.size
+    if tile.index * TILE_WIDTH + tile.width > published >> TILE_HEIGHT * (tile.level or 0):
+        raise NotFound(
+            "this tile is not published", hint=f"the checkpoint at /tlog/checkpoint covers {published} entries"
+        )
+    return reply_bytes(await request.service.run(_content, request.ledger, tile), _TILE_TYPE, headers=[_FOREVER])
+
+
+def _content(ledger: Ledger, tile: TileId) -> bytes:
+    if tile.level is not None:
+        return ledger.tile(tile.level, tile.index, tile.width)
+    first = tile.index * TILE_WIDTH
+    return encode_bundle(ledger.leaves(first, first + tile.width))
+
+
+def _named(path: bytes) -> TileId:
+    try:
+        return parse_tile_path(f"tile/{path.decode('ascii', 'backslashreplace')}")
+    except SerializationError as error:
+        raise NotFound(error.message, hint=error.hint) from error
