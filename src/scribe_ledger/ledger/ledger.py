@@ -503,6 +503,11 @@ class Ledger:
         return self._machine.committed.size
 
     @property
+    def last_sync_seconds(self) -> float:
+        """How long the last sync took; 0 before the first."""
+        return self._sequencer.last_sync_seconds
+
+    @property
     def moment(self) -> object:
         """What is committed now, to be compared by identity: the same object means that nothing was committed since."""
         return self._machine.committed

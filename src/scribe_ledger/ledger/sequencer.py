@@ -122,6 +122,7 @@ class Sequencer:
         self._closed = False
         self._unsynced = False
         self.syncs = self.batches = 0
+        self.last_sync_seconds = 0.0
         self._flusher = _Flusher(self.flush, flush_interval_ms) if durability == "relaxed" else None
 
     # --- writing -----------------------------------------------------------------------------------------------
@@ -308,6 +309,7 @@ class Sequencer:
             if self._failure is not None:  # never again: a second sync might succeed, and prove nothing
                 self._check_healthy()
             self._unsynced = False
+            started = time.perf_counter()
             try:
                 self._store.sync()
             except Exception as error:
@@ -323,6 +325,7 @@ class Sequencer:
                 self._unsynced = True
                 raise
             self.syncs += 1
+            self.last_sync_seconds = time.perf_counter() - started
 
     def _note_failure(self, error: BaseException) -> None:
         """Freezes writes if the store may hold what was never acknowledged; it stays unseen."""
