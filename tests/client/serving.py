@@ -1,0 +1,81 @@
+"""Servers for clients to meet: one that answers with a function, over real sockets, and can be told to lie."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from tests.client.honest import Reply
+
+    Answering: TypeAlias = Callable[[str, str, Mapping[str, str], bytes], Reply]
+    Lie: TypeAlias = Callable[[str, Reply], Reply | None]
+
+
+class Server:
+    """Where it is, what it was asked, and what it makes of the true answers."""
+
+    def __init__(self, answer: Answering) -> None:
+        self.answer = answer
+        self.lie: Lie | None = None
+        """Gets the request's target and the true answer; None instead of an answer drops the connection."""
+        self.asked: list[tuple[str, str, dict[str, str]]] = []
+        self.url = ""
+
+    def reply(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Reply | None:
+        self.asked.append((method, target, headers))
+        reply: Reply | None = self.answer(method, target, headers, body)
+        if self.lie is not None and reply is not None:
+            reply = self.lie(target, reply)
+        return reply
+
+
+@contextmanager
+def serving(answer: Answering) -> Iterator[Server]:
+    server = Server(answer)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def _answer(self) -> None:
+            headers = {name.lower(): text for name, text in self.headers.items()}
+            reply = server.reply(self.command, self.path, headers, self._body(headers))
+            if reply is None:
+                self.close_connection = True
+                return
+            head = f"HTTP/1.1 {reply.status} -\r\n" + "".join(
+                f"{name}: {text}\r\n" for name, text in {"content-length": len(reply.body), **reply.headers}.items()
+            )
+            self.wfile.write(head.encode() + b"\r\n" + reply.body)
+
+        def _body(self, headers: Mapping[str, str]) -> bytes:
+            if headers.get("transfer-encoding") != "chunked":
+                return self.rfile.read(int(headers.get("content-length", 0)))
+            pieces = []
+            while size := int(self.rfile.readline(), 16):
+                pieces.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(pieces)
+
+        do_GET = do_PUT = do_POST = do_DELETE = _answer  # noqa: N815
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
+        listener.daemon_threads = True
+        listener.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients may go away
+        server.url = f"http://127.0.0.1:{listener.server_address[1]}"
+        thread = threading.Thread(target=listener.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            listener.shutdown()
+            thread.join()
