@@ -35,9 +35,12 @@ class DiskWatch:
     async def run(self) -> None:
         """Until it is cancelled. What it raises is for its owner to act on."""
         while True:
-            usage = await asyncio.to_thread(shutil.disk_usage, self._folder)
-            self.judge(usage.free)
+            await self.look()
             await asyncio.sleep(CHECK_SECONDS)
+
+    async def look(self) -> None:
+        usage = await asyncio.to_thread(shutil.disk_usage, self._folder)
+        self.judge(usage.free)
 
     def judge(self, free_bytes: int) -> None:
         if free_bytes >= self._reserve_bytes:

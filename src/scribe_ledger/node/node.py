@@ -71,7 +71,9 @@ class _Node:
         self._server = NodeServer(
             service, self._signals, max_connections=connection_limit(), on_started=self._say_started
         )
-        watch = self._start(DiskWatch(service, config.data_dir, config.storage.disk_reserve).run())
+        disk = DiskWatch(service, config.data_dir, config.storage.disk_reserve)
+        await disk.look()  # before the first write is taken
+        watch = self._start(disk.run())
         try:
             await self._server.serve(self._listener.sockets)
         finally:
