@@ -106,6 +106,7 @@ TLOG = [
         "/tlog/checkpoint",
         tlog.get_checkpoint,
         "The signed head of the log, a C2SP checkpoint",
+        parameters=(AT, CONSISTENCY, AFTER),
         answers={200: "text/plain"},
         tag="tlog",
     ),

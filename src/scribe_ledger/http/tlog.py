@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scribe_ledger.errors import NotFound, SerializationError
+from scribe_ledger.http.proven import covering
 from scribe_ledger.http.replies import reply_bytes, reply_text
 from scribe_ledger.merkle.tiles import TILE_HEIGHT, TILE_WIDTH, TileId, encode_bundle, parse_tile_path
 
@@ -24,10 +25,15 @@ _FOREVER = (b"cache-control", b"public, max-age=31536000, immutable")
 
 
 async def get_checkpoint(request: Request) -> Response:
-    checkpoints = request.service.checkpoints
-    checkpoint = checkpoints.at_hand()
+    """The shared one, which covers what ``after`` names; or that of the size ``at``. Standard clients ask for neither."""
+    await request.wait_until_readable()
+    at, after = request.query["at"], request.query["after"]
+    if at is not None:
+        return reply_text((await request.service.run(request.ledger.checkpoint, at)).text)
+    size = 0 if after is None else after + 1
+    checkpoint = request.service.checkpoints.at_hand(size)
     if checkpoint is None:
-        checkpoint = await request.service.run(checkpoints.covering)
+        checkpoint = await request.service.run(covering, request, size)
     return reply_text(checkpoint.text)
 
 
