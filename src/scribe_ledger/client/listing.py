@@ -209,10 +209,9 @@ class Log:
         return [entry for entry in found if entry.index >= self._start]
 
     def _begin(self) -> Operation[int]:
-        if self._trust is None:
-            size = yield from self._operations.size()
-        else:
-            self._head = yield from self._operations.checkpoint(None, True)
+        size = yield from self._operations.size()
+        if self._trust is not None:
+            self._head = yield from self._operations.checkpoint(None, True, least=size)
             size = self._head.size
         end = size if self._stop is None else min(self._stop, size)
         if self._head is not None and self._start < end:

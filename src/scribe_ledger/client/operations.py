@@ -297,22 +297,25 @@ class Operations:
             gap = trust.close(gap, (yield from self._consistency_text(gap.old.size, gap.new.size)))
         return head
 
-    def _consistency_text(self, old: int, new: int) -> Operation[str]:
-        request = requests.get(b"/v1/proof/consistency", **{"from": old, "to": new})
+    def _consistency_text(self, old: int, new: int | None) -> Operation[str]:
+        reading = {"after": new - 1 if new else None, "consistency": self._consistency}
+        request = requests.get(b"/v1/proof/consistency", **{"from": old, "to": new}, **reading)
         return answers.text_of((yield request))
 
     # --- proofs ------------------------------------------------------------------------------------------------
 
-    def checkpoint(self, at: int | None, checked: bool | None) -> Operation[Checkpoint]:
+    def checkpoint(self, at: int | None, checked: bool | None, *, least: int = 0) -> Operation[Checkpoint]:
+        """The head of the log, which covers what is known of it, and ``least`` entries."""
         trust = self.trust_for(checked)
         natural(at, "at")
-        stance = None if trust is None else trust.stance()
-        text = answers.text_of((yield requests.get(b"/tlog/checkpoint", at=at)))
-        if trust is None or stance is None:
+        stance = self._stance(b"") if trust is None else trust.stance()
+        after = max(-1 if stance.after is None else stance.after, least - 1)
+        reading = {"after": after if after >= 0 else None, "consistency": self._consistency}
+        text = answers.text_of((yield requests.get(b"/tlog/checkpoint", at=at, **reading)))
+        if trust is None:
             return Checkpoint.parse(text)
         head = yield from self._link(trust, text)
-        if at is not None and head.size != at:
-            raise VerificationError(f"the node answers with a checkpoint of size {head.size}, not {at}")
+        _check_at(head, at)
         if at is None and stance.head is not None and head.size < stance.head.size:
             raise VerificationError(
                 f"the node shows a log of {head.size} entries, and it had {stance.head.size} before",
@@ -323,13 +326,14 @@ class Operations:
     def prove(self, key: Key, version: int | None, at: int | None, checked: bool | None) -> Operation[Proof]:
         trust = self.trust_for(checked)
         wanted = Wanted(key_bytes(key), natural(version, "version", least=1), natural(at, "at"))
-        seen = None if trust is None else trust.stance(wanted.key).seen
-        proof = Proof.parse(answers.text_of((yield requests.under(b"/v1/proof/", wanted.key, version=version, at=at))))
+        stance = self._stance(wanted.key)
+        request = requests.under(b"/v1/proof/", wanted.key, version=version, at=at, **self._reading(stance))
+        proof = Proof.parse(answers.text_of((yield request)))
         if trust is not None:
             head = yield from self._link(trust, proof.checkpoint.text)
             _check_at(head, at)
             leaf, leaf_hash = _included(proof.index, proof.leaf_bytes, proof.hashes, head)
-            trust.check_entry(leaf, leaf_hash, wanted, seen)
+            trust.check_entry(leaf, leaf_hash, wanted, stance.seen)
         return proof
 
     def prove_history(
@@ -337,21 +341,20 @@ class Operations:
     ) -> Operation[HistoryProof]:
         trust = self.trust_for(checked)
         wanted = Wanted(key_bytes(key), natural(version, "version", least=1), natural(at, "at"))
-        request = requests.under(b"/v1/proof/history/", wanted.key, version=version, at=at)
-        seen = None if trust is None else trust.stance(wanted.key).seen
+        stance = self._stance(wanted.key)
+        request = requests.under(b"/v1/proof/history/", wanted.key, version=version, at=at, **self._reading(stance))
         proof = HistoryProof.parse(answers.text_of((yield request)))
         if trust is not None:
             head = yield from self._link(trust, proof.checkpoint.text)
             _check_at(head, at)
             leaves = verify.history(proof, public_key=trust.public_key, key=wanted.key)
-            trust.check_entry(leaves[0], hash_leaf(proof.entries[0].leaf_bytes), wanted, seen)
+            trust.check_entry(leaves[0], hash_leaf(proof.entries[0].leaf_bytes), wanted, stance.seen)
         return proof
 
     def prove_consistency(self, old_size: int, new_size: int | None) -> Operation[ConsistencyProof]:
         required(old_size, "old_size")
-        parameters = {"from": old_size, "to": natural(new_size, "new_size")}
-        answer = yield requests.get(b"/v1/proof/consistency", **parameters)
-        return ConsistencyProof.parse(answers.text_of(answer))
+        natural(new_size, "new_size")
+        return ConsistencyProof.parse((yield from self._consistency_text(old_size, new_size)))
 
     # --- the rest ----------------------------------------------------------------------------------------------
 
@@ -364,22 +367,21 @@ class Operations:
         return answers.text_field(answers.json_of((yield requests.get(b"/v1/key"))), "vkey")
 
     def size(self) -> Operation[int]:
-        if self.trust is not None:
-            return (yield from self.checkpoint(None, None)).size
+        """How many entries the node says there are."""
         return answers.number_field(answers.json_of((yield requests.get(b"/v1/stats"))), "entries")
 
     # --- parameters --------------------------------------------------------------------------------------------
 
     def _stance(self, key: bytes) -> Stance:
-        return Stance(None, None, None) if self.trust is None else self.trust.stance(key)
+        return Stance(None, None, self._after) if self.trust is None else self.trust.stance(key)
 
     def _reading(self, stance: Stance | None = None) -> dict[str, Any]:
-        """What every read says: how fresh it must be."""
-        if stance is not None:
-            return {"after": stance.after, "consistency": self._consistency}
-        if self._several_nodes or self._consistency is not None:
-            return {"after": self._after, "consistency": self._consistency}
-        return {}
+        """What a read says: how fresh it must be. One node of which nothing is proven needs not be told."""
+        if stance is None:
+            if not self._several_nodes and self._consistency is None:
+                return {}
+            stance = self._stance(b"")
+        return {"after": stance.after, "consistency": self._consistency}
 
 
 # --- helpers -----------------------------------------------------------------------------------------------------
@@ -457,4 +459,4 @@ def _check_given(leaf: Leaf, value: bytes | None) -> None:
 
 def _check_at(head: Checkpoint, at: int | None) -> None:
     if at is not None and head.size != at:
-        raise VerificationError(f"the proof is under size {head.size}, not {at}")
+        raise VerificationError(f"the node answers with a head of {head.size} entries, not {at}")

@@ -25,7 +25,7 @@ _FOREVER = (b"cache-control", b"public, max-age=31536000, immutable")
 
 
 async def get_checkpoint(request: Request) -> Response:
-    """The shared one, which covers what ``after`` names; or that of the size ``at``. Standard clients ask for neither."""
+    """The shared one, which covers what ``after`` names, or that of the size ``at``. Standard clients name neither."""
     await request.wait_until_readable()
     at, after = request.query["at"], request.query["after"]
     if at is not None:
