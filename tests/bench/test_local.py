@@ -64,7 +64,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_result_holds_exactly_the_lines_of_the_rows_that_were_asked_for(result: dict[str, Any]) -> None:
     assert [found["name"] for found in result["lines"]] == ["writes", "uncached", "memory", "memory.open", "disk"]
-    assert set(result) == {"format", "started", "seconds", "quick", "workload", "host", "lines"}
+    assert set(result) == {"format", "started", "seconds", "quick", "workload", "host", "lines", "not_measured"}
     assert result["format"] == report.FORMAT
 
 
@@ -218,7 +218,7 @@ def test_of_several_runs_a_line_is_the_median_one_whole() -> None:
         {"uncached": {"figure": figure, "beside": {"two raw gets": beside}}}
         for figure, beside in ((60.0, 100.0), (90.0, 300.0), (80.0, 100.0))
     ]
-    (found,) = report.lines(runs, judging=True)
+    (found,) = report.lines(runs, LINES, judging=True)
     assert (found["figure"], found["ratio"]) == (60.0, 0.6)
     assert (found["target_met"], found["goal_met"]) == (True, False)
     assert [run["ratio"] for run in found["runs"]] == pytest.approx([0.6, 0.3, 0.8])
@@ -226,7 +226,7 @@ def test_of_several_runs_a_line_is_the_median_one_whole() -> None:
 
 @pytest.mark.parametrize(("seconds", "met"), [(0.2, (True, True)), (0.5, (True, False)), (1.5, (False, False))])
 def test_what_should_be_small_meets_its_target_from_below(seconds: float, met: tuple[bool, bool]) -> None:
-    (found,) = report.lines([{"memory.open": {"figure": seconds, "beside": {}}}], judging=True)
+    (found,) = report.lines([{"memory.open": {"figure": seconds, "beside": {}}}], LINES, judging=True)
     assert (found["target_met"], found["goal_met"]) == met
     assert found["ratio"] is None
     assert ("SHORT" in report.table([found])) == (met != (True, True))

@@ -5,27 +5,23 @@ from __future__ import annotations
 from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
-from scribe_ledger.bench.targets import LINES, Line
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from scribe_ledger.bench.targets import Line
     from scribe_ledger.bench.timing import Measured
 
 FORMAT = 1
 
 
-def lines(runs: Sequence[Mapping[str, Measured]], *, judging: bool) -> list[dict[str, Any]]:
-    """The lines of the table in its order, of one or more runs of the same rows.
+def lines(runs: Sequence[Mapping[str, Measured]], asked: Iterable[Line], *, judging: bool) -> list[dict[str, Any]]:
+    """The lines of the table that were measured, in its order, of one or more runs of the same rows.
 
     Of several runs each line is taken whole from the one that is its median, so that a ratio never mixes two runs.
     ``judging`` is False where sizes are too small for a target to mean anything.
     """
-    return [
-        _line(line, [run[line.name] for run in runs if line.name in run], judging)
-        for line in LINES
-        if line.name in runs[0]
-    ]
+    found = {line: [run[line.name] for run in runs if line.name in run] for line in asked}
+    return [_line(line, measured, judging) for line, measured in found.items() if measured]
 
 
 def _line(line: Line, runs: Sequence[Measured], judging: bool) -> dict[str, Any]:

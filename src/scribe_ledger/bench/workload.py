@@ -24,11 +24,19 @@ RawPairs: TypeAlias = list[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True)
-class Scale:
-    """How much one run measures. A *block* is what is timed at once; a figure is the median of its blocks."""
+class Sizes:
+    """How much a run of any benchmark measures."""
 
     entries: int = 1_000_000
-    """In the large ledger, and versions of the key that has many; growth goes to four times that."""
+    """In the large ledger."""
+
+
+@dataclass(frozen=True)
+class Scale(Sizes):
+    """How much one run of ``scribe bench local`` measures. A *block* is what is timed at once; a figure is the median
+    of its blocks. ``entries`` is also the versions of the key that has many; growth goes to four times that.
+    """
+
     segments: int = 10
     """Blocks of batched writes; together they write ``entries``."""
     blocks: int = 11
