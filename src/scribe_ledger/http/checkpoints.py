@@ -8,6 +8,7 @@ All routes take it from here, so that one client never sees the head go back fro
 from __future__ import annotations
 
 import threading
+from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,9 @@ CHECKPOINT_SECONDS = 0.2
 """How old a checkpoint may be that the log has outgrown and that covers what is asked about all the same."""
 
 
+CONSISTENCY_REMEMBERED = 256
+
+
 class Checkpoints:
     """The newest signed checkpoint of one ledger. Safe to use from several threads."""
 
@@ -29,6 +33,8 @@ class Checkpoints:
         self._clock = clock
         self._signed = float("-inf")
         self._lock = threading.Lock()
+        self.consistency: Callable[[int, int], str] = lru_cache(CONSISTENCY_REMEMBERED)(self._consistency)
+        """The text of a consistency proof from one size to another. Clients that were served together share both."""
 
     def at_hand(self, size: int = 0) -> Checkpoint | None:
         """One of at least that size, if nothing has to be signed for it. It never waits."""
@@ -47,3 +53,6 @@ class Checkpoints:
                 found = self._ledger.checkpoint()
                 self._signed = begun
             return found
+
+    def _consistency(self, old_size: int, new_size: int) -> str:
+        return str(self._ledger.prove_consistency(old_size, new_size))

@@ -6,8 +6,8 @@ all else, and whatever needs a new checkpoint, is done in a thread, in one go.
 
 from __future__ import annotations
 
-from binascii import b2a_base64
-from typing import TYPE_CHECKING, Any
+from binascii import b2a_base64, hexlify
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -20,16 +20,22 @@ from scribe_ledger.http.values import find_entry, get_value, missing
 from scribe_ledger.ledger.reads import decode_stored_leaf, make_entry
 from scribe_ledger.merkle.hashing import hash_leaf
 from scribe_ledger.merkle.leaf import HEADER
-from scribe_ledger.merkle.prooftext import Proof
+from scribe_ledger.merkle.prooftext import proof_text
+from scribe_ledger.model import NO_PREVIOUS, key_to_json
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
     from scribe_ledger.http.request import Request
     from scribe_ledger.http.service import Service
-    from scribe_ledger.ledger.ledger import Ledger
     from scribe_ledger.merkle.checkpoint import Checkpoint
-    from scribe_ledger.model import Entry
+
+_PLAIN_ENTRY = (
+    b'{%b,"kind":"put","index":%d,"version":%d,"timestamp":%d,"previous":%b,"size":%d,'
+    b'"sha256":"%b","leaf_hash":"%b","content_type":"","metadata":{}}'
+)
+_EMPTY_TAIL_BYTES = 6
+"""The lengths of key, content type and metadata in a leaf."""
 
 
 async def get_value_or_proof(request: Request) -> Response:
@@ -58,9 +64,9 @@ def proven_at_once(service: Service, key: bytes, since: int | None, after: int |
     checkpoint = service.checkpoints.at_hand(_least_size(index, since, after))
     if checkpoint is None:
         return None
-    entry = make_entry(decode_stored_leaf(leaf, index), hash_leaf(leaf), lambda: value)
-    proof = Proof(index, leaf, tuple(service.ledger.audit_path(index, checkpoint.size)), checkpoint)
-    return orjson.dumps(_document(service.ledger, entry, value, proof, since))
+    ledger = service.ledger
+    proof = proof_text(index, leaf, ledger.audit_path(index, checkpoint.size), checkpoint)
+    return _render(_entry_json(key, leaf), value, proof, _consistency(service, since, checkpoint))
 
 
 def _prove(request: Request) -> bytes:
@@ -70,13 +76,14 @@ def _prove(request: Request) -> bytes:
     if entry is None:
         raise missing(key, None, which="" if query["version"] is None else f" version {query['version']} of")
     checkpoint = covering(request, _least_size(entry.index, query["since"], query["after"]))
-    proof = ledger.prove(key, version=entry.version, at=checkpoint.size)
+    proof = str(ledger.prove(key, version=entry.version, at=checkpoint.size))
     value = None if entry.deleted or is_large(entry) else entry.value
-    document = _document(ledger, entry, value, proof, query["since"])
+    consistency = _consistency(request.service, query["since"], checkpoint)
+    document = _render(orjson.dumps(entry.to_json()), value, proof, consistency)
     if entry.deleted:
         problem = missing(key, entry)
-        raise Problem(problem.cause, headers=problem.headers, beside=document)
-    return orjson.dumps(document)
+        raise Problem(problem.cause, headers=problem.headers, beside=orjson.loads(document))
+    return document
 
 
 def covering(request: Request, size: int) -> Checkpoint:
@@ -94,12 +101,32 @@ def _least_size(index: int, since: int | None, after: int | None) -> int:
     return max(index + 1, since or 0, 0 if after is None else after + 1)
 
 
-def _document(ledger: Ledger, entry: Entry, value: bytes | None, proof: Proof, since: int | None) -> dict[str, Any]:
-    document = {
-        "entry": entry.to_json(),
-        "value_base64": None if value is None else b2a_base64(value, newline=False).decode(),
-        "proof": str(proof),
-    }
-    if since is not None:
-        document["consistency"] = str(ledger.prove_consistency(since, proof.checkpoint.size)) if since else None
-    return document
+def _render(entry: bytes, value: bytes | None, proof: str, consistency: bytes) -> bytes:
+    quoted = b"null" if value is None else b'"%b"' % b2a_base64(value, newline=False)
+    return b'{"entry":%b,"value_base64":%b,"proof":%b%b}' % (entry, quoted, orjson.dumps(proof), consistency)
+
+
+def _consistency(service: Service, since: int | None, checkpoint: Checkpoint) -> bytes:
+    """The member of that name: only with ``since``."""
+    if since is None:
+        return b""
+    proof = service.checkpoints.consistency(since, checkpoint.size) if since else None
+    return b',"consistency":%b' % orjson.dumps(proof)
+
+
+def _entry_json(key: bytes, leaf: bytes) -> bytes:
+    """What ``Entry.to_json`` gives, for the leaf of a small value; most have neither content type nor metadata."""
+    _, _, _, _, index, timestamp, version, previous, size, digest, _ = HEADER.unpack_from(leaf)
+    if len(leaf) > HEADER.size + len(key) + _EMPTY_TAIL_BYTES:
+        entry = make_entry(decode_stored_leaf(leaf, index), hash_leaf(leaf), bytes)
+        return orjson.dumps(entry.to_json())
+    return _PLAIN_ENTRY % (
+        orjson.dumps(key_to_json(key))[1:-1],
+        index,
+        version,
+        timestamp,
+        b"null" if previous == NO_PREVIOUS else b"%d" % previous,
+        size,
+        hexlify(digest),
+        hexlify(hash_leaf(leaf)),
+    )

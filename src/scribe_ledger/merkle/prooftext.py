@@ -7,6 +7,7 @@ spelling, and ``str(X.parse(text)) == text``. Parsing proves nothing; ``scribe_l
 
 from __future__ import annotations
 
+from binascii import b2a_base64
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -71,8 +72,7 @@ class Proof:
         }
 
     def __str__(self) -> str:
-        inclusion = _inclusion_lines(Inclusion(self.index, self.leaf_bytes, self.hashes))
-        return _join([PROOF_HEADER, *inclusion], self.checkpoint)
+        return proof_text(self.index, self.leaf_bytes, self.hashes, self.checkpoint)
 
 
 @dataclass(frozen=True)
@@ -115,15 +115,20 @@ class ConsistencyProof:
         return cls(old_size, new_size, hashes)
 
     def __str__(self) -> str:
-        return _join([CONSISTENCY_HEADER, f"old {self.old_size}", f"new {self.new_size}", *_hash_lines(self.hashes)])
+        return f"{CONSISTENCY_HEADER}\nold {self.old_size}\nnew {self.new_size}\n{_hash_lines(self.hashes)}"
+
+
+def proof_text(index: int, leaf_bytes: bytes, hashes: Iterable[bytes], checkpoint: Checkpoint) -> str:
+    """The text of a ``Proof``, for those who make so many that an object for each is too much."""
+    return f"{PROOF_HEADER}\n{_inclusion_text(index, leaf_bytes, hashes)}\n{checkpoint.text}"
 
 
 def history_pieces(entries: Iterable[Inclusion], checkpoint: Checkpoint) -> Iterator[str]:
     """The text of a ``HistoryProof`` in pieces, made as the entries come: a key may have more versions than fit."""
     yield f"{HISTORY_HEADER}\n"
     for entry in entries:
-        yield _join(_inclusion_lines(entry))
-    yield f"\n{checkpoint}"
+        yield _inclusion_text(*entry)
+    yield f"\n{checkpoint.text}"
 
 
 def _decode(leaf_bytes: bytes) -> Leaf:
@@ -133,18 +138,12 @@ def _decode(leaf_bytes: bytes) -> Leaf:
         raise VerificationError(f"the leaf in the proof is malformed: {error}") from error
 
 
-def _inclusion_lines(inclusion: Inclusion) -> list[str]:
-    extra = f"extra {encode_base64(inclusion.leaf_bytes)}"
-    return [extra, f"index {inclusion.index}", *_hash_lines(inclusion.hashes)]
+def _inclusion_text(index: int, leaf_bytes: bytes, hashes: Iterable[bytes]) -> str:
+    return f"extra {encode_base64(leaf_bytes)}\nindex {index}\n{_hash_lines(hashes)}"
 
 
-def _hash_lines(hashes: Iterable[bytes]) -> list[str]:
-    return [encode_base64(value) for value in hashes]
-
-
-def _join(lines: list[str], checkpoint: Checkpoint | None = None) -> str:
-    text = "\n".join(lines) + "\n"
-    return f"{text}\n{checkpoint}" if checkpoint else text
+def _hash_lines(hashes: Iterable[bytes]) -> str:
+    return b"".join([b2a_base64(value) for value in hashes]).decode()
 
 
 class _Reader:
