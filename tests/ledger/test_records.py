@@ -54,6 +54,7 @@ def test_a_spot_survives_its_record(spot: Spot) -> None:
 def test_a_latest_record_survives_with_its_requests(spot: Spot, digest: bytes, requests: dict[bytes, int]) -> None:
     latest = records.decode_latest(LATEST.pack(*spot, digest) + records.encode_requests(requests))
     assert latest.spot == spot
+    assert records.latest_spot(LATEST.pack(*spot, digest) + records.encode_requests(requests)) == spot
     assert latest.digest_prefix == digest[:8]
     assert latest.requests == requests
     assert list(latest.requests) == list(requests)
@@ -67,8 +68,10 @@ def test_a_spot_knows_its_group_and_its_flags() -> None:
 
 @pytest.mark.parametrize("cut", [*range(LATEST.size), LATEST.size + 1, LATEST.size + 23])
 def test_a_latest_record_of_the_wrong_size_is_corruption(cut: int) -> None:
-    with pytest.raises(Corruption):
-        records.decode_latest((LATEST.pack(5, 1, 0, 0, 0, 0, b"") + bytes(24))[:cut])
+    record = (LATEST.pack(5, 1, 0, 0, 0, 0, b"") + bytes(24))[:cut]
+    for decode in (records.decode_latest, records.latest_spot):
+        with pytest.raises(Corruption):
+            decode(record)
 
 
 @pytest.mark.parametrize("size", [0, 1, SPOT.size - 1, SPOT.size + 1])
@@ -80,8 +83,9 @@ def test_a_spot_record_of_the_wrong_size_is_corruption(size: int) -> None:
 def test_a_place_before_the_first_entry_is_corruption() -> None:
     with pytest.raises(Corruption, match="nowhere"):
         records.decode_spot(SPOT.pack(4, 1, 5, 0, 0, 0))
-    with pytest.raises(Corruption, match="nowhere"):
-        records.decode_latest(LATEST.pack(4, 1, 5, 0, 0, 0, b""))
+    for decode in (records.decode_latest, records.latest_spot):
+        with pytest.raises(Corruption, match="nowhere"):
+            decode(LATEST.pack(4, 1, 5, 0, 0, 0, b""))
 
 
 def test_requests_are_remembered_for_sixteen_versions() -> None:
@@ -131,7 +135,9 @@ def test_a_pack_gives_back_its_items(items: list[bytes]) -> None:
 @given(st.lists(st.binary(min_size=1, max_size=20), min_size=1, max_size=10), st.data())
 def test_a_pack_that_is_cut_or_lengthened_is_corruption(items: list[bytes], data: st.DataObject) -> None:
     record = pack(*items)
-    with pytest.raises(Corruption):
-        records.unpack(record[: data.draw(st.integers(0, len(record) - 1))])
-    with pytest.raises(Corruption):
-        records.unpack(record + b"\0")
+    cut = record[: data.draw(st.integers(0, len(record) - 1))]
+    for damaged in (cut, record + b"\0"):
+        with pytest.raises(Corruption):
+            records.unpack(damaged)
+        with pytest.raises(Corruption):
+            records.unpack_item(damaged, 0)

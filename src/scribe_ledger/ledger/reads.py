@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from scribe_ledger.errors import Corruption, SerializationError
 from scribe_ledger.ledger import records
-from scribe_ledger.ledger.records import U64, Spot
+from scribe_ledger.ledger.records import DELETED, IN_BLOB, U64, Spot
 from scribe_ledger.ledger.store import Store, Table
 from scribe_ledger.merkle.hashing import ZERO_HASH, hash_leaf
 from scribe_ledger.merkle.leaf import Leaf, decode_leaf
@@ -81,7 +81,7 @@ class Reader:
         record = self._get_key(key)
         if record is None:
             return None
-        latest = records.decode_latest(record).spot
+        latest = records.latest_spot(record)
         if version is None:
             return latest if latest.index < size else self._spot_before(key, size)
         if version >= latest.version:
@@ -96,15 +96,16 @@ class Reader:
     def _spot_before(self, key: bytes, size: int) -> Spot | None:
         if size == 0:
             return None
-        found = self._history.seek(records.index_key(key, size - 1))
-        return records.decode_spot(found[1]) if found and found[0].startswith(records.index_prefix(key)) else None
+        start = records.index_key(key, size - 1)
+        found = self._history.seek(start)
+        return records.decode_spot(found[1]) if found and found[0].startswith(start[: -U64.size]) else None
 
     def history(self, key: bytes, size: int) -> Iterator[Entry]:
         """All versions below ``size``, newest first."""
         record = self._get_key(key)
         if record is None:
             return
-        latest = records.decode_latest(record).spot
+        latest = records.latest_spot(record)
         below = size
         if latest.index < size:
             yield self.entry(latest, key)
@@ -121,15 +122,16 @@ class Reader:
 
     def value(self, spot: Spot) -> bytes:
         """The bytes of one version: inline ones as the store gives them, large ones checked chunk by chunk."""
-        if spot.deleted:
+        index, _, ordinal, flags, offset, length = spot
+        if flags & DELETED:
             return b""
-        if spot.in_blob:
+        if flags & IN_BLOB:
             leaf = self.leaf(spot)
             return self._blobs.read(leaf.sha256, leaf.size, leaf.chunk_root)
-        values = self._get_values(U64.pack(spot.group))
-        if values is None or len(values) < spot.offset + spot.length:
-            raise _missing_value(spot.index)
-        return values[spot.offset : spot.offset + spot.length]
+        values = self._get_values(U64.pack(index - ordinal))
+        if values is None or len(values) < offset + length:
+            raise _missing_value(index)
+        return values[offset : offset + length]
 
     def open_blob(self, spot: Spot) -> BlobReader:
         """A large value as a file."""
@@ -169,7 +171,7 @@ class Reader:
                 if reverse and key > prefix:
                     continue  # the first key beyond the prefix, met when seeking downwards
                 return
-            spot: Spot | None = records.decode_latest(record).spot
+            spot: Spot | None = records.latest_spot(record)
             if spot is not None and spot.index >= size:
                 spot = self._spot_before(key, size)
             if spot is not None and not spot.deleted:

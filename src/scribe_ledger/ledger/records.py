@@ -74,15 +74,23 @@ class Latest(NamedTuple):
     """request digest → version, the newest ``REMEMBERED_REQUESTS`` versions only"""
 
 
-def decode_latest(record: bytes) -> Latest:
+def latest_spot(record: bytes) -> Spot:
+    """Where the latest version stands, which is all that a read wants of a record of the key index."""
     try:
-        index, version, ordinal, flags, offset, length, prefix = LATEST.unpack_from(record)
-        requests = {digest: earlier for earlier, digest in _REQUEST.iter_unpack(record[LATEST.size :])}
+        spot = Spot._make(SPOT.unpack_from(record))
+        if (len(record) - LATEST.size) % _REQUEST.size:
+            raise struct.error("the requests are cut")
     except struct.error as error:
         raise Corruption("a record of the key index has the wrong size", hint="run `scribe fsck`") from error
-    if ordinal > index:
+    if spot.ordinal > spot.index:
         raise Corruption("a record of the key index points nowhere", hint="run `scribe fsck`")
-    return Latest(Spot(index, version, ordinal, flags, offset, length), prefix, requests)
+    return spot
+
+
+def decode_latest(record: bytes) -> Latest:
+    spot = latest_spot(record)
+    requests = {digest: earlier for earlier, digest in _REQUEST.iter_unpack(record[LATEST.size :])}
+    return Latest(spot, record[SPOT.size : LATEST.size], requests)
 
 
 def remembered(requests: dict[bytes, int], version: int) -> dict[bytes, int]:
@@ -97,7 +105,7 @@ def encode_requests(requests: dict[bytes, int]) -> bytes:
 
 def decode_spot(record: bytes) -> Spot:
     try:
-        spot = Spot(*SPOT.unpack(record))
+        spot = Spot._make(SPOT.unpack(record))
     except struct.error as error:
         raise Corruption("a history record has the wrong size", hint="run `scribe fsck`") from error
     if spot.ordinal > spot.index:
@@ -144,24 +152,25 @@ def pack_header_bytes(count: int) -> int:
 
 
 def unpack(record: bytes) -> list[bytes]:
-    offsets = _offsets(record)
+    lengths = _lengths(record)
+    offsets = accumulate(lengths, initial=pack_header_bytes(len(lengths)))
     return [record[start:end] for start, end in pairwise(offsets)]
 
 
 def unpack_item(record: bytes, ordinal: int) -> bytes:
-    offsets = _offsets(record)
-    if ordinal >= len(offsets) - 1:
+    lengths = _lengths(record)
+    if ordinal >= len(lengths):
         raise Corruption("a group has fewer entries than its index says", hint="run `scribe fsck`")
-    return record[offsets[ordinal] : offsets[ordinal + 1]]
+    start = pack_header_bytes(len(lengths)) + sum(lengths[:ordinal])
+    return record[start : start + lengths[ordinal]]
 
 
-def _offsets(record: bytes) -> list[int]:
+def _lengths(record: bytes) -> tuple[int, ...]:
     try:
         (count,) = _U16.unpack_from(record)
         lengths = struct.unpack_from(f">{count}I", record, 2)
     except struct.error as error:
         raise Corruption("a group record is cut", hint="run `scribe fsck`") from error
-    offsets = list(accumulate(lengths, initial=2 + 4 * count))
-    if offsets[-1] != len(record):
+    if pack_header_bytes(count) + sum(lengths) != len(record):
         raise Corruption("a group record has the wrong size", hint="run `scribe fsck`")
-    return offsets
+    return lengths
