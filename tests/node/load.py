@@ -29,6 +29,7 @@ class Connection:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
+        self._last = b""
 
     def request(self, method: str, path: str, body: bytes = b"", *headers: str) -> tuple[int, bytes]:
         lines = [f"{method} {path} HTTP/1.1", "Host: test", f"Content-Length: {len(body)}", *headers, "", ""]
@@ -37,6 +38,7 @@ class Connection:
 
     def answer(self) -> tuple[int, bytes]:
         head, _, self._buffer = self._until(b"\r\n\r\n").partition(b"\r\n\r\n")
+        self._last = head
         fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
         length = int(fields[b"content-length"])
         while len(self._buffer) < length:
@@ -55,7 +57,7 @@ class Connection:
     def _receive(self) -> None:
         data = self.socket.recv(65536)
         if not data:
-            raise ConnectionResetError("the connection ended")
+            raise ConnectionResetError(f"the connection ended after {self._last!r}")
         self._buffer += data
 
     def __enter__(self) -> Self:

@@ -121,3 +121,49 @@ def test_requests_that_are_no_requests(node: RunningNode) -> None:
             connection.socket.settimeout(0.3)
             connection.socket.recv(4096)
     serves(node, times=20)
+
+
+ENDLESS = {
+    "a header": (b"GET /a HTTP/1.1\r\nX: ", b"x" * 100_000),
+    "headers": (b"GET /a HTTP/1.1\r\n", b"X: y\r\n" * 16_000),
+    "a path": (b"GET /a", b"x" * 100_000),
+    "a chunk's extension": (b"PUT /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3;", b"x" * 100_000),
+    "trailers": (b"PUT /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n" * 16_000),
+}
+
+
+@pytest.mark.parametrize("begin", ENDLESS)
+def test_what_never_ends_is_broken_off(node: RunningNode, begin: str) -> None:
+    head, more = ENDLESS[begin]
+    before = node.resident_bytes()
+    with Connection(node.port) as connection:
+        connection.socket.sendall(head)
+        with pytest.raises(OSError, match=r"reset|pipe"):
+            connection.socket.sendall(more * 500)
+    assert node.resident_bytes() - before < 20 << 20
+    serves(node, times=20)
+
+
+def test_a_head_that_is_too_long_is_answered(node: RunningNode) -> None:
+    with Connection(node.port) as connection:
+        connection.socket.sendall(b"GET /a HTTP/1.1\r\nX: ")
+        connection.socket.settimeout(0.05)
+        answered = None
+        while answered is None:
+            connection.socket.sendall(b"x" * 10_000)
+            with contextlib.suppress(TimeoutError):  # sent piece by piece, so that nothing is left unread at the end
+                answered = connection.answer()
+        status, body = answered
+        assert (status, json.loads(body)["error"]["kind"]) == (413, "too_large")
+
+
+def test_trailers_do_not_pass_for_headers(node: RunningNode) -> None:
+    with Connection(node.port) as connection:
+        connection.socket.sendall(
+            b"PUT /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n"
+            b"X-Scribe-Meta-Forged: yes\r\nIf-None-Match: *\r\n\r\n"
+        )
+        assert connection.answer()[0] == 201
+    answer = request(f"{node.url}/a")
+    assert answer.body == b"abc"
+    assert answer.headers["x-scribe-meta-forged"] is None

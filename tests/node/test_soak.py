@@ -72,9 +72,8 @@ class Mixed:
                         self.done += 1
                         if self._enough.is_set():
                             return
-        except BaseException as error:
+        except OSError as error:
             self.unexpected.append(repr(error))
-            raise
 
     def _ask(self, connection: Connection, expected: set[int], *request: Any) -> bytes:
         status, body = connection.request(*request)

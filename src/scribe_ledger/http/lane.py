@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from scribe_ledger.errors import InvalidRequest, ScribeError
+from scribe_ledger.errors import InvalidRequest, ScribeError, TooLarge
 from scribe_ledger.http.headers import join
 from scribe_ledger.http.paths import KEYS, RESERVED, key_of_path
 from scribe_ledger.http.problems import error_answer
@@ -41,6 +41,8 @@ LANE_BODY_BYTES = 64 << 10
 """Larger bodies go through the application."""
 IDLE_SECONDS = 75
 """A connection without a request is closed after this."""
+MAX_HEAD_BYTES = 64 << 10
+"""Of a request's head, and of what stands between the chunks of its body; exceeded by at most one read."""
 HEADER_SECONDS = 30
 """So long may a client take to send the head of a request."""
 
@@ -119,6 +121,8 @@ class Lane(HttpToolsProtocol):
     _in_message = False
     _in_head = False
     _ordinary = True
+    _stalled_bytes = 0
+    """Received in a message since its head or a piece of its body was last complete."""
     _messages = 0
     """How many began in the data at hand."""
     _answered: bytes | None = None
@@ -128,7 +132,12 @@ class Lane(HttpToolsProtocol):
     # --- what the parser reports -------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        if not self._in_message and (key := self.shared.repeats.get(data)) is not None and self._repeat(key):
+        if self._in_message:
+            if self._stalled_bytes > MAX_HEAD_BYTES:
+                self._refuse_head()
+                return
+            self._stalled_bytes += len(data)
+        elif (key := self.shared.repeats.get(data)) is not None and self._repeat(key):
             return
         self._messages = 0
         if self.timeout_keep_alive_task is not None:
@@ -150,10 +159,13 @@ class Lane(HttpToolsProtocol):
         self.headers = []
         self._special = []
         self._ordinary = self._in_message = self._in_head = True
+        self._stalled_bytes = 0
         self._messages += 1
         self._since = self.shared.seconds
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            return  # a trailer: it could only pass for a header that was checked already
         self.headers.append((name, value))
         meaning = _ORDINARY.get(name) or _ORDINARY.get(name.lower())
         if meaning != _IGNORED:
@@ -164,6 +176,7 @@ class Lane(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._stalled_bytes = 0
         cycle = self.cycle
         if self._ordinary and (cycle is None or cycle.response_complete) and not self.flow.write_paused:
             method = _METHODS.get(self.parser.get_method())
@@ -174,6 +187,7 @@ class Lane(HttpToolsProtocol):
         self._leave_to_application()
 
     def on_body(self, body: bytes) -> None:
+        self._stalled_bytes = 0
         if self._write is not None:
             self._write.parts.append(body)
         else:
@@ -289,9 +303,19 @@ class Lane(HttpToolsProtocol):
 
     # --- care --------------------------------------------------------------------------------------------------
 
+    def _refuse_head(self) -> None:
+        """Of a message without an end. Whoever still waits for an answer before it gets none."""
+        if self._in_head and (self.cycle is None or self.cycle.response_complete):
+            self._send_last(TooLarge(f"the head of the request is above {MAX_HEAD_BYTES} bytes"))
+        else:
+            self.transport.abort()
+
     def send_400_response(self, msg: str) -> None:
         """What is not HTTP gets the same shape of error as everything else."""
-        status, headers, body = error_answer(InvalidRequest("the request is not valid HTTP"), make_request_id())
+        self._send_last(InvalidRequest("the request is not valid HTTP"))
+
+    def _send_last(self, error: ScribeError) -> None:
+        status, headers, body = error_answer(error, make_request_id())
         head = join(headers)
         prefix = self.shared.prefix(self.server_state.default_headers)
         self.transport.write(b"".join((STATUS_LINE[status], prefix, head, b"connection: close\r\n\r\n", body)))
