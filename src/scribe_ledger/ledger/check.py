@@ -21,9 +21,9 @@ from scribe_ledger.ledger.machine import POLICY_KEY, STATE_KEY
 from scribe_ledger.ledger.reads import decode_stored_leaf
 from scribe_ledger.ledger.records import DELETED, IN_BLOB, REMEMBERED_REQUESTS, U64, Latest, Spot
 from scribe_ledger.ledger.store import Store, Table
-from scribe_ledger.merkle.hashing import EMPTY_ROOT, HASH_BYTES, ZERO_HASH, hash_leaf
+from scribe_ledger.merkle.hashing import HASH_BYTES, ZERO_HASH, hash_leaf
 from scribe_ledger.merkle.tiles import TILE_BYTES, TILE_HEIGHT, TILE_WIDTH
-from scribe_ledger.merkle.tree import EMPTY_EDGE, Edge, FullTile, grow, root_of
+from scribe_ledger.merkle.tree import EMPTY_EDGE, Edge, FullTile, edge_root, grow
 from scribe_ledger.model import Kind
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class _Check:
             except ScribeError as error:
                 place = f"entry {self._edge.size}" if name == "log" else name
                 self._note(place, f"cannot be read on: {error.message}")
-        return Report(self._edge.size, _root(self._edge), self._problems)
+        return Report(self._edge.size, edge_root(self._edge), self._problems)
 
     # --- the log -----------------------------------------------------------------------------------------------
 
@@ -174,7 +174,7 @@ class _Check:
             for tile in full:
                 self._check_tile(tile)
             if self._head is not None and self._head.size == self._edge.size:
-                self._head_root = _root(self._edge)
+                self._head_root = edge_root(self._edge)
 
     def _check_tile(self, tile: FullTile) -> None:
         place = f"tile {tile.index} of level {tile.level}"
@@ -430,15 +430,6 @@ def _agrees(latest: Latest, spot: Spot, leaf: Leaf) -> bool:
         and latest.digest_prefix == leaf.sha256[: len(latest.digest_prefix)]
         and all(version in remembered for version in latest.requests.values())
     )
-
-
-def _root(edge: Edge) -> bytes:
-    """From the partial tiles alone: what is below a level rises to its right end."""
-    rising: list[bytes] = []
-    for tile in edge.tiles:
-        row = [tile[at : at + HASH_BYTES] for at in range(0, len(tile), HASH_BYTES)] + rising
-        rising = [root_of(row)] if row else []
-    return rising[0] if rising else EMPTY_ROOT
 
 
 def _history_place(key: bytes) -> str:

@@ -82,6 +82,15 @@ def root_of(hashes: Sequence[bytes]) -> bytes:
     return row
 
 
+def edge_root(edge: Edge) -> bytes:
+    """The root at an edge, from the partial tiles alone: what is below a level rises to its right end."""
+    rising: list[bytes] = []
+    for tile in edge.tiles:
+        row = [tile[at : at + HASH_BYTES] for at in range(0, len(tile), HASH_BYTES)] + rising
+        rising = [root_of(row)] if row else []
+    return rising[0] if rising else EMPTY_ROOT
+
+
 class Nodes:
     """Reads nodes, roots and proofs of the tree at ``edge``, or at any size before it.
 
