@@ -120,7 +120,8 @@ def test_process_environment_is_the_default_source(load: Load, monkeypatch: pyte
 
 
 def test_variables_of_the_command_and_of_others_are_left_alone(load: Load) -> None:
-    config = load(environ={"SCRIBE_URL": "http://x", "SCRIBE_DATA": "./d", "PATH": "/bin", "SCRIBED": "1"})
+    variables = dict.fromkeys(OTHER_VARIABLES, "anything")
+    config = load(environ={**variables, "PATH": "/bin", "SCRIBED": "1"})
     assert config.model_dump() == Config().model_dump()
 
 

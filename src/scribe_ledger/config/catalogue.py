@@ -138,7 +138,7 @@ SECTIONS: dict[str, type[BaseModel]] = {key: item for key, item in _ALL if not i
 """Every table by its dotted name."""
 ENVIRONMENT: dict[str, str] = {item.environment: key for key, item in SETTINGS.items()}
 """Environment name to key."""
-OTHER_VARIABLES = frozenset({"SCRIBE_URL", "SCRIBE_DATA"})
+OTHER_VARIABLES = frozenset({"SCRIBE_URL", "SCRIBE_DATA", "SCRIBE_PUBLIC_KEY", "SCRIBE_TRUST"})
 """Variables of the ``scribe`` command that are not settings of a node."""
 FLAGS: dict[str, str] = {
     "node.id": "--node-id",
