@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
     from scribe_ledger.client.messages import Request
 
-RECEIVE_BYTES = 1 << 18
+RECEIVE_BYTES = 1 << 16
+"""At most this is read in one go: an allocation of more would be given back to the system each time."""
+JOINED_BYTES = 1 << 16
+"""A body below this is sent together with its head."""
 IDLE_SECONDS = 60
 """A connection that was idle for longer is not used again."""
 
@@ -102,7 +105,7 @@ class Connection:
         if body is None:
             self._socket.sendall(head)
             return True
-        if not isinstance(body, Upload) and len(body) < RECEIVE_BYTES:
+        if not isinstance(body, Upload) and len(body) < JOINED_BYTES:
             self._socket.sendall(head + body)
             return True
         self._socket.sendall(head)

@@ -20,7 +20,18 @@ class BadAnswer(Exception):
 class AnswerReader:
     """Takes bytes until ``complete``; ``take`` gives what there is of the body."""
 
-    __slots__ = ("_parser", "_pieces", "buffered", "complete", "excess", "has_head", "headers", "size", "status")
+    __slots__ = (
+        "_keeps_alive",
+        "_parser",
+        "_pieces",
+        "buffered",
+        "complete",
+        "excess",
+        "has_head",
+        "headers",
+        "size",
+        "status",
+    )
 
     def __init__(self) -> None:
         self._parser = HttpResponseParser(self)
@@ -55,7 +66,7 @@ class AnswerReader:
     @property
     def reusable(self) -> bool:
         """Whether the connection may carry another request."""
-        return self.complete and not self.excess and self._parser.should_keep_alive()
+        return self.complete and not self.excess and self._keeps_alive
 
     # --- called by the parser ----------------------------------------------------------------------------------
 
@@ -86,6 +97,7 @@ class AnswerReader:
     def on_message_complete(self) -> None:
         if self.has_head:  # an answer below 200 only announces the answer
             self.complete = True
+            self._keeps_alive = self._parser.should_keep_alive()  # it is forgotten after this
 
 
 LAST_CHUNK = b"0\r\n\r\n"

@@ -147,14 +147,15 @@ class Operations:
 
     def get(self, key: Key, version: int | None, as_of: int | None, checked: bool | None) -> Operation[bytes | None]:
         trust = self.trust_for(checked)
-        wanted = _wanted(key, version, as_of)
         if trust is not None:
-            found = yield from self.proven(trust, wanted)
+            found = yield from self.proven(trust, _wanted(key, version, as_of))
             if found is None or found[0].deleted:
                 return None
             entry, value = found
             return (yield from self.value(entry)) if value is None else value
-        answer = yield requests.value(wanted.key, version=version, as_of=as_of, **self._reading())
+        name = key_bytes(key)
+        parameters = {"version": natural(version, "version", least=1), "as_of": natural(as_of, "as_of")}
+        answer = yield requests.value(name, **parameters, **self._reading())
         if answer.status == 200:
             return answer.body
         _raise_unless_missing(answer)
