@@ -30,6 +30,7 @@ from scribe_ledger.http.values import decode_header, receipt_answer, request_id_
 from scribe_ledger.ledger import commands
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterable
 
     from scribe_ledger.http.metrics import RequestStats
@@ -128,6 +129,10 @@ class Lane(HttpToolsProtocol):
     _answered: bytes | None = None
     """The key, after a plain GET was answered from the cache."""
     _special: list[tuple[int, bytes]]
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._since = self.shared.seconds
 
     # --- what the parser reports -------------------------------------------------------------------------------
 
