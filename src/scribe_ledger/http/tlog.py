@@ -25,12 +25,12 @@ _FOREVER = (b"cache-control", b"public, max-age=31536000, immutable")
 
 
 async def get_checkpoint(request: Request) -> Response:
-    """The shared one, which covers what ``after`` names, or that of the size ``at``. Standard clients name neither."""
+    """One that covers every write answered before, or that of the size ``at``. Standard clients name neither."""
     await request.wait_until_readable()
-    at, after = request.query["at"], request.query["after"]
+    at = request.query["at"]
     if at is not None:
         return reply_text((await request.service.run(request.ledger.checkpoint, at)).text)
-    size = 0 if after is None else after + 1
+    size = request.ledger.size  # not below what ``after`` names: that was waited for
     checkpoint = request.service.checkpoints.at_hand(size)
     if checkpoint is None:
         checkpoint = await request.service.run(covering, request, size)
