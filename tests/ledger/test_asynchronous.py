@@ -22,7 +22,7 @@ from scribe_ledger.errors import (
     PreconditionFailed,
     StorageError,
 )
-from scribe_ledger.ledger import asynchronous, sequencer
+from scribe_ledger.ledger import asynchronous, gathering
 from scribe_ledger.ledger.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def test_hundreds_of_puts_at_once_share_few_syncs(tmp_path: Path) -> None:
             first = asyncio.create_task(ledger.put("first", "value"))
             await asyncio.to_thread(gate.wait_entered)
             others = [asyncio.create_task(ledger.put(f"key {number}", "value")) for number in range(500)]
-            await until(lambda: ledger._ledger._sequencer.queued[0] == 500)
+            await until(lambda: ledger._gatherer.waiting[0] == 500)
             threads = threading.active_count()
             gate.open()
             receipts = await asyncio.gather(first, *others)
@@ -229,7 +229,7 @@ def test_threads_and_tasks_share_one_queue(tmp_path: Path) -> None:
 
 
 def test_a_full_queue_refuses_a_task_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sequencer, "MAX_QUEUE_ENTRIES", 10)
+    monkeypatch.setattr(gathering, "MAX_WAITING_ENTRIES", 10)
 
     async def storm() -> None:
         store = MemoryStore()
@@ -238,7 +238,7 @@ def test_a_full_queue_refuses_a_task_at_once(tmp_path: Path, monkeypatch: pytest
             first = asyncio.create_task(ledger.put("first", "value"))
             await asyncio.to_thread(gate.wait_entered)
             others = [asyncio.create_task(ledger.put(f"key {number}", "value")) for number in range(10)]
-            await until(lambda: ledger._ledger._sequencer.queued[0] == 10)
+            await until(lambda: ledger._gatherer.waiting[0] == 10)
             with pytest.raises(Overloaded):
                 await ledger.put("one too many", "value")
             gate.open()
@@ -274,7 +274,7 @@ def test_a_failed_sync_reaches_every_task(tmp_path: Path) -> None:
             tasks = [asyncio.create_task(ledger.put("first", "value"))]
             await asyncio.to_thread(gate.wait_entered)
             tasks += [asyncio.create_task(ledger.put(f"key {number}", "value")) for number in range(20)]
-            await until(lambda: ledger._ledger._sequencer.queued[0] == 20)
+            await until(lambda: ledger._gatherer.waiting[0] == 20)
             store.fail_sync = StorageError("the disk is full")
             gate.open()
             failures = await asyncio.gather(*tasks, return_exceptions=True)
@@ -297,7 +297,7 @@ def test_a_cancelled_put_hurts_nobody_and_may_have_been_made(tmp_path: Path) -> 
             first = asyncio.create_task(ledger.put("first", "value"))
             await asyncio.to_thread(gate.wait_entered)
             tasks = [asyncio.create_task(ledger.put(f"key {number}", "value")) for number in range(10)]
-            await until(lambda: ledger._ledger._sequencer.queued[0] == 10)
+            await until(lambda: ledger._gatherer.waiting[0] == 10)
             cancelled = [first, *tasks[::2]]
             for task in cancelled:
                 task.cancel()
@@ -322,14 +322,14 @@ def test_a_loop_that_ends_under_its_writes_leaves_a_ledger_that_works(tmp_path: 
         tasks = [asyncio.create_task(ledger.put("first", "value"))]
         await asyncio.to_thread(gate.wait_entered)
         tasks += [asyncio.create_task(ledger.put(f"key {number}", "value")) for number in range(5)]
-        await until(lambda: ledger._ledger._sequencer.queued[0] == 5)
+        await until(lambda: ledger._gatherer.waiting[0] == 5)
         kept_gates.append(gate)
 
     kept_gates: list[Gate] = []
     run(abandon())
-    kept_gates[0].open()  # the writes end when their loop is closed already
+    kept_gates[0].open()  # one write ends when its loop is closed already; those behind it were never begun
     plain = kept[0]._ledger
-    assert spawn(plain.put, "next", "value").result(LIMIT_SECONDS).index == 6
+    assert spawn(plain.put, "next", "value").result(LIMIT_SECONDS).index == 1
     spawn(plain.close).result(LIMIT_SECONDS)
 
 
@@ -341,9 +341,9 @@ def test_close_finishes_what_waits_and_refuses_what_comes(tmp_path: Path) -> Non
         tasks = [asyncio.create_task(ledger.put("first", "value"))]
         await asyncio.to_thread(gate.wait_entered)
         tasks += [asyncio.create_task(ledger.put(f"key {number}", "value")) for number in range(20)]
-        await until(lambda: ledger._ledger._sequencer.queued[0] == 20)
+        await until(lambda: ledger._gatherer.waiting[0] == 20)
         closing = asyncio.create_task(ledger.close())
-        await until(lambda: ledger._ledger._sequencer._closed)
+        await until(lambda: ledger._gatherer._closed)
         with pytest.raises(LedgerClosed):
             await ledger.put("late", "value")
         assert not closing.done()

@@ -250,29 +250,16 @@ def test_a_reader_in_the_middle_of_a_commit_caches_the_old_value_only_until_then
     assert ledger.get("key") == b"new"
 
 
-class Waiter:
-    """Somebody whose write is queued and who need not hear of it."""
-
-    def resolve(self, outcome: object) -> None:
-        assert not isinstance(outcome, Exception)
-
-    def lead(self) -> None:
-        pass
-
-
 def test_every_write_of_a_round_is_forgotten_by_the_cache(ledger: Ledger) -> None:
     keys = ["a", "b", "c", "d", "e"]
     ledger.put_many([(key, b"old") for key in keys])
     assert ledger.get_many(keys) == [ledger.get(key) for key in keys] == [b"old"] * 5
-    waiters = [Waiter() for _ in keys]
     units = [
         [commands.put("a", b"new")],
         [commands.put("b", b"new"), commands.delete("c")],
         [commands.put("d", b"new")],
     ]
-    for unit, waiter in zip(units, waiters, strict=False):
-        ledger.submit(unit, waiter)
-    ledger.lead(waiters[0])
+    assert not any(isinstance(outcome, Exception) for outcome in ledger.write_all(units))
     assert [ledger.cached(key) for key in keys] == [None, None, None, None, b"old"]
     assert [ledger.get(key) for key in keys] == [b"new", b"new", None, b"new", b"old"]
 

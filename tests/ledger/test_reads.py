@@ -190,20 +190,6 @@ def test_listings_begun_before_a_commit_keep_to_their_size(ledger: Ledger) -> No
 # --- answers wait for the sync that they rest on ---------------------------------------------------------------
 
 
-class Waiter:
-    """Takes the outcome of a queued unit; whoever is asked to lead does so when the test says."""
-
-    def __init__(self) -> None:
-        self.outcomes: list[Any] = []
-        self.asked = 0
-
-    def resolve(self, outcome: object) -> None:
-        self.outcomes.append(outcome)
-
-    def lead(self) -> None:
-        self.asked += 1
-
-
 def test_no_answer_that_rests_on_a_pending_entry_is_given_before_its_sync(store: MemoryStore, ledger: Ledger) -> None:
     """All in one round: the first put is pending when the others are judged by it."""
     ledger.put("known", b"1")
@@ -217,15 +203,12 @@ def test_no_answer_that_rests_on_a_pending_entry_is_given_before_its_sync(store:
         "not found": commands.delete("k"),
         "committed": commands.put("known", b"1"),
     }
-    waiters = {name: Waiter() for name in units}
+    outcomes: dict[str, Any] = {}
     in_the_gap: list[object] = []
-    store.on_sync = lambda: in_the_gap.extend(list(waiter.outcomes) for waiter in waiters.values())
-    for name, command in units.items():
-        ledger.submit([command], waiters[name])
-    assert [waiter.asked for waiter in waiters.values()] == [1] + [0] * 7
-    ledger.lead(waiters["put"])
-    assert in_the_gap == [[]] * len(units)
-    outcomes = {name: waiter.outcomes[0] for name, waiter in waiters.items()}
+    store.on_sync = lambda: in_the_gap.append(dict(outcomes))
+    answers = ledger.write_all([[command] for command in units.values()])
+    outcomes |= dict(zip(units, answers, strict=True))
+    assert in_the_gap == [{}]
     first = outcomes["put"][0]
     assert first.created
     assert outcomes["same content"][0] == outcomes["retry"][0] == first._replace(created=False)
@@ -236,18 +219,12 @@ def test_no_answer_that_rests_on_a_pending_entry_is_given_before_its_sync(store:
 
 
 def test_all_answers_of_a_round_whose_sync_failed_are_that_failure(store: MemoryStore, ledger: Ledger) -> None:
-    waiters = [Waiter() for _ in range(3)]
     store.fail_sync = StorageError("the disk")
-    for command, waiter in zip(
-        [commands.put("k", b"1"), commands.put("k", b"1"), commands.delete("absent")], waiters, strict=True
-    ):
-        ledger.submit([command], waiter)
-    ledger.lead(waiters[0])
-    for waiter in waiters:
-        (outcome,) = waiter.outcomes
+    outcomes = ledger.write_all([[commands.put("k", b"1")], [commands.put("k", b"1")], [commands.delete("absent")]])
+    for outcome in outcomes:
         assert isinstance(outcome, StorageError)
         assert "the disk" in outcome.message
-    assert waiters[0].outcomes[0] is not waiters[1].outcomes[0]
+    assert outcomes[0] is not outcomes[1]
 
 
 def test_a_retry_from_another_thread_waits_for_the_sync_of_the_first(store: MemoryStore, ledger: Ledger) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import linecache
 import sys
 import threading
-from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +27,10 @@ from scribe_ledger.ledger.store import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
     from types import FrameType
 
-    from scribe_ledger.ledger.machine import Outcome
     from scribe_ledger.model import Receipt
 
 pytestmark = pytest.mark.storage
@@ -88,20 +87,6 @@ class Rig:
 
     def stored(self, key: str) -> bool:
         return self.store.table(Table.KEYS).get(key.encode()) is not None
-
-
-class CallbackWaiter:
-    """A waiter as an event loop would be one: ``on_lead`` says what happens when it is asked to lead."""
-
-    def __init__(self, on_lead: Callable[[CallbackWaiter], object]) -> None:
-        self._on_lead = on_lead
-        self.outcome: Future[Outcome] = Future()
-
-    def resolve(self, outcome: Outcome) -> None:
-        self.outcome.set_result(outcome)
-
-    def lead(self) -> None:
-        self._on_lead(self)
 
 
 # --- sharing syncs -------------------------------------------------------------------------------------------------
@@ -219,8 +204,8 @@ def test_a_full_queue_refuses_at_once_and_writes_nothing(monkeypatch: pytest.Mon
     waiting = rig.queue("a", "b", "c")
     with pytest.raises(Overloaded, match="3 entries wait"):
         rig.put("refused")
-    with pytest.raises(Overloaded):
-        rig.sequencer.submit([commands.put("refused", "value")], CallbackWaiter(lambda _: None))
+    outcomes = rig.sequencer.write_all([[commands.put("refused", "value")]])
+    assert [type(outcome) for outcome in outcomes] == [Overloaded]
     assert rig.sequencer.queued[0] == 3
     gate.open()
     assert sorted(future.result(LIMIT_SECONDS).index for future in (first, *waiting)) == [0, 1, 2, 3]
@@ -477,89 +462,6 @@ def test_an_interrupt_at_any_line_of_a_waiter_leaves_nobody_waiting() -> None:
             break
         number += 1
     assert number > 50, "the lines were not traced"
-
-
-def test_a_waiter_that_leaves_takes_its_unit_along() -> None:
-    rig = Rig()
-    gate, first = rig.hold_sync()
-    waiter = CallbackWaiter(lambda waiter: None)
-    rig.sequencer.submit([commands.put("left", "value")], waiter)
-    last = rig.queue("last")[0]
-    rig.sequencer._leave(waiter)
-    assert rig.sequencer.queued[0] == 1
-    gate.open()
-    assert [first.result(LIMIT_SECONDS).index, last.result(LIMIT_SECONDS).index] == [0, 1]
-    assert not rig.stored("left")
-
-
-# --- waiters without a thread --------------------------------------------------------------------------------------
-
-
-def test_a_submitted_unit_is_led_by_whom_its_waiter_names() -> None:
-    rig = Rig()
-    waiter = CallbackWaiter(lambda waiter: spawn(rig.sequencer.lead, waiter))
-    rig.sequencer.submit([commands.put("key", "value")], waiter)
-    outcome = waiter.outcome.result(LIMIT_SECONDS)
-    assert not isinstance(outcome, ScribeError)
-    assert outcome[0].index == 0
-    assert rig.put("next").index == 1
-
-
-def test_the_lead_passes_between_threads_and_submitted_units() -> None:
-    rig = Rig()
-    gate, first = rig.hold_sync()
-    waiter = CallbackWaiter(lambda waiter: spawn(rig.sequencer.lead, waiter))
-    rig.sequencer.submit([commands.put("submitted", "value")], waiter)
-    last = rig.queue("last")[0]
-    gate.open()
-    outcome = waiter.outcome.result(LIMIT_SECONDS)
-    assert not isinstance(outcome, ScribeError)
-    assert [first.result(LIMIT_SECONDS).index, outcome[0].index, last.result(LIMIT_SECONDS).index] == [0, 1, 2]
-    assert rig.sequencer.syncs == 2
-
-
-def test_a_waiter_whose_threads_are_gone_is_led_for() -> None:
-    def gone(_: CallbackWaiter) -> None:
-        raise RuntimeError("cannot schedule new futures after shutdown")
-
-    rig = Rig()
-    gate, first = rig.hold_sync()
-    waiters = [CallbackWaiter(gone) for _ in range(3)]
-    for number, waiter in enumerate(waiters):
-        rig.sequencer.submit([commands.put(f"key {number}", "value")], waiter)
-    gate.open()
-    assert first.result(LIMIT_SECONDS).index == 0
-    for waiter in waiters:
-        assert not isinstance(waiter.outcome.result(LIMIT_SECONDS), ScribeError)
-    assert rig.put("next").index == 4
-
-
-def test_a_unit_whose_waiter_cannot_lead_at_once_is_not_accepted() -> None:
-    def gone(_: CallbackWaiter) -> None:
-        raise RuntimeError("cannot schedule new futures after shutdown")
-
-    rig = Rig()
-    with pytest.raises(RuntimeError):
-        rig.sequencer.submit([commands.put("refused", "value")], CallbackWaiter(gone))
-    assert rig.sequencer.queued == (0, 0)
-    assert rig.put("next").index == 0
-    assert not rig.stored("refused")
-
-
-def test_who_was_not_asked_does_not_lead() -> None:
-    rig = Rig()
-    gate, first = rig.hold_sync()
-    waiter = CallbackWaiter(lambda waiter: None)
-    rig.sequencer.submit([commands.put("key", "value")], waiter)
-    rig.sequencer.lead(waiter)  # too early: another leads
-    assert rig.sequencer.queued[0] == 1
-    assert gate.visitors == gate.visitors[:1]
-    gate.open()
-    first.result(LIMIT_SECONDS)
-    rig.sequencer.lead(waiter)
-    rig.sequencer.lead(waiter)  # twice
-    assert not isinstance(waiter.outcome.result(LIMIT_SECONDS), ScribeError)
-    assert rig.visible() == 2
 
 
 # --- closing -------------------------------------------------------------------------------------------------------

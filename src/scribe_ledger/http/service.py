@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
+_STOPPING = Unavailable("the node is stopping", hint="ask another node, or this one when it is back")
 READERS = 4
 """Threads for reads that may wait for the disk."""
 
@@ -59,6 +60,7 @@ class Service:
         self.checkpoints = Checkpoints(ledger)
         self.writes_refused: ScribeError | None = None
         """Why this node takes no writes for now, such as a full disk; None while it does."""
+        self._closed = False
         self.draining = False
         """True from the moment the node was told to stop; long answers end."""
         self._loop = asyncio.get_running_loop()
@@ -71,16 +73,15 @@ class Service:
 
     def submit(self, unit: Sequence[Command], done: Callable[[Outcome], object]) -> None:
         """Queues a unit without large values; ``done`` gets the outcome, in the loop."""
-        if self.writes_refused is not None:
-            raise self.writes_refused
+        self._check_takes_writes()
         self._gatherer.submit(unit, done)
 
     async def write(self, unit: Sequence[Command]) -> Receipts:
         """Commits a unit; its large values become blobs first, in a thread."""
-        if self.writes_refused is not None:
-            raise self.writes_refused
+        self._check_takes_writes()
         if self.ledger.needs_blob(unit):
             unit = await self.run(self.ledger.prepare, unit)
+            self._check_takes_writes()
         return await self._gatherer.write(unit)
 
     @property
@@ -140,7 +141,7 @@ class Service:
     async def wait_for_growth(self, beyond: int) -> None:
         """Until the ledger may have more than so many entries; ``Unavailable`` once the node begins to stop."""
         if self.draining:
-            raise Unavailable("the node is stopping", hint="ask another node")
+            raise _STOPPING
         if self._growth is None:
             self._growth = self._loop.create_future()
         if self.ledger.size <= beyond:  # asked only now: a commit after this sees that somebody waits
@@ -156,8 +157,15 @@ class Service:
     async def close(self) -> None:
         """Returns when all that was accepted is answered. The ledger is its owner's to close."""
         self.drain()
+        self._closed = True
         await self._gatherer.close()
         await self._loop.run_in_executor(None, self._pool.shutdown)
+
+    def _check_takes_writes(self) -> None:
+        if self._closed:
+            raise _STOPPING
+        if self.writes_refused is not None:
+            raise self.writes_refused
 
     def _commit(self, keys: Sequence[bytes], publish: Callable[[], object]) -> None:
         """In the committing thread."""

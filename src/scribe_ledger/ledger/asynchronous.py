@@ -1,21 +1,21 @@
 """``AsyncLedger``: the embedded ledger for asyncio, the same methods, awaitable.
 
-Single writes go straight into the group commit without a thread for each: thousands of tasks that put at once share a
-few syncs. Everything else runs in a small pool of threads, except a value in the cache, which is returned at once.
-Listings are asynchronous iterators that fetch ahead in pages.
+Writes gather in the loop and go to one thread together: thousands of tasks that put at once share a few syncs.
+Everything else runs in a small pool of threads, except a value in the cache, which is returned at once. Listings are
+asynchronous iterators that fetch ahead in pages.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, ParamSpec, Self, TypeVar, Unpack
 
-from scribe_ledger.errors import LedgerClosed, ScribeError
+from scribe_ledger.errors import LedgerClosed
 from scribe_ledger.ledger import commands
 from scribe_ledger.ledger.batch import Batch
+from scribe_ledger.ledger.gathering import Gatherer
 from scribe_ledger.ledger.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from scribe_ledger.ledger.check import Report
     from scribe_ledger.ledger.commands import Command, DeleteOptions, Key, PutOptions, Value
-    from scribe_ledger.ledger.machine import Outcome
     from scribe_ledger.ledger.policy import Policy
     from scribe_ledger.merkle.checkpoint import Checkpoint
     from scribe_ledger.merkle.prooftext import ConsistencyProof, HistoryProof, Proof
@@ -45,7 +44,7 @@ class AsyncLedger:
     def __init__(self, ledger: Ledger, pool: ThreadPoolExecutor) -> None:
         self._ledger = ledger
         self._pool = pool
-        self._leader = ThreadPoolExecutor(1, thread_name_prefix="scribe-lead")  # never waits for the pool's threads
+        self._gatherer = Gatherer(ledger.write_all)
 
     @classmethod
     async def open(cls, path: str | os.PathLike[str], **options: Any) -> AsyncLedger:
@@ -158,9 +157,9 @@ class AsyncLedger:
 
     async def close(self) -> None:
         loop = asyncio.get_running_loop()
+        await self._gatherer.close()
         await loop.run_in_executor(None, self._ledger.close)
         await loop.run_in_executor(None, self._pool.shutdown)
-        await loop.run_in_executor(None, self._leader.shutdown)
 
     async def __aenter__(self) -> Self:
         return self
@@ -180,13 +179,13 @@ class AsyncLedger:
         return await asyncio.wrap_future(running)
 
     async def _write(self, unit: Sequence[Command]) -> Sequence[Receipt]:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Sequence[Receipt]] = loop.create_future()
-        waiter = _FutureWaiter(loop, future, lambda waiter: self._leader.submit(self._ledger.lead, waiter))
-        if len(unit) != 1 or self._ledger.needs_blob(unit):
-            return await self._run(self._ledger.write, unit)
-        self._ledger.submit(unit, waiter)
-        return await future
+        if self._ledger.closed:
+            raise LedgerClosed("the ledger is closed")
+        if not unit:
+            return []
+        if self._ledger.needs_blob(unit):
+            unit = await self._run(self._ledger.prepare, unit)
+        return await self._gatherer.write(self._ledger.prepare(unit))
 
     async def _pages(self, entries: Iterator[Entry]) -> AsyncIterator[Entry]:
         while page := await self._run(_page, entries):
@@ -207,37 +206,6 @@ class AsyncBatch(Batch):
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.receipts = await self._asynchronous._write(self._commands)
-
-
-class _FutureWaiter:
-    """Brings an outcome back to the event loop that waits for it."""
-
-    __slots__ = ("_future", "_lead", "_loop")
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        future: asyncio.Future[Sequence[Receipt]],
-        lead: Callable[[_FutureWaiter], object],
-    ) -> None:
-        self._loop = loop
-        self._future = future
-        self._lead = lead
-
-    def resolve(self, outcome: Outcome) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self._settle, outcome)
-
-    def lead(self) -> None:
-        self._lead(self)
-
-    def _settle(self, outcome: Outcome) -> None:
-        if self._future.done():
-            return  # the task was cancelled; the write itself was not
-        if isinstance(outcome, ScribeError):
-            self._future.set_exception(outcome)
-        else:
-            self._future.set_result(outcome)
 
 
 def _close_abandoned(opening: Future[Ledger]) -> None:

@@ -11,7 +11,7 @@ import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from scribe_ledger.errors import Overloaded, ScribeError, StorageError, Unavailable
+from scribe_ledger.errors import LedgerClosed, Overloaded, ScribeError, StorageError
 from scribe_ledger.ledger.commands import queue_bytes
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Gatherer:
     def submit(self, unit: Sequence[Command], done: Callable[[Outcome], object]) -> None:
         """Queues a unit; ``done`` gets receipts or the error, later and from the loop. Nothing in it needs a blob."""
         if self._closed:
-            raise Unavailable("the node is stopping", hint="ask another node, or this one when it is back")
+            raise LedgerClosed("the ledger is closed")
         entries, size = len(unit), queue_bytes(unit)
         if self._waiting and (self._entries + entries > MAX_WAITING_ENTRIES or self._bytes + size > MAX_WAITING_BYTES):
             raise Overloaded(f"{self._entries} entries wait to be written", hint="retry after a moment")
@@ -91,7 +91,7 @@ class Gatherer:
         return outcome
 
     async def close(self) -> None:
-        """Refuses what comes, and returns when all that was accepted is answered."""
+        """Refuses what comes, and returns when all that was accepted is answered. Idempotent."""
         self._closed = True
         await self._idle.wait()
         self._rounds.put(None)
@@ -129,4 +129,7 @@ class Gatherer:
                 failure = StorageError(f"the write failed in a way that nobody foresaw: {error!r}")
                 failure.__cause__ = error
                 outcomes = [failure] * len(taken.units)
-            self._loop.call_soon_threadsafe(self._finish, taken, outcomes)
+            try:
+                self._loop.call_soon_threadsafe(self._finish, taken, outcomes)
+            except RuntimeError:  # the loop was closed: nobody waits any more
+                return

@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from scribe_ledger.ledger.commands import Command, PutOptions, Value
     from scribe_ledger.ledger.machine import Outcome
     from scribe_ledger.ledger.records import Spot
-    from scribe_ledger.ledger.sequencer import Waiter
     from scribe_ledger.ledger.store import Store
     from scribe_ledger.ledger.transfer.rows import Row
     from scribe_ledger.merkle.checkpoint import Checkpoint
@@ -295,14 +294,6 @@ class Ledger:
     def on_commit(self, around: AroundCommit) -> None:
         """Lets a cache outside forget what a commit changes, in one step with the commit. There is one such place."""
         self._around_commit = around
-
-    def submit(self, unit: Sequence[Command], waiter: Waiter) -> None:
-        """Queues prepared commands without blocking; ``waiter`` gets the outcome. Nothing in it may need a blob."""
-        self._sequencer.submit(unit, waiter)
-
-    def lead(self, waiter: Waiter) -> None:
-        """Does the work that ``Waiter.lead`` asked for. It blocks."""
-        self._sequencer.lead(waiter)
 
     def needs_blob(self, unit: Sequence[Command]) -> bool:
         """Whether a value in the unit is too large to travel with its command."""

@@ -17,7 +17,7 @@ import threading
 import time
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.errors import Conflict, LedgerClosed, OutcomeUnknown, Overloaded, ScribeError, StorageError
 from scribe_ledger.ledger.commands import queue_bytes
@@ -40,18 +40,6 @@ MAX_ROUND_ENTRIES = 8192
 _INTERRUPTED = OutcomeUnknown(
     "the thread that was writing was interrupted", hint="a retry with the same request id settles it"
 )
-
-
-class Waiter(Protocol):
-    """Somebody whose unit is in the queue. Both calls come from another thread, and must not block."""
-
-    def resolve(self, outcome: Outcome) -> None:
-        """Only the first outcome counts. It must not raise."""
-        ...
-
-    def lead(self) -> None:
-        """Asks for ``Sequencer.lead(self)`` soon, from a thread of its own; raises RuntimeError if there is none."""
-        ...
 
 
 class Replayed(NamedTuple):
@@ -114,9 +102,9 @@ class Sequencer:
         self._sync_lock = threading.Lock()
         self._leader: object | None = None
         """Who leads, or was asked to: a waiter, or a mark of its own."""
-        self._round: Sequence[Waiter] = ()
+        self._round: Sequence[_Ticket] = ()
         """Whose units the leader has taken and not answered."""
-        self._queue: deque[tuple[Sequence[Command], Waiter]] = deque()
+        self._queue: deque[tuple[Sequence[Command], _Ticket]] = deque()
         self._queued_entries = self._queued_bytes = 0
         self._failure: ScribeError | None = None
         self._closed = False
@@ -185,29 +173,16 @@ class Sequencer:
 
     def _wait(self, ticket: _Ticket) -> Outcome:
         while (outcome := ticket.wait()) is None:
-            self.lead(ticket)
+            self._lead(ticket)
         return outcome
 
-    def submit(self, unit: Sequence[Command], waiter: Waiter) -> None:
-        """Queues a unit for a caller that must not block. If nobody leads, the waiter is asked to, through ``lead``."""
-        try:
-            with self._lock:
-                self._check_writable()
-                self._enqueue(unit, waiter)
-                if self._leader is None:
-                    self._leader = waiter
-                    waiter.lead()
-        except BaseException:
-            self._leave(waiter)
-            raise
-
-    def lead(self, waiter: Waiter) -> None:
-        """Runs one round for everything that waits, then hands over. Only for a waiter that was asked to."""
+    def _lead(self, ticket: _Ticket) -> None:
+        """Runs one round for everything that waits, then hands over. Only for a ticket that was asked to."""
         leader = object()
         try:
             with self._lock:
-                if self._leader is not waiter:
-                    return  # it was asked twice, or has left since
+                if self._leader is not ticket:
+                    return  # it has left since
                 self._leader = leader
             self._lead_round()
             self._hand_over(leader)
@@ -348,7 +323,7 @@ class Sequencer:
 
     # --- leading -----------------------------------------------------------------------------------------------
 
-    def _enqueue(self, unit: Sequence[Command], waiter: Waiter) -> None:
+    def _enqueue(self, unit: Sequence[Command], ticket: _Ticket) -> None:
         entries, size = len(unit), queue_bytes(unit)
         if self._queue and (
             self._queued_entries + entries > MAX_QUEUE_ENTRIES or self._queued_bytes + size > MAX_QUEUE_BYTES
@@ -356,13 +331,13 @@ class Sequencer:
             raise Overloaded(
                 f"{self._queued_entries} entries wait to be written", hint="retry after a moment, or write in batches"
             )
-        self._queue.append((unit, waiter))
+        self._queue.append((unit, ticket))
         self._queued_entries += entries
         self._queued_bytes += size
 
     def _take_round(self) -> list[Sequence[Command]]:
         """Takes the first in the queue, in one step that Ctrl-C cannot cut in two."""
-        taken: list[tuple[Sequence[Command], Waiter]] = []
+        taken: list[tuple[Sequence[Command], _Ticket]] = []
         entries = 0
         for unit, waiter in self._queue:
             if taken and entries + len(unit) > MAX_ROUND_ENTRIES:
@@ -380,24 +355,15 @@ class Sequencer:
         """Passes the lead to the first in the queue, or lets it go. It does nothing for whom does not lead."""
         if self._leader is leader and self._round:
             self._answer([])
-        while not self._handed_over(leader):
-            self._lead_round()  # for a waiter that has no thread left to do it
-
-    def _handed_over(self, leader: object) -> bool:
         with self._lock:
             if self._leader is not leader:
-                return True
+                return
             following = self._queue[0][1] if self._queue else None
-            if following is None:
-                if self._idle_wanted:
-                    self._idle.notify_all()
-            else:
-                try:
-                    following.lead()
-                except RuntimeError:  # its threads are gone, or its event loop
-                    return False
+            if following is not None:
+                following.lead()
+            elif self._idle_wanted:
+                self._idle.notify_all()
             self._leader = following
-            return True
 
     def _wait_until_idle(self) -> None:
         """Until nobody leads. The caller holds the lock."""
