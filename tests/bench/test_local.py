@@ -30,6 +30,7 @@ TINY = Scale(
     blocks=2,
     cached_reads=500,
     stored_reads=50,
+    first_reads=50,
     proofs=20,
     puts=10,
     puts_a_thread=2,

@@ -102,18 +102,20 @@ def versions(work: Path, scale: Scale, *, profile: bool) -> dict[str, Measured]:
         assert few is not None
         _check(few.version == FEW_VERSIONS)
         random = Random(3)
-        first = next(ledger.log()).index
+        lowest = next(ledger.log()).index
         get_many, get_few = _reader(ledger, "many"), _reader(ledger, "few")
         raw_version, raw_as_of = _raw_reads(ledger, many.version, random)
 
-        def prepare(_: int) -> tuple[list[int], list[int], list[int]]:
-            count = scale.stored_reads
+        def prepare(_: int, count: int = scale.stored_reads) -> tuple[list[int], list[int], list[int]]:
             return (
                 [random.randint(1, many.version) for _ in range(count)],
                 [random.randint(1, few.version) for _ in range(count)],
-                [random.randint(first + 2, ledger.size) for _ in range(count)],
+                [random.randint(lowest + 2, ledger.size) for _ in range(count)],
             )
 
+        versions, few_versions, sizes = prepare(0, scale.first_reads)
+        get_few(few_versions, sizes)
+        first_by_version = rate(len(versions), lambda: get_many(versions, []))
         by_version = alternate(
             scale.blocks,
             prepare,
@@ -123,6 +125,7 @@ def versions(work: Path, scale: Scale, *, profile: bool) -> dict[str, Measured]:
                 "three raw gets": lambda drawn: rate(len(drawn[0]), lambda: raw_version(drawn[0])),
             },
         )
+        first_by_size = rate(len(sizes), lambda: get_many([], sizes))
         by_size = alternate(
             scale.blocks,
             prepare,
@@ -133,7 +136,8 @@ def versions(work: Path, scale: Scale, *, profile: bool) -> dict[str, Measured]:
             },
         )
         details: dict[str, Any] = {"versions": many.version, "written_per_second": round(built)}
-        more: dict[str, Any] = {}
+        details["first_reads_per_second"] = round(first_by_version)
+        more: dict[str, Any] = {"first_reads_per_second": round(first_by_size)}
         if profile:
             drawn = prepare(0)
             details["profile"] = profiled(lambda: get_many(drawn[0], []))
@@ -212,9 +216,10 @@ def _build_versions(ledger: Ledger, entries: int) -> float:
 
     def write() -> None:
         for batch in range(count):
+            pairs = [("many", value) for value in workload.values(BATCH)]
             if batch % every == 0 and batch // every < FEW_VERSIONS:
-                ledger.put("few", *workload.values(1))
-            ledger.put_many([("many", value) for value in workload.values(BATCH)])
+                pairs.insert(0, ("few", workload.values(1)[0]))  # among as many neighbours as the others have
+            ledger.put_many(pairs)
         while (few := ledger.entry("few")) is not None and few.version < FEW_VERSIONS:  # where batches are few
             ledger.put("few", *workload.values(1))
 

@@ -42,6 +42,8 @@ class Scale(Sizes):
     blocks: int = 11
     cached_reads: int = 200_000
     stored_reads: int = 5_000
+    first_reads: int = 50_000
+    """Before proofs and old versions are measured: what is small is warm after a few reads, what is large is not."""
     proofs: int = 1_000
     puts: int = 400
     puts_a_thread: int = 60
@@ -54,6 +56,7 @@ QUICK = Scale(
     blocks=3,
     cached_reads=5_000,
     stored_reads=500,
+    first_reads=1_000,
     proofs=100,
     puts=50,
     puts_a_thread=5,
