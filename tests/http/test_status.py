@@ -1,0 +1,238 @@
+"""What a node says of itself, well and unwell."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.http.asking import ask, get, put
+from tests.http.serving import Served, serve
+from tests.ledger.opening import open_on
+
+from scribe_ledger import verify
+from scribe_ledger.errors import StorageError, Unavailable
+from scribe_ledger.ledger.memory import MemoryStore
+from scribe_ledger.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.http
+
+PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serve(tmp_path_factory.mktemp("status") / "data", settings={"node.id": 7}) as running:
+        yield running
+
+
+def in_loop(served: Served, act: Callable[[], object]) -> None:
+    """Acts where the service lives, and returns when that is done."""
+
+    async def acting() -> None:
+        act()
+
+    asyncio.run_coroutine_threadsafe(acting(), served.loop).result(10)
+
+
+# --- index and key ---------------------------------------------------------------------------------------------
+
+
+def test_the_index_says_where_to_begin(served: Served) -> None:
+    answer = get(served, "/")
+    assert answer.status == 200
+    assert answer.json == {
+        "name": "scribe-ledger",
+        "version": __version__,
+        "docs": "/docs",
+        "openapi": "/openapi.json",
+    }
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "POST"])
+def test_an_empty_key_is_not_a_key(served: Served, method: str) -> None:
+    answer = ask(served, method, "/", b"v" if method != "DELETE" else None)
+    assert (answer.status, answer.error["kind"]) == (405, "method")
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
+
+
+def test_the_key_is_the_one_that_checks_proofs(served: Served) -> None:
+    put(served, "/key-test", b"v")
+    document = get(served, "/v1/key").json
+    assert document == {
+        "vkey": served.ledger.public_key,
+        "origin": served.ledger.origin,
+        "cosigners": [],
+        "quorum": 0,
+    }
+    verify.inclusion(get(served, "/v1/proof/key-test").text, b"v", public_key=document["vkey"])
+
+
+# --- health ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready"])
+def test_a_well_node_says_so(served: Served, path: str) -> None:
+    answer = get(served, path)
+    assert answer.status == 200
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.json == {
+        "status": "ok",
+        "node_id": 7,
+        "version": __version__,
+        "ledger_id": served.ledger.ledger_id,
+        "state": "standalone",
+        "size": served.ledger.size,
+    }
+
+
+def check_unwell(served: Served, kind: str, message: str) -> None:
+    for path in ("/health", "/health/ready"):
+        answer = get(served, path)
+        assert answer.status == 503, path
+        assert answer.error["kind"] == kind
+        assert re.search(message, answer.error["message"])
+        assert answer.json["status"] == "unavailable"
+        assert answer.json["node_id"] == 1
+    assert get(served, "/health/live").json["status"] == "ok"
+    assert get(served, "/metrics").json["healthy"] is False
+    assert "\nscribe_healthy 0\n" in get(served, "/metrics/prometheus").text
+
+
+def test_a_node_that_takes_no_writes_for_now_is_not_ready_and_still_reads(tmp_path: Path) -> None:
+    with serve(tmp_path / "data") as served:
+        put(served, "/a", b"v")
+        full = Unavailable("the disk is nearly full", hint="free some")
+        in_loop(served, lambda: setattr(served.service, "writes_refused", full))
+        check_unwell(served, "unavailable", "nearly full")
+        assert get(served, "/health").headers["retry-after"]
+        assert get(served, "/a").body == b"v"
+        in_loop(served, lambda: setattr(served.service, "writes_refused", None))
+        assert get(served, "/health/ready").status == 200
+
+
+def test_a_node_whose_sync_failed_is_not_ready_and_still_reads_and_proves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+    open_on(store, tmp_path / "data").close()
+
+    def fail() -> None:
+        raise StorageError("the disk is gone")
+
+    with serve(tmp_path / "data", open_store=lambda _: reopened(store)) as served:
+        put(served, "/a", b"v")
+        monkeypatch.setattr(store, "sync", fail)
+        answer = ask(served, "PUT", "/b", b"v")
+        assert (answer.status, answer.error["kind"]) == (503, "storage")
+        check_unwell(served, "storage", "writes are refused since one failed")
+        assert get(served, "/a").body == b"v"
+        assert get(served, "/verify/a").json["verified"] is True
+        assert get(served, "/b").status == 404
+        assert get(served, "/v1/stats").json["writable"] is False
+
+
+def reopened(store: MemoryStore) -> MemoryStore:
+    store.crash(keep=store.unsynced)
+    return store
+
+
+def test_a_node_that_drains_is_not_ready(tmp_path: Path) -> None:
+    with serve(tmp_path / "data") as served:
+        in_loop(served, served.service.drain)
+        check_unwell(served, "unavailable", "stopping")
+
+
+# --- figures ---------------------------------------------------------------------------------------------------
+
+
+def test_stats_count_what_is_there(tmp_path: Path) -> None:
+    with serve(tmp_path / "data", settings={"node.id": 7}) as served:
+        put(served, "/a", b"12345")
+        put(served, "/b", b"12345")
+        ask(served, "DELETE", "/b")
+        get(served, "/a")
+        get(served, "/a")
+        stats = get(served, "/v1/stats").json
+        assert stats["entries"] == 3
+        assert stats["keys"] == 2
+        assert stats["live_keys"] == 1
+        assert stats["value_bytes"] == 10
+        assert stats["node_id"] == 7
+        assert stats["version"] == __version__
+        assert stats["published_size"] == 0
+        assert stats["queue"] == {"entries": 0, "bytes": 0}
+        assert stats["cache"]["entries"] == 1
+        assert stats["writable"] is True
+        get(served, "/tlog/checkpoint")
+        assert get(served, "/v1/stats").json["published_size"] == 3
+
+
+@pytest.mark.parametrize(
+    ("accept", "text"),
+    [
+        (None, False),
+        ("*/*", False),
+        ("application/json", False),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", False),
+        ("application/json, text/plain, */*", False),
+        ("text/plain", True),
+        ("text/plain;version=0.0.4;q=0.5,*/*;q=0.1", True),
+        ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1", True),
+        ("application/json;q=0.4, text/plain;q=0.5", True),
+        ("text/plain;q=0", False),
+        ("text/plain;q=much", False),
+        (",;q=;,", False),
+    ],
+)
+def test_metrics_are_json_unless_text_is_preferred(served: Served, accept: str | None, text: bool) -> None:
+    answer = ask(served, "GET", "/metrics", headers={} if accept is None else {"Accept": accept})
+    assert answer.status == 200
+    assert answer.headers["content-type"] == (PROMETHEUS if text else "application/json")
+
+
+def test_metrics_have_the_fields_of_the_contract(tmp_path: Path) -> None:
+    with serve(tmp_path / "data", settings={"node.id": 7}) as served:
+        put(served, "/a")
+        document = get(served, "/metrics").json
+        assert (document["current_term"], document["current_leader"]) == (0, 7)
+        assert (document["last_applied"], document["state"]) == (0, "standalone")
+        assert document["counts"]["entries"] == 1
+        assert {"p50", "p95", "p99"} <= set(document["request_seconds"])
+        assert document["routes"]["PUT /{key}"]["count"] == 1
+
+
+def test_prometheus_text_is_there_whatever_accept_says(served: Served) -> None:
+    answer = get(served, "/metrics/prometheus", accept="application/json")
+    assert answer.headers["content-type"] == PROMETHEUS
+    assert f'\nscribe_node_info{{node_id="7",ledger_id="{served.ledger.ledger_id}"}} 1\n' in answer.text
+
+
+def test_requests_are_counted_under_the_template_of_their_route(tmp_path: Path) -> None:
+    with serve(tmp_path / "data") as served:
+        get(served, "/verify/secret")
+        get(served, "/tlog/tile/0/000")
+        text = get(served, "/metrics/prometheus").text
+        assert 'route="/verify/{key}",status="404"' in text
+        assert 'route="/tlog/tile/{tile}",status="404"' in text
+        assert "secret" not in text
+        assert 'scribe_errors_total{kind="not_found"} 2' in text
+        assert "internal" not in text
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/v1/key", "/v1/stats", "/health", "/health/live", "/health/ready", "/metrics", "/metrics/prometheus"]
+)
+def test_routes_of_the_node_answer_head_and_refuse_the_rest(served: Served, path: str) -> None:
+    head = ask(served, "HEAD", path)
+    assert (head.status, head.body) == (200, b"")
+    answer = ask(served, "POST", path, b"{}")
+    assert (answer.status, answer.error["kind"]) == (405, "method")
+    assert get(served, f"{path}?unknown=1").error["kind"] == "invalid"
+    options = ask(served, "OPTIONS", path)
+    assert (options.status, options.body, options.headers["allow"]) == (204, b"", "GET, HEAD, OPTIONS")
