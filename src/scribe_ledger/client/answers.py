@@ -115,15 +115,15 @@ def key_of(shape: dict[str, Any]) -> bytes:
     return shape["key"].encode() if "key" in shape else binascii.a2b_base64(shape["key_base64"])
 
 
-def leaf_of(shape: dict[str, Any]) -> Leaf:
-    """The leaf that an entry's JSON describes; its hash must be the one that the entry claims."""
-    leaf, holds = _reading("entry", shape, _leaf)
-    if not holds:
+def leaf_of(shape: Any) -> tuple[Leaf, bytes]:
+    """The leaf that an entry's JSON describes, and its hash, which must be the one that the entry claims."""
+    leaf, leaf_hash, claimed = _reading("entry", shape, _leaf)
+    if leaf_hash != claimed:
         raise VerificationError(f"entry {leaf.index} is not what its leaf hash says")
-    return leaf
+    return leaf, leaf_hash
 
 
-def _leaf(shape: dict[str, Any]) -> tuple[Leaf, bool]:
+def _leaf(shape: dict[str, Any]) -> tuple[Leaf, bytes, bytes]:
     chunk_root = shape.get("chunk_root")
     leaf = Leaf(
         Kind[shape["kind"].upper()],
@@ -138,7 +138,7 @@ def _leaf(shape: dict[str, Any]) -> tuple[Leaf, bool]:
         shape["content_type"],
         dict(shape["metadata"]),
     )
-    return leaf, leaf.hash() == _digest(shape["leaf_hash"])
+    return leaf, leaf.hash(), _digest(shape["leaf_hash"])
 
 
 def entry_of(leaf: Leaf, leaf_hash: bytes, load: Callable[[], bytes]) -> Entry:

@@ -85,7 +85,7 @@ class History:
         except NotFound:
             trust.check_absent(self._wanted, seen)
             return []
-        return [self._operations.to_entry(entry.leaf, None, hash_leaf(entry.leaf_bytes)) for entry in proof.entries]
+        return [self._operations.to_entry(entry.leaf, hash_leaf(entry.leaf_bytes), None) for entry in proof.entries]
 
 
 class Scan:
@@ -144,7 +144,7 @@ class Scan:
         for listed, item in zip(found, latest, strict=True):
             if item is None:
                 raise VerificationError(f"the node lists {show_key(listed.key)} and does not find it")
-            entry = item[0]
+            entry = self._operations.to_entry(*item)
             if entry.index != listed.index:  # written again since the listing began
                 entry = yield from self._earlier(trust, listed)
             if entry.leaf_hash != listed.leaf_hash or entry.deleted:
@@ -156,7 +156,7 @@ class Scan:
         item = yield from self._operations.proven(trust, Wanted(listed.key, version=listed.version))
         if item is None:
             raise VerificationError(f"the node lists {show_key(listed.key)} and does not find it")
-        return item[0]
+        return self._operations.to_entry(*item)
 
     def _check_order(self, found: list[Entry]) -> None:
         """A listing that is out of order, or of other keys, is no listing of these."""
@@ -277,7 +277,7 @@ def _proven_at(operations: Operations, trust: Trust, listed: Entry) -> Operation
     """The same entry, with proof."""
     if listed.key:
         item = yield from operations.proven(trust, Wanted(listed.key, index=listed.index))
-        proven = None if item is None else item[0]
+        proven = None if item is None else operations.to_entry(*item)
     else:
         proven = yield from _proven_in_log(operations, listed.index)
     if proven is None or proven.leaf_hash != listed.leaf_hash:
@@ -295,13 +295,7 @@ def _proven_in_log(operations: Operations, index: int) -> Operation[Entry | None
 
 
 def _plain(operations: Operations, shape: Any) -> Entry:
-    if not isinstance(shape, dict):
-        shape = {}
-    leaf = answers.leaf_of(shape)
-    value = answers.value_of(shape)
-    if value is not None:
-        answers.check_value(leaf, value)
-    return operations.to_entry(leaf, value)
+    return operations.to_entry(*operations.plain(shape))
 
 
 def _check_key(entry: Entry, key: bytes) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 from collections.abc import Callable, Generator, Iterable
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from scribe_ledger import verify
 from scribe_ledger.client import answers, requests
@@ -35,6 +35,14 @@ _T = TypeVar("_T")
 
 Operation: TypeAlias = Generator[Request, Answer, _T]
 HASH_BYTES = 32
+
+
+class Found(NamedTuple):
+    """What a node gave: the entry, and its value unless that is a large one."""
+
+    leaf: Leaf
+    leaf_hash: bytes
+    value: bytes | None
 
 
 class Operations:
@@ -149,10 +157,7 @@ class Operations:
         trust = self.trust_for(checked)
         if trust is not None:
             found = yield from self.proven(trust, _wanted(key, version, as_of))
-            if found is None or found[0].deleted:
-                return None
-            entry, value = found
-            return (yield from self.value(entry)) if value is None else value
+            return None if found is None else (yield from self._value_of(found))
         name = key_bytes(key)
         parameters = {"version": natural(version, "version", least=1), "as_of": natural(as_of, "as_of")}
         answer = yield requests.value(name, **parameters, **self._reading())
@@ -172,15 +177,14 @@ class Operations:
             found = yield from self.proven_many(trust, names)
         else:
             answer = yield requests.values(names, proof=False, since=None, **self._reading())
-            found = [self._plain(shape) for shape in _as_many(answers.json_of(answer), names)]
+            shapes = _as_many(answers.json_of(answer), names)
+            found = [None if shape is None else self.plain(shape) for shape in shapes]
         values: list[bytes | None] = []
         for item in found:
-            if item is None or item[0].deleted:
-                values.append(None)
-            elif item[1] is not None:
-                values.append(item[1])
+            if item is None or item.value is not None:
+                values.append(None if item is None else item.value)
             else:
-                values.append((yield from self.value(item[0])))
+                values.append((yield from self._value_of(item)))
         return values
 
     def entry(self, key: Key, version: int | None, as_of: int | None, checked: bool | None) -> Operation[Entry | None]:
@@ -188,22 +192,27 @@ class Operations:
         wanted = _wanted(key, version, as_of)
         if trust is not None:
             found = yield from self.proven(trust, wanted)
-            return None if found is None else found[0]
+            return None if found is None else self.to_entry(*found)
         answer = yield requests.value(wanted.key, proof=True, version=version, as_of=as_of, **self._reading())
         shape = _shape_with_proof(answer)
         if shape is None:
             return None
-        found = self._plain(shape["entry"] | {"value_base64": shape.get("value_base64")})
-        return None if found is None else found[0]
+        return self.to_entry(*self.plain(shape["entry"] | {"value_base64": shape.get("value_base64")}))
 
-    def value(self, entry: Entry) -> Operation[bytes]:
+    def _value_of(self, found: Found) -> Operation[bytes | None]:
+        """None for a delete. A large value takes a trip of its own."""
+        if found.leaf.kind is Kind.DELETE or found.value is not None:
+            return found.value
+        return (yield from self.value(found.leaf))
+
+    def value(self, entry: Entry | Leaf) -> Operation[bytes]:
         """The value of an entry, checked against the digest that the entry has."""
-        if entry.deleted:
+        if entry.kind is Kind.DELETE:
             return b""
         answer = yield requests.value(entry.key, index=entry.index, **self._reading())
         return answers.check_value(entry, answers.bytes_of(answer))
 
-    def to_entry(self, leaf: Leaf, value: bytes | None, leaf_hash: bytes | None = None) -> Entry:
+    def to_entry(self, leaf: Leaf, leaf_hash: bytes, value: bytes | None) -> Entry:
         """An entry whose value is at hand, or fetched when it is first asked for."""
         key, index = leaf.key, leaf.index
         fetch = self._fetch
@@ -213,21 +222,19 @@ class Operations:
                 return value or b""
             return answers.check_value(leaf, fetch(key, index))
 
-        return answers.entry_of(leaf, leaf.hash() if leaf_hash is None else leaf_hash, load)
+        return answers.entry_of(leaf, leaf_hash, load)
 
-    def _plain(self, shape: dict[str, Any] | None) -> tuple[Entry, bytes | None] | None:
+    def plain(self, shape: Any) -> Found:
         """An entry that nothing proves; it agrees with itself at least."""
-        if shape is None:
-            return None
-        leaf = answers.leaf_of(shape)
+        leaf, leaf_hash = answers.leaf_of(shape)
         value = answers.value_of(shape)
         if value is not None:
             answers.check_value(leaf, value)
-        return self.to_entry(leaf, value), value
+        return Found(leaf, leaf_hash, value)
 
     # --- reading with proof ------------------------------------------------------------------------------------
 
-    def proven(self, trust: Trust, wanted: Wanted) -> Operation[tuple[Entry, bytes | None] | None]:
+    def proven(self, trust: Trust, wanted: Wanted) -> Operation[Found | None]:
         """One entry with its value, proven; None where the node says that there is none."""
         stance = trust.stance(wanted.key)
         answer = yield requests.value(
@@ -253,11 +260,11 @@ class Operations:
         leaf, leaf_hash = _included(proof.index, proof.leaf_bytes, proof.hashes, head)
         trust.check_entry(leaf, leaf_hash, wanted, stance.seen)
         _check_given(leaf, value)
-        return self.to_entry(leaf, value, leaf_hash), value
+        return Found(leaf, leaf_hash, value)
 
-    def proven_many(self, trust: Trust, names: Sequence[bytes]) -> Operation[list[tuple[Entry, bytes | None] | None]]:
+    def proven_many(self, trust: Trust, names: Sequence[bytes]) -> Operation[list[Found | None]]:
         stance = trust.stance()
-        seen = [trust.stance(name).seen for name in names]
+        seen = [trust.seen(name) for name in names]
         answer = yield requests.values(names, proof=True, since=stance.since, **self._reading(stance))
         try:
             shape = answers.json_of(answer)
@@ -266,7 +273,7 @@ class Operations:
         except SerializationError as error:
             raise as_verification(error) from error
         head = yield from self._follow(trust, text, consistency, stance)
-        found: list[tuple[Entry, bytes | None] | None] = []
+        found: list[Found | None] = []
         for name, known, item in zip(names, seen, items, strict=True):
             if item is None:
                 trust.check_absent(Wanted(name), known)
@@ -280,7 +287,7 @@ class Operations:
             leaf, leaf_hash = _included(index, leaf_bytes, hashes, head)
             trust.check_entry(leaf, leaf_hash, Wanted(name), known)
             _check_given(leaf, value)
-            found.append((self.to_entry(leaf, value, leaf_hash), value))
+            found.append(Found(leaf, leaf_hash, value))
         return found
 
     def _follow(self, trust: Trust, text: str, consistency: Any, stance: Stance) -> Operation[Checkpoint]:

@@ -106,6 +106,10 @@ class Trust:
         after = size if self._after is None else max(size, self._after)
         return Stance(head, self._seen.get(key), after if after >= 0 else None)
 
+    def seen(self, key: bytes) -> Seen | None:
+        """The newest entry of a key that was met."""
+        return self._seen.get(key)
+
     # --- heads -------------------------------------------------------------------------------------------------
 
     def signed(self, text: str) -> Checkpoint:
@@ -177,15 +181,13 @@ class Trust:
 
         ``seen`` is what was known of the key when it was asked for.
         """
-        name = show_key(wanted.key)
-        if leaf.key != wanted.key:
-            raise VerificationError(f"the node answers for {show_key(leaf.key)}, asked for {name}")
-        if wanted.version is not None and leaf.version != wanted.version:
-            raise VerificationError(f"the node answers with version {leaf.version} of {name}, not {wanted.version}")
-        if wanted.index is not None and leaf.index != wanted.index:
-            raise VerificationError(f"the node answers with entry {leaf.index} for {name}, not {wanted.index}")
-        if wanted.as_of is not None and leaf.index >= wanted.as_of:
-            raise VerificationError(f"the node answers with entry {leaf.index} for {name} as of size {wanted.as_of}")
+        if (
+            leaf.key != wanted.key
+            or (wanted.version is not None and leaf.version != wanted.version)
+            or (wanted.index is not None and leaf.index != wanted.index)
+            or (wanted.as_of is not None and leaf.index >= wanted.as_of)
+        ):
+            raise _not_wanted(leaf, wanted)
         if seen is not None:
             self._check_not_older(leaf, wanted, seen)
         self._see(leaf.key, Seen(leaf.index, leaf.version, leaf_hash))
@@ -303,6 +305,17 @@ def check_digest(command: Sent, receipt: Receipt) -> None:
     """What the node stored is what was sent. This needs no key."""
     if receipt.sha256 != command.sha256:
         raise VerificationError(f"the node stored other bytes for {show_key(command.key)} than were sent")
+
+
+def _not_wanted(leaf: Leaf, wanted: Wanted) -> VerificationError:
+    name = show_key(wanted.key)
+    if leaf.key != wanted.key:
+        return VerificationError(f"the node answers for {show_key(leaf.key)}, asked for {name}")
+    if wanted.version is not None and leaf.version != wanted.version:
+        return VerificationError(f"the node answers with version {leaf.version} of {name}, not {wanted.version}")
+    if wanted.as_of is not None:
+        return VerificationError(f"the node answers with entry {leaf.index} for {name} as of size {wanted.as_of}")
+    return VerificationError(f"the node answers with entry {leaf.index} for {name}, not {wanted.index}")
 
 
 def _forked(known: Checkpoint, head: Checkpoint) -> VerificationError:
