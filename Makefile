@@ -54,8 +54,9 @@ format: $(INSTALLED) ## format the code and mend what the linter can mend
 	@$(BIN)/python -m ruff check --fix-only --quiet
 	@$(BIN)/python -m ruff format
 
-bench: $(INSTALLED) ## measure speed and memory against the raw engine in the same run
+bench: $(INSTALLED) ## measure speed and memory: the ledger beside the raw engine, a node beside an empty server
 	@$(BIN)/scribe bench local
+	@$(BIN)/scribe bench http
 
 docs: $(INSTALLED) ## check the documents: links, index, and what they claim of the code
 	@$(BIN)/python -m pytest -m docs

@@ -129,13 +129,16 @@ def test_config_check_of_sound_settings(cli: Cli, tmp_path: Path) -> None:
     assert cli("config", "show").err.startswith("warning: ")
 
 
-def test_bench_hands_over_what_it_does_not_know(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("command", "function"), [("local", "run"), ("http", "run_http")])
+def test_bench_hands_over_what_it_does_not_know(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, command: str, function: str
+) -> None:
     received: list[list[str]] = []
 
     def run(arguments: list[str]) -> int:
         received.append(arguments)
         return 3
 
-    monkeypatch.setattr("scribe_ledger.cli.bench.run", run)
-    cli("bench", "local", "--quick", "--entries", "5", "rest", "--help", code=3)
+    monkeypatch.setattr(f"scribe_ledger.cli.bench.{function}", run)
+    cli("bench", command, "--quick", "--entries", "5", "rest", "--help", code=3)
     assert received == [["--quick", "--entries", "5", "rest", "--help"]]

@@ -21,7 +21,8 @@ pytestmark = pytest.mark.docs
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "commands.md").read_text()
 SHARED = ("json", "data", "url")
-WITHOUT_LEDGER = {"verify", "keygen", "config show", "config check", "bench local"}
+BENCHMARKS = {"bench local", "bench http"}
+WITHOUT_LEDGER = {"verify", "keygen", "config show", "config check", *BENCHMARKS}
 
 
 def commands() -> Iterator[tuple[str, click.Command, click.Context]]:
@@ -65,7 +66,7 @@ def test_a_command_is_documented_with_all_its_options(
     assert f"```sh\nscribe {name} {usage}".rstrip() + "\n```" in text
     assert rows(text) == options(command, context, shared=False)
     shared = [parameter.name for parameter in command.params if parameter.name in SHARED]
-    assert sorted(shared) == ([] if name == "bench local" else ["json"] if name in WITHOUT_LEDGER else sorted(SHARED))
+    assert sorted(shared) == ([] if name in BENCHMARKS else ["json"] if name in WITHOUT_LEDGER else sorted(SHARED))
 
 
 def test_the_page_has_no_command_too_many() -> None:

@@ -7,17 +7,33 @@ import click
 
 @click.group(no_args_is_help=False)
 def bench() -> None:
-    """Measure speed and memory on this machine, beside the raw engine in the same run."""
+    """Measure speed and memory on this machine."""
 
 
-@bench.command(add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+_ITS_OWN = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+@bench.command(add_help_option=False, context_settings=_ITS_OWN)
 @click.pass_context
 def local(context: click.Context) -> None:
     """Measure the embedded ledger. `scribe bench local --help` lists what can be chosen."""
     context.exit(run(context.args))
 
 
+@bench.command(add_help_option=False, context_settings=_ITS_OWN)
+@click.pass_context
+def http(context: click.Context) -> None:
+    """Measure a node under load. `scribe bench http --help` lists what can be chosen."""
+    context.exit(run_http(context.args))
+
+
 def run(arguments: list[str]) -> int:
     from scribe_ledger.bench.local import main
+
+    return main(arguments)
+
+
+def run_http(arguments: list[str]) -> int:
+    from scribe_ledger.bench.http.command import main
 
     return main(arguments)

@@ -1,0 +1,67 @@
+"""Rows that read one key a request: from the cache, and from the store."""
+
+from __future__ import annotations
+
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING
+
+from scribe_ledger.bench.http.load import LANE, NODE, Loads, beside
+from scribe_ledger.bench.http.scale import drawn_keys, fill
+from scribe_ledger.bench.http.scripts import Scripts
+from scribe_ledger.bench.http.servers import ACCESS_LOG, UNCACHED, start_lane, start_node
+from scribe_ledger.bench.http.wire import Connection, request
+from scribe_ledger.bench.http.writing import WITH_LOG
+from scribe_ledger.bench.workload import VALUE_BYTES, drawn, keys_of
+from scribe_ledger.errors import Corruption
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from scribe_ledger.bench.http.scale import Scale
+    from scribe_ledger.bench.http.servers import Server
+    from scribe_ledger.bench.timing import Measured
+
+CONNECTIONS = 64
+
+
+def get(work: Path, scale: Scale) -> dict[str, Measured]:
+    """GET of keys whose answers are in the cache, drawn at random."""
+    for name in ("node", "logging"):
+        fill(work / name, scale.cached)
+    keys = keys_of(scale.cached)
+    with (
+        start_node(work / "node") as node,
+        start_node(work / "logging", **ACCESS_LOG) as logging,
+        start_lane(work) as lane,
+    ):
+        for server in (node, logging):
+            read_once(server, keys)
+        script = Scripts(work).get(drawn(keys, 5 * len(keys), Random(1)))
+        loads = Loads(scale)
+        for name, server in ((NODE, node), (LANE, lane), (WITH_LOG, logging)):
+            loads.add(name, server, CONNECTIONS, script)
+        line = loads.run(keys=len(keys))
+    return {"get": line, "get.lane": beside(line, LANE)}
+
+
+def uncached(work: Path, big: Path, scale: Scale) -> dict[str, Measured]:
+    """GET of keys of the large ledger from a node without a cache."""
+    keys = drawn_keys(scale.entries)
+    with start_node(big, **UNCACHED) as node, start_lane(work) as lane:
+        read_once(node, keys[: len(keys) // 10])
+        script = Scripts(work).get(keys)
+        loads = Loads(scale)
+        for name, server in ((NODE, node), (LANE, lane)):
+            loads.add(name, server, CONNECTIONS, script)
+        line = loads.run(keys=len(keys))
+    return {"uncached": line}
+
+
+def read_once(server: Server, keys: Sequence[str]) -> None:
+    """Reads every key over one connection, and checks that each has its value."""
+    with Connection(server.port) as connection:
+        for sent in map(partial(request, "GET"), map("/{}".format, keys)):
+            if len(connection.exchange(sent)) != VALUE_BYTES:
+                raise Corruption(f"the answer to {sent!r} is not the value that was written")
