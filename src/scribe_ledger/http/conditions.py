@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from scribe_ledger.model import Entry
 
 _ETAG = re.compile(rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
-_INDEX_ETAG = re.compile(rb'"(\d{1,20})"')
-_RANGE = re.compile(rb"bytes=\s*(\d{0,20})-(\d{0,20})\s*")
+_INDEX_ETAG = re.compile(rb'"(0|[1-9]\d{0,19})"')
+_RANGE = re.compile(rb"bytes=\s*(\d{0,20})-(\d{0,20})\s*", re.IGNORECASE)
 
 
 def check_read(request: Request, entry: Entry) -> bool:
@@ -35,13 +36,15 @@ def check_read(request: Request, entry: Entry) -> bool:
 
 def range_of(request: Request, entry: Entry, size: int) -> tuple[int, int] | None:
     """First byte and one past the last, or None for the whole. Several ranges, or none we know, mean the whole."""
-    asked = request.header(b"range")
+    asked = request.header(b"range") if request.method == "GET" else None
     if asked is None or not _range_holds(request.header(b"if-range"), entry):
         return None
     found = _RANGE.fullmatch(asked)
     if found is None or found[1] == found[2] == b"":
         return None
     if found[1] == b"":
+        if not size and int(found[2]):
+            return None  # the last bytes of nothing are nothing, and no part can say so
         start, stop = max(size - int(found[2]), 0), size
     else:
         start, stop = int(found[1]), min(int(found[2]) + 1, size) if found[2] else size
@@ -71,7 +74,7 @@ def write_condition(request: Request, *, may_create: bool) -> dict[str, Any]:
 
 
 def _index_of(tag: bytes) -> int:
-    if found := _INDEX_ETAG.fullmatch(tag):
+    if (found := _INDEX_ETAG.fullmatch(tag)) and int(found[1]) < 1 << 64:
         return int(found[1])
     if _ETAG.fullmatch(tag):
         raise PreconditionFailed("no entry has this ETag", hint="an ETag here is an index in quotes")
@@ -91,6 +94,7 @@ def _seconds(date: bytes | None) -> int | None:
     if date is None:
         return None
     try:
-        return int(parsedate_to_datetime(date.decode("latin-1")).timestamp())
+        found = parsedate_to_datetime(date.decode("latin-1"))
+        return int(found.replace(tzinfo=found.tzinfo or UTC).timestamp())
     except (ValueError, OverflowError):
         return None
