@@ -39,7 +39,7 @@ def test_a_request_in_json() -> None:
         "path": "/user:alice",
         "status": 200,
         "bytes": 11,
-        "duration_ms": 0.084,
+        "duration_us": 84,
         "request_id": "5f3a-1",
         "client": "127.0.0.1:51544",
     }
@@ -47,7 +47,7 @@ def test_a_request_in_json() -> None:
 
 def test_a_request_in_text() -> None:
     assert render_text([access()]).decode() == (
-        "2026-11-21T04:52:17.139Z info  scribe.access: GET /user:alice 200 bytes=11 duration_ms=0.084 "
+        "2026-11-21T04:52:17.139Z info  scribe.access: GET /user:alice 200 bytes=11 duration_us=84 "
         "request_id=5f3a-1 client=127.0.0.1:51544\n"
     )
 

@@ -25,7 +25,7 @@ MAX_LINES = 30_000
 MAX_ACCESS_LINES = 20_000
 """Requests find the queue full at this length; the rest is for other lines."""
 PAUSE_SECONDS = 0.1
-CHUNK_LINES = 200
+CHUNK_LINES = 100
 CLOSE_SECONDS = 2.0
 """How long the end of a node waits for lines that nobody takes, as from a terminal that was stopped."""
 
