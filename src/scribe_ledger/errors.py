@@ -6,7 +6,7 @@ setting) and ``hint`` (what to do, or empty). ``KINDS`` is the one table from ki
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 
 class ScribeError(Exception):
@@ -18,6 +18,12 @@ class ScribeError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def again(self) -> Self:
+        """The same for another caller. One object that is raised again and again keeps the frames of every time."""
+        again = type(self)(self.message, hint=self.hint)
+        again.__cause__ = self.__cause__
+        return again
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message

@@ -141,7 +141,7 @@ class Service:
     async def wait_for_growth(self, beyond: int) -> None:
         """Until the ledger may have more than so many entries; ``Unavailable`` once the node begins to stop."""
         if self.draining:
-            raise _STOPPING
+            raise _STOPPING.again()
         if self._growth is None:
             self._growth = self._loop.create_future()
         if self.ledger.size <= beyond:  # asked only now: a commit after this sees that somebody waits
@@ -163,9 +163,9 @@ class Service:
 
     def _check_takes_writes(self) -> None:
         if self._closed:
-            raise _STOPPING
+            raise _STOPPING.again()
         if self.writes_refused is not None:
-            raise self.writes_refused
+            raise self.writes_refused.again()
 
     def _commit(self, keys: Sequence[bytes], publish: Callable[[], object]) -> None:
         """In the committing thread."""
