@@ -42,6 +42,8 @@ BLOCK_BYTES = 4096
 """Small, so that a read at a random place fetches one group or tile and not its neighbours too."""
 RESTART_INTERVAL = 4
 """Entries between two places at which a search may enter a block of a searched table: fewer to walk over than in 16."""
+INDEX_RESTART_INTERVAL = 8
+"""The same for the indexes of all tables, where it is 1 by default: a third of the memory, and fewer cache misses."""
 BLOCK_CACHE_BYTES = 192 << 20
 WAL_BYTES = 64 << 20
 MAX_OPEN_FILES = 512
@@ -347,6 +349,7 @@ def _block_options(cache: rocksdict.Cache, *, searched_by_key: bool) -> rocksdic
     blocks.set_format_version(5)
     blocks.set_cache_index_and_filter_blocks(False)
     blocks.set_block_size(BLOCK_BYTES)
+    blocks.set_index_block_restart_interval(INDEX_RESTART_INTERVAL)
     if searched_by_key:
         blocks.set_bloom_filter(10, False)
         blocks.set_block_restart_interval(RESTART_INTERVAL)
