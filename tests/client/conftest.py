@@ -25,6 +25,7 @@ class Blocking:
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._runner = asyncio.Runner()
+        self._closed = False
         self._client = self._runner.run(self._make(arguments, options))
 
     async def _make(self, arguments: Any, options: Any) -> AsyncClient:
@@ -42,13 +43,16 @@ class Blocking:
 
     async def _wait(self, function: Callable[..., Any], arguments: Any, options: Any) -> Any:
         result = function(*arguments, **options)
-        return [each async for each in result] if hasattr(result, "__aiter__") else await result
+        if hasattr(result, "__await__"):
+            result = await result
+        return [each async for each in result] if hasattr(result, "__aiter__") else result
 
     def close(self) -> None:
-        try:
-            self._runner.run(self._client.close())
-        finally:
-            self._runner.close()
+        """As often as one likes, as with both clients."""
+        if not self._closed:
+            self._closed = True
+            with self._runner:
+                self._runner.run(self._client.close())
 
 
 class World:
@@ -82,8 +86,3 @@ class World:
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     with ExitStack() as stack:
         yield World(tmp_path, request.param, stack)
-
-
-def listed(found: Any) -> list[Any]:
-    """What a listing of either client gives."""
-    return list(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +26,21 @@ class Server:
         """Gets the request's target and the true answer; None instead of an answer drops the connection."""
         self.asked: list[tuple[str, str, dict[str, str]]] = []
         self.url = ""
+        self.connections = 0
+        self._open: set[socket.socket] = set()
+
+    def connected(self, connection: socket.socket) -> None:
+        self.connections += 1
+        self._open.add(connection)
+
+    def disconnected(self, connection: socket.socket) -> None:
+        self._open.discard(connection)
+
+    def close_connections(self) -> None:
+        """As a node does that restarts."""
+        for connection in list(self._open):
+            connection.shutdown(socket.SHUT_RDWR)
+        self._open.clear()
 
     def reply(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Reply | None:
         self.asked.append((method, target, headers))
@@ -41,6 +57,14 @@ def serving(answer: Answering) -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
+
+        def setup(self) -> None:
+            super().setup()
+            server.connected(self.connection)
+
+        def finish(self) -> None:
+            server.disconnected(self.connection)
+            super().finish()
 
         def _answer(self) -> None:
             headers = {name.lower(): text for name, text in self.headers.items()}

@@ -6,6 +6,7 @@ request is sent once more on a new one, which is safe for every request that can
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import time
@@ -239,6 +240,8 @@ def framed(body: bytes | Upload) -> Iterator[bytes]:
 def reason_of(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "timed out"
+    if isinstance(error, ConnectionError) and error.errno:
+        return os.strerror(error.errno).lower()  # asyncio's own text names the address in place of the reason
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__

@@ -1,0 +1,307 @@
+"""Whom a client asks, how long it goes on, and that a repeated write takes effect once."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from tests.client.honest import Honest, Reply, as_json
+
+from scribe_ledger.client.messages import Answer, Request, Upload
+from scribe_ledger.client.nodes import Attempts, Lost, Node, Nodes, Patience
+from scribe_ledger.errors import (
+    ConfigurationError,
+    Corruption,
+    NetworkError,
+    OutcomeUnknown,
+    Overloaded,
+    PreconditionFailed,
+    RateLimited,
+    Unavailable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tests.client.conftest import World
+
+pytestmark = pytest.mark.http
+
+READ = Request(b"GET", b"/v1/kv/k")
+WRITE = Request(b"PUT", b"/v1/kv/k", b"", b"v", request_id="the-id")
+
+
+def refusal(kind: str, status: int = 503, retry_after: str = "") -> Answer:
+    headers = {b"retry-after": retry_after.encode()} if retry_after else {}
+    return Answer(status, headers, orjson.dumps({"error": {"kind": kind, "message": f"it is {kind}", "hint": ""}}))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def attempts(
+    request: Request = READ, *urls: str, deadline: float = 60.0, retries: int = 3, clock: Clock | None = None
+) -> Attempts:
+    nodes = Nodes(urls or ["http://a:1"])
+    return Attempts(nodes, request, Patience(15.0, deadline, retries), clock=clock or Clock(), random=lambda: 1.0)
+
+
+# --- URLs ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("http://example.org", "http://example.org:8001"),
+        ("example.org:9000", "http://example.org:9000"),
+        ("https://example.org/ledgers/a/", "https://example.org:443/ledgers/a"),
+        ("http://[::1]:8001", "http://[::1]:8001"),
+    ],
+)
+def test_url_of_a_node(url: str, found: str) -> None:
+    assert Node.parse(url).url == found
+
+
+@pytest.mark.parametrize("url", ["", "ftp://a", "http://", "http://a:port", "http://a?x=1", "http://u@a", 5])
+def test_url_that_is_none(url: Any) -> None:
+    with pytest.raises(ConfigurationError, match="URL"):
+        Node.parse(url)
+
+
+def test_no_url_at_all() -> None:
+    with pytest.raises(ConfigurationError, match="no node was named"):
+        Nodes([])
+
+
+# --- how long it goes on ---------------------------------------------------------------------------------------
+
+
+def test_the_next_node_is_asked_at_once_and_a_pause_comes_after_all() -> None:
+    trying = attempts(READ, "http://a:1", "http://b:1")
+    assert trying.node.host == "a"
+    assert trying.lost(Lost("refused", sent=False)) == 0.0
+    assert trying.node.host == "b"
+    first = trying.lost(Lost("refused", sent=False))
+    assert trying.node.host == "a"
+    assert trying.lost(Lost("refused", sent=False)) == 0.0
+    assert trying.lost(Lost("refused", sent=False)) == 2 * first > 0
+
+
+def test_pauses_grow_to_a_limit_and_end_with_the_error_that_names_all() -> None:
+    trying = attempts(READ, "http://a:1", retries=9)
+    pauses = [trying.lost(Lost("connection refused", sent=False)) for _ in range(9)]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == pauses[-2] == 2.0
+    with pytest.raises(NetworkError, match=r"no node answered \(http://a:1: connection refused\)"):
+        trying.lost(Lost("connection refused", sent=False))
+
+
+def test_retry_after_is_honoured_where_it_is_longer() -> None:
+    assert attempts().answered(refusal("overloaded", retry_after="7")) == 7.0
+    assert attempts().answered(refusal("overloaded", retry_after="soon")) == 0.1
+
+
+def test_a_pause_beyond_the_deadline_is_not_begun() -> None:
+    with pytest.raises(Overloaded):
+        attempts(deadline=5.0).answered(refusal("overloaded", retry_after="7"))
+
+
+def test_the_deadline_ends_it() -> None:
+    clock = Clock()
+    trying = attempts(deadline=5.0, clock=clock)
+    clock.now += 4.9
+    assert trying.timeout == pytest.approx(0.1)
+    clock.now += 0.2
+    with pytest.raises(NetworkError):
+        trying.lost(Lost("timed out", sent=True))
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (refusal("rate_limited", 429), RateLimited),
+        (refusal("unavailable"), Unavailable),
+        (refusal("outcome_unknown"), OutcomeUnknown),
+        (Answer(503, {}, b"<html>proxy"), Unavailable),
+    ],
+)
+def test_what_may_pass_is_repeated_and_raised_in_the_end(answer: Answer, error: type[Exception]) -> None:
+    trying = attempts(retries=1)
+    assert trying.answered(answer) is not None
+    with pytest.raises(error):
+        trying.answered(answer)
+
+
+def test_a_failing_node_is_left_for_another_but_not_asked_twice() -> None:
+    trying = attempts(READ, "http://a:1", "http://b:1")
+    assert trying.answered(refusal("corruption")) == 0.0
+    with pytest.raises(Corruption):
+        trying.answered(refusal("corruption"))
+
+
+@pytest.mark.parametrize("status", [200, 201, 400, 404, 409, 412, 413])
+def test_other_answers_are_final(status: int) -> None:
+    assert attempts().answered(Answer(status, {}, b"")) is None
+
+
+def test_the_node_that_answered_is_asked_first_from_then_on() -> None:
+    nodes = Nodes(["http://a:1", "http://b:1"])
+    trying = Attempts(nodes, READ, Patience(1, 9, 1), clock=Clock(), random=lambda: 1.0)
+    trying.lost(Lost("refused", sent=False))
+    assert trying.answered(Answer(200, {}, b"")) is None
+    assert Attempts(nodes, READ, Patience(1, 9, 1), clock=Clock(), random=lambda: 1.0).node.host == "b"
+
+
+def test_a_write_whose_answer_was_lost_does_not_end_as_not_done() -> None:
+    trying = attempts(WRITE, retries=1)
+    trying.lost(Lost("timed out", sent=True))
+    with pytest.raises(OutcomeUnknown, match="request_id='the-id'"):
+        trying.lost(Lost("connection refused", sent=False))
+
+
+def test_a_write_that_never_left_is_certainly_not_done() -> None:
+    trying = attempts(WRITE, retries=1)
+    trying.lost(Lost("connection refused", sent=False))
+    with pytest.raises(NetworkError):
+        trying.lost(Lost("connection refused", sent=False))
+
+
+def test_a_body_that_was_read_once_is_not_sent_again() -> None:
+    upload = Upload(iter([b"piece"]), chunked=False)
+    trying = attempts(Request(b"PUT", b"/", b"", upload, request_id="i"), "http://a:1", "http://b:1")
+    assert trying.lost(Lost("refused", sent=False)) == 0.0  # nothing was read yet
+    list(upload.pieces())
+    with pytest.raises(OutcomeUnknown):
+        trying.lost(Lost("reset", sent=True))
+
+
+# --- over real sockets -----------------------------------------------------------------------------------------
+
+
+def closed_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+def test_a_node_that_is_down_is_passed_over(world: World) -> None:
+    world.ledger.put("k", "1")
+    client = world.connect(closed_port(), world.server.url)
+    assert client.get("k") == b"1"
+    assert client.put("k", "2").version == 2
+
+
+def test_unreachable_names_every_url(world: World) -> None:
+    first, second = closed_port(), closed_port()
+    with pytest.raises(NetworkError, match="connection refused") as caught:
+        world.connect(first, second, retries=1).get("k")
+    assert first in caught.value.message
+    assert second in caught.value.message
+
+
+def test_a_node_that_lags_is_left_for_one_that_does_not(world: World) -> None:
+    world.ledger.put("k", "1")
+    old = world.twin("behind")
+    behind = world.serve(old)
+    client = world.connect(behind.url, world.server.url)
+    assert client.get("k") == b"1"
+    assert behind.asked
+    assert not world.server.asked
+    behind.answer = world.server.answer
+    assert client.put("k", "2").index == 1  # by a node that forwards it
+    behind.answer = Honest(old)
+    assert client.get("k") == b"2"
+    assert "after=1" in behind.asked[-1][1]
+    assert "after=1" in world.server.asked[-1][1]
+
+
+def test_a_lagging_node_alone_is_unavailable_not_a_liar(world: World) -> None:
+    world.ledger.put("k", "1")
+    old = world.twin("old")
+    world.ledger.put("k", "2")
+    assert world.client.get("k") == b"2"
+    world.server.answer = Honest(old)
+    hasty = world.connect(world.server.url, retries=1)
+    assert hasty.get("k") == b"1"  # who has seen nothing newer cannot know
+    with pytest.raises(Unavailable, match="lags"):
+        world.client.get("k")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda client: client.put("k", "2", dedupe=False),
+        lambda client: client.put("k", "2", if_version=1),
+        lambda client: client.delete("k"),
+        lambda client: client.put_many([("k", "2"), ("other", "3")])[0],
+    ],
+    ids=["put", "conditional put", "delete", "batch"],
+)
+def test_a_write_whose_answer_is_lost_takes_effect_once(world: World, write: Callable[[Any], Any]) -> None:
+    world.ledger.put("k", "1")
+    lost: list[str] = []
+
+    def lose_first(target: str, reply: Reply) -> Reply | None:
+        lost.append(target)
+        return None if len(lost) == 1 else reply
+
+    world.server.lie = lose_first
+    receipt = write(world.client)
+    assert receipt.version == 2
+    assert receipt.created is False, "the second attempt met what the first had done"
+    assert [entry.version for entry in world.ledger.history("k")] == [2, 1]
+    ids = {headers["idempotency-key"] for method, _, headers in world.server.asked if method != "GET"}
+    assert len(ids) == 1
+
+
+def test_each_call_has_an_id_of_its_own_unless_one_is_given(world: World) -> None:
+    world.client.put("a", "1")
+    world.client.put("b", "1")
+    world.client.put("c", "1", request_id="mine")
+    ids = [headers["idempotency-key"] for _, _, headers in world.server.asked]
+    assert len(set(ids)) == 3
+    assert ids[-1] == "mine"
+
+
+def test_an_error_of_the_node_is_raised_as_its_class_at_once(world: World) -> None:
+    world.ledger.put("k", "1")
+    with pytest.raises(PreconditionFailed):
+        world.client.put("k", "2", if_absent=True)
+    assert len(world.server.asked) == 1
+
+
+def test_what_is_no_node_says_so(world: World) -> None:
+    def other(_method: str, _target: str, _headers: Mapping[str, str], _body: bytes) -> Reply:
+        return Reply(404, {}, b"<html>")
+
+    from scribe_ledger.errors import SerializationError
+
+    world.server.answer = other
+    with pytest.raises(SerializationError, match="not a node's"):
+        world.connect(world.server.url, public_key=None).get("k")
+    world.server.answer = lambda *_: as_json({"error": {"kind": "not_found", "message": "no", "hint": ""}}, 404)
+    assert world.connect(world.server.url, public_key=None).get("k") is None
+
+
+def test_connections_are_used_again(world: World) -> None:
+    world.ledger.put("k", "1")
+    client = world.connect(world.server.url)
+    for _ in range(5):
+        assert client.get("k") == b"1"
+    assert world.server.connections == 1
+
+
+def test_a_connection_that_the_node_closed_is_replaced_without_a_word(world: World) -> None:
+    world.ledger.put("k", "1")
+    client = world.connect(world.server.url, retries=0)
+    assert client.get("k") == b"1"
+    world.server.close_connections()
+    assert client.get("k") == b"1"
+    assert world.server.connections == 2

@@ -1,0 +1,129 @@
+"""What a client remembers from one run to the next, and that nothing makes it forget in silence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.client.honest import Honest
+
+from scribe_ledger.client.trust_file import HEADER, TrustFile
+from scribe_ledger.errors import ConfigurationError, ScribeError, SerializationError, VerificationError
+from scribe_ledger.merkle import Checkpoint, Signer, sign_checkpoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.client.conftest import World
+
+pytestmark = pytest.mark.http
+
+SIGNER = Signer.generate("example.org/log")
+KEY = str(SIGNER.verifier)
+
+
+def head(size: int, mark: int = 0) -> Checkpoint:
+    return sign_checkpoint(SIGNER, size, bytes([mark]) * 32)
+
+
+def test_a_head_is_there_in_the_next_run(world: World) -> None:
+    path = world.path / "deep" / "trust"
+    world.ledger.put("k", "1")
+    first = world.connect(world.server.url, trust=path)
+    assert first.get("k") == b"1"
+    first.close()
+    old = world.twin("old")
+    world.ledger.put("k", "2")
+    second = world.connect(world.server.url, trust=path)
+    assert second.trusted.size == 1
+    assert second.get("k") == b"2"
+    second.close()
+    assert path.read_text().startswith(f"{HEADER}\n{world.ledger.public_key}\n\nexample.org/log\n2\n")
+    world.server.answer = Honest(old)
+    third = world.connect(world.server.url, trust=path, retries=0)
+    with pytest.raises(ScribeError, match="lags"):
+        third.get("k")
+
+
+def test_a_rolled_back_ledger_is_found_out_in_the_next_run(world: World) -> None:
+    path = world.path / "trust"
+    world.ledger.put("k", "1")
+    fork = world.twin("fork")
+    world.ledger.put("k", "2")
+    first = world.connect(world.server.url, trust=path)
+    first.get("k")
+    first.close()
+    fork.put("k", "other")
+    world.server.answer = Honest(fork)
+    with pytest.raises(VerificationError, match="two different logs of 2 entries"):
+        world.connect(world.server.url, trust=path).get("k")
+
+
+def test_it_never_goes_back(tmp_path: Path) -> None:
+    file, other = TrustFile(tmp_path / "trust", KEY), TrustFile(tmp_path / "trust", KEY)
+    file.save(head(5), 0.0)
+    other.save(head(3), 0.0)
+    found = TrustFile(tmp_path / "trust", KEY).load()
+    assert found is not None
+    assert found.size == 5
+
+
+def test_two_processes_that_were_shown_two_logs_find_out(tmp_path: Path) -> None:
+    TrustFile(tmp_path / "trust", KEY).save(head(5, 1), 0.0)
+    with pytest.raises(VerificationError, match="another log of 5 entries"):
+        TrustFile(tmp_path / "trust", KEY).save(head(5, 2), 0.0)
+
+
+def test_a_moving_head_is_not_written_each_time(tmp_path: Path) -> None:
+    file = TrustFile(tmp_path / "trust", KEY)
+    first, second = head(5), head(6)
+    assert file.due(first, 100.0)
+    file.save(first, 100.0)
+    assert not file.due(first, 900.0)
+    assert not file.due(second, 100.9)
+    assert file.due(second, 101.1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff", b"scribe-ledger/trust@v2\n", f"{HEADER}\n{KEY}\n\n".encode(), f"{HEADER}\n{KEY}\n\nx\n1\n".encode()],
+)
+def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "trust"
+    path.write_bytes(content)
+    with pytest.raises(SerializationError, match="does not remember a checkpoint"):
+        TrustFile(path, KEY).load()
+    assert path.read_bytes() == content
+
+
+def test_a_checkpoint_that_nobody_signed_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "trust"
+    TrustFile(path, KEY).save(head(5), 0.0)
+    path.write_text(path.read_text().replace("\n5\n", "\n4\n"))
+    with pytest.raises(SerializationError, match="is not valid"):
+        TrustFile(path, KEY).load()
+
+
+def test_a_file_of_another_ledger_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "trust"
+    TrustFile(path, KEY).save(head(5), 0.0)
+    other = str(Signer.generate("example.org/other").verifier)
+    with pytest.raises(ConfigurationError, match="another key"):
+        TrustFile(path, other).load()
+
+
+def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    path = tmp_path / "trust"
+    TrustFile(path, KEY).save(head(5), 0.0)
+    before = path.read_bytes()
+
+    def fail(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(ScribeError, match=r"cannot write .*Input/output error"):
+        TrustFile(path, KEY).save(head(6), 0.0)
+    assert path.read_bytes() == before
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["trust", "trust.lock"]
