@@ -70,7 +70,9 @@ class Gatherer:
         if self._closed:
             raise LedgerClosed("the ledger is closed")
         entries, size = len(unit), queue_bytes(unit)
-        if self._waiting and (self._entries + entries > MAX_WAITING_ENTRIES or self._bytes + size > MAX_WAITING_BYTES):
+        if self._waiting.units and (
+            self._entries + entries > MAX_WAITING_ENTRIES or self._bytes + size > MAX_WAITING_BYTES
+        ):
             raise Overloaded(f"{self._entries} entries wait to be written", hint="retry after a moment")
         self._waiting.units.append(unit)
         self._waiting.done.append(done)
