@@ -30,6 +30,8 @@ class Parameter:
     least: int = 0
     most: int = _HIGHEST
     choices: tuple[str, ...] = ()
+    required: bool = False
+    """Says so in the documents; the handler that misses it says what to give."""
 
     def parse(self, raw: bytes) -> Any:
         match self.kind:
@@ -113,7 +115,7 @@ SINCE = Parameter("since", "whole", "With `proof`: also prove that the log exten
 IF_VERSION = Parameter("if_version", "whole", "Write only if the key's latest version is this one; 0: never written.")
 DEDUPE = Parameter("dedupe", "flag", "`false` appends even what equals the latest version.", default=True)
 READING = (VERSION, INDEX, AS_OF, CONSISTENCY, AFTER)
-FROM = Parameter("from", "whole", "Size of the log to begin at; it must be given.")
+FROM = Parameter("from", "whole", "Size of the log to begin at.", required=True)
 TO = Parameter("to", "whole", "Size of the log to end at; unless told, that of the newest checkpoint.")
 MANIFEST_SINCE = Parameter("since", "whole", "A version of the manifest: answer what was added and removed after it.")
 AT = Parameter("at", "whole", "Size of the tree to prove under; unless told, the present one.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scribe_ledger.http import cluster, manifest, proofs, status, tlog
+from scribe_ledger.http.description.handlers import get_docs, get_openapi
 from scribe_ledger.http.parameters import (
     AFTER,
     AT,
@@ -35,7 +36,7 @@ VALUES = [
             "The value of a key",
             parameters=(*READING, PROOF, SINCE),
             headers=_READ_HEADERS,
-            answers={200: "bytes", 206: "bytes", 304: "", 416: "Error"},
+            answers={200: "bytes | Proven", 206: "bytes", 304: "", 416: "Error"},
         ),
         Route(
             "PUT",
@@ -151,7 +152,7 @@ NODE = [
         status.get_metrics,
         "Metrics as JSON, or as Prometheus' text where `Accept` asks for text",
         headers=("Accept",),
-        answers={200: "Metrics"},
+        answers={200: "Metrics | text/plain"},
         tag="node",
     ),
     Route(
@@ -186,4 +187,16 @@ CLUSTER = [
     ),
 ]
 
-ROUTES = [*VALUES, *PROOFS, *TLOG, *ARCHIVE, *NODE, *CLUSTER]
+DESCRIPTION = [
+    Route(
+        "GET",
+        "/openapi.json",
+        get_openapi,
+        "This API as an OpenAPI 3.1 document",
+        answers={200: "application/json"},
+        tag="node",
+    ),
+    Route("GET", "/docs", get_docs, "This API as a page to read", answers={200: "text/html"}, tag="node"),
+]
+
+ROUTES = [*VALUES, *PROOFS, *TLOG, *ARCHIVE, *NODE, *CLUSTER, *DESCRIPTION]

@@ -1,0 +1,269 @@
+"""The shapes of what a node says of itself, its archive and its cluster."""
+
+from __future__ import annotations
+
+from scribe_ledger.http.description import examples
+from scribe_ledger.http.description.shapes import (
+    COUNT,
+    FLAG,
+    HASH,
+    INDEX,
+    NUMBER,
+    TIMESTAMP,
+    Schema,
+    closed,
+    described,
+    listed,
+    nullable,
+    opened,
+    reference,
+    text,
+)
+from scribe_ledger.version import __version__
+
+_STATES = ["standalone", "leader", "follower", "candidate", "learner"]
+_NODE_ID = described(COUNT, "The node's label, `[node] id`.")
+_STATE: Schema = {"enum": _STATES, "description": "`standalone`: this node is no member of a cluster."}
+_SIZES: Schema = {
+    "type": "object",
+    "additionalProperties": COUNT,
+    "description": "Bytes by tier: `hot` the engine's files, `blobs` large values.",
+}
+_QUEUE = opened({"entries": COUNT, "bytes": COUNT}, ["entries", "bytes"])
+_QUANTILES = opened(
+    {"count": COUNT, "p50": nullable(NUMBER, ""), "p95": nullable(NUMBER, ""), "p99": nullable(NUMBER, "")},
+    ["count", "p50", "p95", "p99"],
+)
+_LAST = nullable(INDEX, "Index of the last entry; null while there is none.")
+
+_SEGMENT = opened(
+    {
+        "segment_id": text("Name of the segment."),
+        "first_index": INDEX,
+        "last_index": INDEX,
+        "min_key": text(""),
+        "max_key": text(""),
+        "count": COUNT,
+        "size": described(COUNT, "Bytes of the file."),
+        "path": text("Where the file lies in the object store."),
+        "sha256": HASH,
+        "merkle_root": HASH,
+        "timestamp": TIMESTAMP,
+    },
+    [
+        "segment_id",
+        "first_index",
+        "last_index",
+        "min_key",
+        "max_key",
+        "count",
+        "size",
+        "path",
+        "sha256",
+        "merkle_root",
+        "timestamp",
+    ],
+)
+
+_NODE: dict[str, Schema] = {
+    "Index": opened(
+        {"name": text(""), "version": text(""), "docs": text(""), "openapi": text("")},
+        ["name", "version", "docs", "openapi"],
+        example={"name": "scribe-ledger", "version": __version__, "docs": "/docs", "openapi": "/openapi.json"},
+    ),
+    "Health": opened(
+        {
+            "status": {"enum": ["ok", "unavailable"]},
+            "node_id": _NODE_ID,
+            "version": text("Of the software."),
+            "ledger_id": text("128 random bits that were drawn when the ledger was made."),
+            "state": _STATE,
+            "size": described(COUNT, "How many entries the ledger has."),
+            "error": {
+                "$ref": "#/components/schemas/Error/properties/error",
+                "description": "Only where the status is `unavailable`: why.",
+            },
+        },
+        ["status", "node_id", "version", "ledger_id", "state", "size"],
+        example={
+            "status": "ok",
+            "node_id": 1,
+            "version": __version__,
+            "ledger_id": examples.LEDGER_ID,
+            "state": "standalone",
+            "size": 3,
+        },
+    ),
+    "Stats": opened(
+        {
+            "node_id": _NODE_ID,
+            "version": text("Of the software."),
+            "ledger_id": text(""),
+            "origin": text("The ledger's name."),
+            "entries": COUNT,
+            "keys": described(COUNT, "Keys that were ever written."),
+            "live_keys": described(COUNT, "Keys that have a value now."),
+            "value_bytes": described(COUNT, "Bytes of all values that were ever put."),
+            "last_timestamp": TIMESTAMP,
+            "published_size": described(COUNT, "Size of the newest checkpoint that left the node."),
+            "storage_bytes": _SIZES,
+            "cache": opened({"entries": COUNT, "bytes": COUNT, "hits": COUNT, "misses": COUNT}, ["entries", "bytes"]),
+            "queue": described(_QUEUE, "What waits to be committed."),
+            "batches": described(COUNT, "Commits since the node started."),
+            "syncs": described(COUNT, "Syncs of the disk since then."),
+            "durability": {"enum": ["full", "relaxed"]},
+            "policy": {
+                "type": "object",
+                "properties": {
+                    "overwrite": {"enum": ["version", "forbid"]},
+                    "deletes": {"enum": ["tombstone", "forbid"]},
+                    "apply_version": COUNT,
+                },
+            },
+            "writable": described(FLAG, "False after a sync failed, until the node is started again."),
+        },
+        ["node_id", "version", "ledger_id", "origin", "entries", "keys", "live_keys", "storage_bytes", "writable"],
+        example={
+            "node_id": 1,
+            "version": __version__,
+            "ledger_id": examples.LEDGER_ID,
+            "origin": examples.ORIGIN,
+            "entries": 3,
+            "keys": 2,
+            "live_keys": 2,
+            "value_bytes": 25,
+            "last_timestamp": examples.FIRST_TIMESTAMP + 120_000,
+            "published_size": 3,
+            "storage_bytes": {"hot": 16384, "blobs": 0},
+            "cache": {"entries": 1, "bytes": 1170, "hits": 8, "misses": 1},
+            "queue": {"entries": 0, "bytes": 0},
+            "batches": 3,
+            "syncs": 3,
+            "durability": "full",
+            "policy": {"overwrite": "version", "deletes": "tombstone", "apply_version": 1},
+            "writable": True,
+        },
+    ),
+    "Metrics": opened(
+        {
+            "node_id": _NODE_ID,
+            "state": _STATE,
+            "current_term": COUNT,
+            "current_leader": nullable(COUNT, "The leader's label; null while there is none."),
+            "last_applied": _LAST,
+            "healthy": FLAG,
+            "counts": {"type": "object", "additionalProperties": COUNT},
+            "storage_bytes": _SIZES,
+            "request_seconds": described(_QUANTILES, "Over all requests; estimated from a histogram."),
+            "routes": {"type": "object", "additionalProperties": _QUANTILES, "description": "The same for each route."},
+        },
+        ["node_id", "state", "current_term", "current_leader", "last_applied", "counts", "request_seconds"],
+        example={
+            "node_id": 1,
+            "state": "standalone",
+            "current_term": 0,
+            "current_leader": 1,
+            "last_applied": 2,
+            "healthy": True,
+            "counts": {"entries": 3, "keys": 2, "live_keys": 2, "requests": 12, "errors": 1, "commits": 3},
+            "storage_bytes": {"hot": 16384, "blobs": 0},
+            "request_seconds": {"count": 12, "p50": 0.0004, "p95": 0.0011, "p99": 0.0019},
+            "routes": {"PUT /{key}": {"count": 3, "p50": 0.0006, "p95": 0.0011, "p99": 0.0012}},
+        },
+    ),
+}
+
+_ARCHIVE: dict[str, Schema] = {
+    "Segment": _SEGMENT,
+    "Manifest": opened(
+        {
+            "version": described(COUNT, "Rises with each change of the manifest."),
+            "archived_size": described(COUNT, "How many entries of the log are archived, from its beginning."),
+            "segments": listed(reference("Segment"), "All segments; absent where `since` was given."),
+            "added": listed(reference("Segment"), "Only with `since`: segments that came."),
+            "removed": listed({}, "Only with `since`: segments that went."),
+        },
+        ["version", "archived_size"],
+        example={"version": 0, "archived_size": 0, "segments": []},
+    ),
+}
+
+_STATUS: dict[str, Schema] = {
+    "node_id": _NODE_ID,
+    "is_leader": FLAG,
+    "current_leader": nullable(COUNT, "The leader's label; null while there is none."),
+    "state": _STATE,
+    "current_term": COUNT,
+    "last_log_index": _LAST,
+    "last_applied": _LAST,
+    "commit_index": _LAST,
+}
+_STATUS_EXAMPLE = {
+    "node_id": 1,
+    "is_leader": True,
+    "current_leader": 1,
+    "state": "standalone",
+    "current_term": 0,
+    "last_log_index": 2,
+    "last_applied": 2,
+    "commit_index": 2,
+}
+
+_CLUSTER: dict[str, Schema] = {
+    "ClusterStatus": opened(_STATUS, list(_STATUS), example=_STATUS_EXAMPLE),
+    "ClusterMetrics": opened(
+        {**_STATUS, "voters": COUNT, "learners": COUNT, "lag": COUNT},
+        [*_STATUS, "voters", "learners", "lag"],
+        example={**_STATUS_EXAMPLE, "voters": 1, "learners": 0, "lag": 0},
+    ),
+    "ClusterMembers": opened(
+        {
+            "members": listed(
+                opened(
+                    {
+                        "node_id": _NODE_ID,
+                        "raft_id": nullable(COUNT, "Drawn with the node's folder; null where it stands alone."),
+                        "address": text("Where others reach it."),
+                        "role": {"enum": ["voter", "learner"]},
+                        "state": _STATE,
+                        "last_heartbeat": nullable(TIMESTAMP, "When it was last heard of."),
+                        "match_index": _LAST,
+                        "lag": described(COUNT, "Entries that it is behind."),
+                    },
+                    ["node_id", "raft_id", "address", "role", "state", "last_heartbeat", "match_index", "lag"],
+                )
+            )
+        },
+        ["members"],
+        example={
+            "members": [
+                {
+                    "node_id": 1,
+                    "raft_id": None,
+                    "address": "127.0.0.1:8001",
+                    "role": "voter",
+                    "state": "standalone",
+                    "last_heartbeat": None,
+                    "match_index": 2,
+                    "lag": 0,
+                }
+            ]
+        },
+    ),
+    "ClusterLeader": opened(
+        {
+            "leader_id": nullable(COUNT, "Null while there is none."),
+            "address": nullable(text(""), "Where to reach it."),
+        },
+        ["leader_id", "address"],
+        example={"leader_id": 1, "address": "127.0.0.1:8001"},
+    ),
+    "ClusterJoin": closed(
+        {"node_id": _NODE_ID, "address": text("Its `host:raft_port`.")},
+        ["node_id", "address"],
+        example={"node_id": 4, "address": "10.0.0.4:9001"},
+    ),
+    "ClusterNode": closed({"node_id": _NODE_ID}, ["node_id"], example={"node_id": 2}),
+}
+
+NODE_SCHEMAS: dict[str, Schema] = {**_NODE, **_ARCHIVE, **_CLUSTER}

@@ -1,0 +1,94 @@
+"""What a route's line in the table has no room for: longer words, and a command to try it with.
+
+Commands stand in the order in which a reader can run them against an empty node; a test does.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+BASE_URL = "http://localhost:8001"
+
+
+class Note(NamedTuple):
+    """For one method of one path."""
+
+    curl: str = ""
+    """Arguments of curl, in which ``URL`` stands for the node. Made from the route where there are none."""
+    words: str = ""
+
+
+_KEY_WORDS = "Also under `/v1/kv/`, for keys whose first segment is a route's name."
+
+NOTES: dict[tuple[str, str], Note] = {
+    ("PUT", "/{key}"): Note(
+        "-X PUT -H 'Content-Type: text/plain' --data-binary 'Alice Smith' URL/user:alice",
+        "The answer comes when the entry is durable. Storing what is the latest version already appends nothing, and "
+        "neither does a retry with the same `Idempotency-Key`: both get 200 and the first receipt. A body of any size "
+        f"is taken; above `[storage] inline_max` it is stored apart, as it comes. {_KEY_WORDS}",
+    ),
+    ("PUT", "/v1/kv/{key}"): Note(
+        "-X PUT -H 'Content-Type: text/plain' -H 'X-Scribe-Meta-Team: red' --data-binary 'Alice Jones' "
+        "'URL/v1/kv/user:alice?if_version=1'"
+    ),
+    ("GET", "/{key}"): Note(
+        "URL/user:alice",
+        "The bytes as they were put, with the content type that they were put with. With `proof=true` the answer is "
+        f"JSON instead: entry, value and proof in one trip. {_KEY_WORDS}",
+    ),
+    ("GET", "/v1/kv/{key}"): Note("'URL/v1/kv/user:alice?proof=true'"),
+    ("DELETE", "/{key}"): Note(
+        "-X DELETE URL/user:bob",
+        "Appends an entry that says so. Nothing is erased: every earlier version can be read and proven.",
+    ),
+    ("DELETE", "/v1/kv/{key}"): Note("-X DELETE URL/v1/kv/user:carol"),
+    ("GET", "/v1/kv"): Note(
+        "'URL/v1/kv?prefix=user:&limit=10'",
+        "The keys that have a value, in their order, each with its latest entry. Pages together are one moment of the "
+        "ledger: what is written between two requests is not seen. Sent while it is read, so that it can be long.",
+    ),
+    ("GET", "/v1/history/{key}"): Note("URL/v1/history/user:alice", "Deletes are versions, too."),
+    ("GET", "/v1/log"): Note(
+        "'URL/v1/log?start=0&limit=10'", "The cursor is where to go on, now or when there is more."
+    ),
+    ("GET", "/v1/watch"): Note(
+        "-N --max-time 1 'URL/v1/watch?start=0'",
+        "Server-sent events. Each has the entry's index as `id`, `entry` as `event` and the entry as `data`. "
+        "It begins at `start`, or behind `Last-Event-ID`, or with what comes next. A comment every 15 seconds keeps it "
+        "alive. The node ends it only with `event: error`, whose `data` is the one error shape: to a reader that took "
+        "nothing for 10 seconds, or when it stops.",
+    ),
+    ("POST", "/v1/batch"): Note(
+        words="All or nothing, at consecutive indexes. An operation that is refused refuses the batch; the error names "
+        "it as `operation`. With `Idempotency-Key: K` operation *i* has the request id `K/i`.",
+    ),
+    ("POST", "/v1/get"): Note(
+        words="All as of one moment. With `proof` each entry has its leaf and audit path, beside one checkpoint for "
+        "all; and a deleted key is its tombstone instead of null."
+    ),
+    ("GET", "/verify/{key}"): Note(
+        "URL/verify/user:alice",
+        "The node makes a proof and checks it. That shows that it is in order, not that it is honest: for that, take "
+        "the proof and check it yourself.",
+    ),
+    ("GET", "/v1/proof/{key}"): Note(
+        "URL/v1/proof/user:alice",
+        "A complete text: leaf, audit path and signed checkpoint. `scribe verify` and any C2SP tlog-proof reader check "
+        "it offline.",
+    ),
+    ("GET", "/v1/proof/history/{key}"): Note("URL/v1/proof/history/user:alice"),
+    ("GET", "/v1/proof/consistency"): Note("'URL/v1/proof/consistency?from=1&to=2'"),
+    ("GET", "/tlog/checkpoint"): Note(
+        "URL/tlog/checkpoint",
+        "Origin, size and root, signed by the ledger's key. With the tiles beside it, any client of C2SP tlog-tiles "
+        "can read the log and check it; its base URL is `/tlog`.",
+    ),
+    ("GET", "/tlog/tile/{tile}"): Note(
+        "-o tile URL/tlog/tile/0/000.p/2",
+        "Tiles never change and may be kept for ever. What no checkpoint covers yet is not found.",
+    ),
+    ("GET", "/metrics"): Note("URL/metrics"),
+    ("GET", "/health/ready"): Note(words="A node that may not write says 503 here, and goes on answering reads."),
+    ("GET", "/health"): Note(words="The same as `/health/ready`."),
+    ("POST", "/v1/archive"): Note(words="A node without an archive refuses."),
+}
