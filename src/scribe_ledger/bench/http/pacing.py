@@ -59,6 +59,7 @@ class _Pacer:
         """By descriptor: when the request was due, and what has come of its answer."""
         self._arrivals = select.epoll()
         for each in sockets:
+            each.settimeout(None)  # else Python asks the kernel twice, before each call and with it
             self._arrivals.register(each, select.EPOLLIN)
         self._waits: list[float] = []
         self._late: list[float] = []
@@ -69,9 +70,11 @@ class _Pacer:
             self._started = started = perf_counter()
             while len(self._waits) < count:
                 self._send_due()
-                self._sleep()
-                for descriptor, _ in self._arrivals.poll(0):
+                arrived = self._arrivals.poll(0)
+                for descriptor, _ in arrived:
                     self._receive(descriptor)
+                if not arrived:
+                    self._sleep()
             return Paced(self._waits, self._late, count / (perf_counter() - started))
 
     def _due(self) -> float:
@@ -94,7 +97,7 @@ class _Pacer:
 
     def _receive(self, descriptor: int) -> None:
         if descriptor not in self._busy:
-            raise NetworkError("the server closed a connection, or sent what nobody asked for")
+            raise NetworkError("the server closed a connection that was at rest")
         connection, due, received = self._busy[descriptor]
         data = connection.recv(65536)
         if not data:

@@ -24,6 +24,7 @@ QUIET = {"SCRIBE_LOGGING_ACCESS": "false"}
 ACCESS_LOG = {"SCRIBE_LOGGING_ACCESS": "true"}
 UNCACHED = {"SCRIBE_API_CACHE_CAPACITY": "0"}
 PATIENCE_SECONDS = 60
+PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _URL = re.compile(r"http://\S+:(\d+)")
 
@@ -39,6 +40,7 @@ class Server:
         """Returns when the server says where it listens. Its folder is where it runs and logs."""
         self._log = folder / f"{module.rpartition('.')[2]}.log"
         with self._log.open("ab") as errors:
+            self._said_before = errors.tell()
             self._process = subprocess.Popen(  # noqa: S603 - both modules are ours
                 [sys.executable, "-m", module, *arguments],
                 stdin=subprocess.DEVNULL,
@@ -54,12 +56,12 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """Processor time used so far, by the process and by the kernel for it."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = (PROC / str(self.pid) / "stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
     def memory_mib(self) -> tuple[float, float]:
         """Resident now, and at most so far."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
+        status = (PROC / str(self.pid) / "status").read_text()
         now, highest = (re.search(rf"{name}:\s+(\d+) kB", status) for name in ("VmRSS", "VmHWM"))
         assert now is not None, "a running process has memory"
         assert highest is not None
@@ -105,7 +107,9 @@ class Server:
         raise Unavailable(f"the server did not start, and ended with {code}: {self._said()}")
 
     def _said(self) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-10:])
+        """The end of what it logged; others may have logged into the same file before."""
+        text = self._log.read_bytes()[self._said_before :].decode(errors="replace")
+        return "\n".join(text.splitlines()[-10:])
 
     def _close(self) -> None:
         if self._process.stdout is not None:
@@ -125,7 +129,7 @@ def start_lane(folder: Path) -> Server:
 
 def check_platform() -> None:
     """Raises ``NotMeasurable`` where the system does not tell what a process uses."""
-    if not Path("/proc/self/stat").exists():
+    if not (PROC / "self" / "stat").exists():
         raise NotMeasurable("this needs Linux, whose /proc tells what another process uses")
 
 

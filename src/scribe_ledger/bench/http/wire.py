@@ -89,9 +89,14 @@ class Connection:
 
 
 def is_whole(received: bytes) -> bool:
-    """Whether an answer has come to its end."""
-    head, end, body = received.partition(_HEAD_END)
-    return bool(end) and len(body) >= _body_length(head)
+    """Whether an answer has come to its end; what comes after that is nobody's."""
+    end = received.find(_HEAD_END)
+    if end < 0:
+        return False
+    left = _body_length(received[:end]) - (len(received) - end - len(_HEAD_END))
+    if left < 0:
+        raise NetworkError("the server sent more than one answer to one request")
+    return left == 0
 
 
 def _body_length(head: bytes) -> int:
