@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import socket
+import subprocess
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.running import request, start_node
+from tests.node.load import Connection
+from tests.running import COMMAND, request, start_node
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,3 +145,28 @@ def test_neither_values_nor_headers_nor_secrets_are_ever_logged(tmp_path: Path) 
         assert node.stop() == 0
         assert "hush" not in node.log
         assert "hush" not in node.banner
+
+
+def test_every_line_that_a_request_causes_has_its_id(tmp_path: Path) -> None:
+    with start_node(tmp_path / "data", "-l", "debug") as node:
+        with socket.create_connection(("127.0.0.1", node.port), timeout=20) as leaving:
+            leaving.sendall(b"PUT /a HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine\r\nContent-Length: 900000\r\n\r\nabc")
+            assert request(f"{node.url}/nobody").status == 404
+        deadline = time.monotonic() + 20
+        while "/a" not in [line["path"] for line in accesses(node.log)] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        caused = [line for line in lines(node.log) if line.get("path") in {"/a", "\\x2fa"}]
+        assert len(caused) == 2
+        assert {line["request_id"] for line in caused} == {"mine"}
+
+
+def test_a_console_that_nobody_reads_holds_up_nothing(tmp_path: Path) -> None:
+    command = [*COMMAND, "--data-dir", str(tmp_path / "data"), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = next(int(found[1]) for line in process.stdout if (found := re.search(r"http://\S+:(\d+)", line)))
+        with Connection(port) as connection:
+            for _ in range(2000):  # some 400 KiB of log, and a pipe holds 64
+                assert connection.request("GET", "/nobody")[0] == 404
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
