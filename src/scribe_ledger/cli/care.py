@@ -42,14 +42,18 @@ def stats(session: Session) -> None:
 
 
 @click.command()
+@click.argument("store", metavar="[URL]", required=False)
 @ledger_options
 @click.pass_context
 @pass_session
-def fsck(session: Session, context: click.Context) -> None:
+def fsck(session: Session, context: click.Context, store: str | None) -> None:
     """Recompute tree, digests and key index from the entries, and name every place that differs.
 
-    It reads everything, in bounded memory, and changes nothing. Exit code 1 if anything is wrong.
+    It reads everything in the ledger's folder, in bounded memory, and changes nothing. Exit code 1 if anything is
+    wrong. The URL of an object store, whose archive would be checked, is for a later version.
     """
+    if store is not None:
+        raise click.UsageError("this version checks a folder: name it with --data; a node's log has `verify --audit`")
     report = _report(session)
     if session.json:
         print_json(report.to_json())

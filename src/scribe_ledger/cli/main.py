@@ -84,7 +84,8 @@ class Scribe(Commands):
 def scribe() -> None:
     """Keep an immutable ledger and prove what is in it.
 
-    The ledger is a folder: --data, else the variable SCRIBE_DATA, else ./data. Commands that write create it.
+    The ledger is in a folder, --data, or at a node, --url; else where the variable SCRIBE_DATA or SCRIBE_URL says, else
+    in ./data. Commands that write create the ledger of a folder.
 
     Exit codes: 0 done; 1 the answer is no; 2 bad usage; 3 the ledger could not be reached or opened.
     """
@@ -92,10 +93,31 @@ def scribe() -> None:
 
 def main() -> NoReturn:
     """The console script."""
+    _fill_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a key may hold what the terminal's encoding does not
             stream.reconfigure(errors="backslashreplace")
     scribe.main()
+
+
+def _fill_closed_streams() -> None:
+    """A shell can start us with a standard stream closed (``>&-``); the next file opened would take its place.
+
+    Errors that nobody can see go nowhere; an answer that cannot be given is an error before anything is done; standard
+    input then fails when it is read, since an empty value is not what anybody meant.
+    """
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(os.open(os.devnull, os.O_WRONLY))
+    closed = sys.stdout is None
+    if closed:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    if closed:
+        session = Session()
+        session.json = "--json" in sys.argv
+        print_error(session, "storage", "standard output is closed", "to throw an answer away, send it to /dev/null")
+        sys.exit(UNREACHABLE)
 
 
 def _usage_hint(error: click.ClickException) -> str:

@@ -42,10 +42,8 @@ class Progress:
 
     def through(self, file: IO[bytes], total: int | None = None) -> Iterator[bytes]:
         """The pieces of a file, counted as they pass."""
-        done = 0
-        while piece := file.read(CHUNK_BYTES):
-            done += len(piece)
-            self.update(done, total)
+        counted = Counted(file, self, total)
+        while piece := counted.read(CHUNK_BYTES):
             yield piece
 
     def __enter__(self) -> Self:
@@ -55,3 +53,29 @@ class Progress:
         if self._visible:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+
+
+class Counted:
+    """A file whose bytes are counted as they are read. It can be rewound if the file can."""
+
+    def __init__(self, file: IO[bytes], progress: Progress, total: int | None = None) -> None:
+        self._file = file
+        self._progress = progress
+        self._total = total
+        self._done = 0
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._file.read(size)
+        self._done += len(piece or b"")
+        self._progress.update(self._done, self._total)
+        return piece
+
+    def seekable(self) -> bool:
+        return self._file.seekable()
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._done = 0
+        return self._file.seek(offset, whence)

@@ -141,7 +141,9 @@ def history(session: Session, key: bytes, limit: int | None, as_of: int | None) 
 def log(session: Session, start: int, stop: int | None, limit: int | None) -> None:
     """List the entries of the log, oldest first."""
     with session.open() as target:
-        _list(session, islice(target.log(start, stop), limit), "key", lambda entry: shown(entry.key))
+        if limit is not None:
+            stop = start + limit if stop is None else min(stop, start + limit)
+        _list(session, target.log(start, stop), "key", lambda entry: shown(entry.key))
 
 
 def _list(session: Session, entries: Iterable[Entry], last: str, last_of: Callable[[Entry], str]) -> None:

@@ -1,18 +1,18 @@
 """What every command shares: which ledger, and in what form to answer.
 
-``--data``, ``--url`` and ``--json`` may stand before or after the command's name; the last one given counts. The shell
-gives its commands a session that has its ledger open already.
+The shared options may stand before or after the command's name; the last one given counts, and what is typed counts
+more than a variable. The shell gives its commands a session that has its ledger open already.
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from scribe_ledger.cli.target import Place, Target, open_target
+from scribe_ledger.cli.target import Node, Place, Target, open_node, open_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,6 +28,8 @@ class Session:
     def __init__(self, target: Target | None = None) -> None:
         self.data: str | None = None
         self.url: str | None = None
+        self.public_key: str | None = None
+        self.trust: str | None = None
         self.json = False
         self.target = target
         """The shell's ledger, which commands use and leave open."""
@@ -40,9 +42,9 @@ class Session:
     def open(self, *, create: bool = False, name: str = "") -> Iterator[Target]:
         """The ledger, for as long as the command needs it. Only commands that write may create one."""
         if self.target is not None:
-            if self.data is not None or self.url is not None or name:
+            if name:
                 raise click.UsageError("the shell has its ledger open already: leave it to open another")
-            yield self.target
+            yield self._shells_own(self.target)
             return
         target = open_target(self.place(), create=create, name=name)
         try:
@@ -50,18 +52,68 @@ class Session:
         finally:
             target.close()
 
+    @contextmanager
+    def open_node(self, what: str) -> Iterator[Node]:
+        """The same for what only a node can answer; ``what`` says why, such as ``a folder is in no cluster``."""
+        needed = click.UsageError(f"{what}: name a node with --url")
+        if self.target is not None:
+            if not hasattr(self._shells_own(self.target), "watch"):
+                raise needed
+            yield cast("Node", self.target)
+            return
+        place = self.place()
+        if place.url is None:
+            raise needed
+        node = open_node(place)
+        try:
+            yield node
+        finally:
+            node.close()
+
     def place(self) -> Place:
-        """Where the ledger is. What was typed counts more than a variable."""
+        """Where the ledger is."""
         if self.data is not None and self.url is not None:
             raise click.UsageError("give --data or --url, not both")
-        if self.data is not None or self.url is not None:
-            return Place(data=self.data, url=self.url)
-        data, url = os.environ.get("SCRIBE_DATA") or None, os.environ.get("SCRIBE_URL") or None
-        return Place(data=data or (DEFAULT_DATA if url is None else None), url=url)
+        data, url = self.data, self.url
+        if data is None and url is None:
+            data, url = _variable("SCRIBE_DATA"), _variable("SCRIBE_URL")
+            data = data or (DEFAULT_DATA if url is None else None)
+        if url is None:
+            if self.public_key is not None or self.trust is not None:
+                raise click.UsageError("--public-key and --trust are for a --url: a folder is read as it is")
+            return Place(data=data)
+        if data is not None:
+            raise click.UsageError("SCRIBE_DATA and SCRIBE_URL are both set: name one ledger with --data or --url")
+        key, trust = self.public_key or _variable("SCRIBE_PUBLIC_KEY"), self.trust or _variable("SCRIBE_TRUST")
+        return Place(url=url, public_key=key, trust=trust)
+
+    def _shells_own(self, target: Target) -> Target:
+        if any(given is not None for given in (self.data, self.url, self.public_key, self.trust)):
+            raise click.UsageError("the shell has its ledger open already: leave it to open another")
+        return target
 
 
 def ledger_options(function: _F) -> _F:
-    """``--data``, ``--url`` and ``--json``."""
+    """Which ledger, how it is verified, and the form of the answer."""
+    return place_options(
+        function,
+        _option(
+            "--public-key",
+            metavar="VKEY",
+            help="The key, or its file, that verifies what a URL answers.  [variable: SCRIBE_PUBLIC_KEY]",
+        ),
+    )
+
+
+def place_options(function: _F, *more: Callable[[_F], _F]) -> _F:
+    """The same for commands whose ``--public-key`` is an option of their own."""
+    function = _option(
+        "--trust",
+        metavar="FILE",
+        help="Remembers the last checkpoint that a URL showed; - is nowhere.  [variable: SCRIBE_TRUST]",
+    )(function)
+    for option in more:
+        function = option(function)
     function = _option("--url", metavar="URL", help="The ledger of a node.  [variable: SCRIBE_URL]")(function)
     function = _option("--data", metavar="DIR", help="The ledger's folder.  [variable: SCRIBE_DATA]")(function)
     return output_options(function)
@@ -78,6 +130,10 @@ def creating_options(function: _F) -> _F:
 
 
 pass_session = click.make_pass_decorator(Session)
+
+
+def _variable(name: str) -> str | None:
+    return os.environ.get(name) or None
 
 
 def _option(name: str, **settings: Any) -> Callable[[_F], _F]:

@@ -1,11 +1,12 @@
-"""``Target``: what a ledger must offer to be commanded. A folder does; a node behind a URL will do so the same way."""
+"""``Target``: what a ledger must offer to be commanded. A folder does, and a node behind a URL does the same.
+
+``local`` and ``remote`` are the two; which it is, only ``open_target`` asks, and commands that only a node can answer.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
-
-from scribe_ledger.errors import ConfigurationError
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, ClassVar, NamedTuple, Protocol, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,10 +24,17 @@ class Place(NamedTuple):
 
     data: str | None = None
     url: str | None = None
+    public_key: str | None = None
+    """Of the ledger at the URL: its text, or a file that holds it. Reads are verified with it."""
+    trust: str | None = None
+    """The file that remembers the last checkpoint of the ledger at the URL."""
 
 
 class Target(Protocol):
-    """The methods have the names, arguments, answers and errors of ``scribe_ledger.Ledger``."""
+    """The methods have the names, arguments, answers and errors of ``scribe_ledger.Ledger``, but for the last ones."""
+
+    import_bytes: ClassVar[int]
+    """About how much an import writes in one batch."""
 
     def put(
         self,
@@ -95,15 +103,45 @@ class Target(Protocol):
     def verify(self, progress: Callable[[int, int], None] | None = None) -> Report: ...
     def close(self) -> None: ...
 
+    def log_with_values(self, start: int = 0, stop: int | None = None) -> Iterator[Entry]:
+        """``log`` for who will look at the values."""
+        ...
+
+    def scan_with_values(self) -> Iterator[Entry]:
+        """``scan`` of all keys for who will look at the values."""
+        ...
+
+    def leaves(self, start: int, stop: int) -> list[bytes]:
+        """Encoded leaves from ``start``, a multiple of 256, to before ``stop``: at most 256."""
+        ...
+
+
+class Node(Target, Protocol):
+    """What a node can do beyond that. The methods are those of ``scribe_ledger.client.Client``."""
+
+    def watch(self, prefix: bytes = b"", *, start: int | None = None) -> Iterator[Entry]: ...
+    def manifest(self, since: int | None = None) -> dict[str, Any]: ...
+    def archive(self) -> dict[str, Any]: ...
+    def cluster_status(self) -> dict[str, Any]: ...
+    def cluster_members(self) -> list[dict[str, Any]]: ...
+    def cluster_join(self, node_id: int, address: str) -> dict[str, Any]: ...
+    def cluster_leave(self, node_id: int) -> dict[str, Any]: ...
+    def cluster_transfer(self, node_id: int) -> dict[str, Any]: ...
+    def cluster_replace(self, node_id: int, address: str) -> dict[str, Any]: ...
+
 
 def open_target(place: Place, *, create: bool, name: str) -> Target:
     """Opens what is at the place. ``name`` is the origin of a ledger that this creates."""
     if place.url is not None:
-        raise ConfigurationError(
-            "this version of scribe does not reach a ledger over a URL yet",
-            hint="name its folder with --data, or remove --url and the variable SCRIBE_URL",
-        )
-    from scribe_ledger.ledger.ledger import Ledger
+        return open_node(place, name=name)
+    from scribe_ledger.cli.local import LocalTarget
 
     assert place.data is not None
-    return Ledger.open(Path(place.data), create=create, name=name)
+    return cast("LocalTarget", LocalTarget.open(Path(place.data), create=create, name=name))
+
+
+def open_node(place: Place, *, name: str = "") -> Node:
+    """The ledger at a URL. It is never created; a ``name`` must be its name."""
+    from scribe_ledger.cli.remote import open_remote
+
+    return open_remote(place, name=name)

@@ -52,7 +52,7 @@ def export(session: Session, file: str, form: str | None, start: int | None, sto
         raise click.UsageError("--latest goes without --start and --stop")
     form = _format(file, form)
     with session.open() as target, Progress("exporting", "entries", output=file) as progress:
-        entries = target.scan() if latest else target.log(start or 0, stop)
+        entries = target.scan_with_values() if latest else target.log_with_values(start or 0, stop)
         total = None if latest else max(min(target.size, stop or target.size) - (start or 0), 0)
         with writing(file) as output, _writer(output, form) as writer:
             count = export_entries(target, entries, writer, progress=lambda done: progress.update(done, total))
@@ -94,7 +94,7 @@ def _append(target: Target, rows: Iterator[Row], *, dedupe: bool, skip: int) -> 
     from scribe_ledger.ledger.transfer.importing import Importer
 
     with Progress("importing", "rows") as progress:
-        importer = Importer(target, dedupe=dedupe, progress=progress.update)
+        importer = Importer(target, dedupe=dedupe, batch_bytes=target.import_bytes, progress=progress.update)
         try:
             return importer.run(rows, skip=skip).to_json()
         except ScribeError as error:

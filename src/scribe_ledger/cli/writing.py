@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
 from scribe_ledger.cli.arguments import BYTES, KEY, NATURAL, PAIR
 from scribe_ledger.cli.files import size_of
 from scribe_ledger.cli.output import print_json, say, shown
-from scribe_ledger.cli.progress import Progress
+from scribe_ledger.cli.progress import Counted, Progress
 from scribe_ledger.cli.session import Session, creating_options, ledger_options, pass_session
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def put(
             receipt = target.put(key, value, **options)
         else:
             with Progress("storing", "bytes") as progress:
-                receipt = target.put_stream(key, progress.through(file, size_of(file)), **options)
+                counted = Counted(file, progress, size_of(file))
+                receipt = target.put_stream(key, cast("BinaryIO", counted), **options)
     _answer(session, receipt, f"{shown(key)}: version {receipt.version}, entry {receipt.index}")
 
 

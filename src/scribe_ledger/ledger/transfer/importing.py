@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from scribe_ledger.errors import TooLarge
 from scribe_ledger.ledger.transfer.rows import checked_pieces, checked_value, to_command
 from scribe_ledger.model import Kind
 
@@ -58,14 +59,23 @@ class Counts:
 class Importer:
     """Appends rows to a ledger. ``counts`` is true at any time, after an error too."""
 
-    def __init__(self, sink: Sink, *, dedupe: bool = True, progress: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        dedupe: bool = True,
+        batch_bytes: int = BATCH_BYTES,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
         self.counts = Counts()
         self._sink = sink
         self._dedupe = dedupe
         self._progress = progress
-        self._batch: list[Command] = []
+        self._batch: list[Command | None] = []
+        """A row each; None for one that is passed over."""
         self._batch_bytes = 0
-        self._batch_rows = self._batch_skipped = 0
+        self._most_rows = BATCH_ENTRIES
+        self._most_bytes = batch_bytes
         self._live: dict[bytes, bool] = {}
 
     def run(self, rows: Iterable[Row], *, skip: int = 0) -> Counts:
@@ -80,20 +90,20 @@ class Importer:
 
     def _take(self, row: Row) -> None:
         if row.kind is Kind.CONFIG or (row.kind is Kind.DELETE and not self._is_live(row.key)):
-            self._batch_rows += 1
-            self._batch_skipped += 1
+            self._batch.append(None)
         elif isinstance(row.value, bytes):
             self._add(to_command(row, checked_value(row, row.value), dedupe=self._dedupe))
         else:
             self._write()
             self._put_stream(row, row.value)
-        if len(self._batch) >= BATCH_ENTRIES or self._batch_bytes >= BATCH_BYTES:
+        if len(self._batch) >= self._most_rows:
             self._write()
 
     def _add(self, command: Command) -> None:
+        if self._batch_bytes + command.queue_bytes > self._most_bytes:
+            self._write()
         self._batch.append(command)
         self._batch_bytes += command.queue_bytes
-        self._batch_rows += 1
         self._live[command.key] = command.kind is Kind.PUT
 
     def _is_live(self, key: bytes) -> bool:
@@ -115,12 +125,26 @@ class Importer:
         self._count([receipt], rows=1)
 
     def _write(self) -> None:
-        if self._batch_rows:
-            self._count(self._sink.write(self._batch) if self._batch else [], rows=self._batch_rows)
-            self.counts.skipped += self._batch_skipped
-        self._batch = []
-        self._batch_bytes = self._batch_rows = self._batch_skipped = 0
+        batch, self._batch = self._batch, []
+        self._batch_bytes = 0
         self._live.clear()
+        self._write_rows(batch)
+
+    def _write_rows(self, rows: Sequence[Command | None]) -> None:
+        """One batch; or several, if the sink takes less at once than was thought, and then from here on."""
+        commands = [row for row in rows if row is not None]
+        try:
+            receipts = self._sink.write(commands) if commands else []
+        except TooLarge:
+            if len(commands) < 2:
+                raise
+            half = self._most_rows = len(rows) // 2
+            self._write_rows(rows[:half])
+            self._write_rows(rows[half:])
+            return
+        if rows:
+            self.counts.skipped += len(rows) - len(commands)
+            self._count(receipts, rows=len(rows))
 
     def _count(self, receipts: Sequence[Receipt], *, rows: int) -> None:
         created = sum(receipt.created for receipt in receipts)
