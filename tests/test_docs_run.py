@@ -1,17 +1,20 @@
 """The examples in the documents run, and show what the documents say they show.
 
 The `python` and `console` blocks of a page run from top to bottom in one scratch folder: Python in one namespace, `$ `
-commands in one shell, in which `scribe` and `python` are the ones under test. The lines below a command are all of its
-output, and `expression  # → value` says what an expression gives; `…` stands for anything, a line of it for any lines.
+commands in one shell, in which `scribe`, `scribe-node` and `python` are the ones under test. The lines below a command
+are all of its output, and `expression  # → value` says what an expression gives; `…` stands for anything, a line of it
+for any lines.
 `sh` blocks set a machine up and are only held against the commands that exist.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -102,7 +105,8 @@ class Shell:
 
     def __init__(self, folder: Path, programs: Path) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SCRIBE_")}
-        for name, command in (("scribe", "-m scribe_ledger"), ("python", "")):
+        commands = {"scribe": "-m scribe_ledger", "scribe-node": "-m scribe_ledger.cli.node", "python": ""}
+        for name, command in commands.items():
             (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {command} "$@"\n')
             (programs / name).chmod(0o755)
         self._bash = subprocess.Popen(
@@ -113,6 +117,7 @@ class Shell:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
+            start_new_session=True,
         )
 
     def run(self, command: str) -> tuple[str, int]:
@@ -131,6 +136,8 @@ class Shell:
         assert self._bash.stdin and self._bash.stdout
         self._bash.stdin.close()
         self._bash.wait(60)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._bash.pid, signal.SIGTERM)  # a node that a page left running, because it failed half way
         self._bash.stdout.close()
 
 
