@@ -297,7 +297,7 @@ def test_node_is_the_real_command_with_the_ledger_it_was_given(tmp_path: Path) -
                 assert len(connection.exchange(wire.request("GET", f"/{key}"))) == VALUE_BYTES
             with pytest.raises(Unavailable, match="404"):
                 connection.exchange(wire.request("GET", "/absent"))
-        with pytest.raises(Unavailable, match=r"did not start, and ended with 3: .* is open in process"):
+        with pytest.raises(Unavailable, match=r"(?s)did not start, and ended with 3: .* is open in process"):
             start_node(tmp_path / "node")
 
 

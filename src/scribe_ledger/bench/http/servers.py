@@ -36,9 +36,9 @@ class NotMeasurable(Unavailable):
 class Server:
     """A process that takes requests on a port of this machine. As a context manager it is stopped at the end."""
 
-    def __init__(self, module: str, arguments: Sequence[str], settings: dict[str, str], folder: Path) -> None:
-        """Returns when the server says where it listens. Its folder is where it runs and logs."""
-        self._log = folder / f"{module.rpartition('.')[2]}.log"
+    def __init__(self, module: str, arguments: Sequence[str], settings: dict[str, str], log: Path) -> None:
+        """Returns when the server says where it listens. It runs where its log is."""
+        self._log = log
         with self._log.open("ab") as errors:
             self._said_before = errors.tell()
             self._process = subprocess.Popen(  # noqa: S603 - both modules are ours
@@ -47,7 +47,7 @@ class Server:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                cwd=folder,  # a config.toml where the benchmark was called is not for this node
+                cwd=log.parent,  # a config.toml where the benchmark was called is not for this node
                 env=_environment(settings),
             )
         self.pid = self._process.pid
@@ -119,12 +119,12 @@ class Server:
 def start_node(folder: Path, **settings: str) -> Server:
     """The command, on a folder of this name beside its log, with its default settings but for these variables."""
     arguments = ["--data-dir", str(folder), "--port", "0"]
-    return Server(_NODE, arguments, QUIET | settings, folder.parent)
+    return Server(_NODE, arguments, QUIET | settings, folder.with_name(f"{folder.name}.log"))
 
 
 def start_lane(folder: Path) -> Server:
     """The empty lane; it logs into the folder."""
-    return Server(_LANE, [], {}, folder)
+    return Server(_LANE, [], {}, folder / "lane.log")
 
 
 def check_platform() -> None:
