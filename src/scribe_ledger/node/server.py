@@ -6,6 +6,7 @@ breaks off what is left. The ledger is closed by the node afterwards, so nothing
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import resource
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,6 @@ from scribe_ledger.http.request_ids import make_request_id
 from scribe_ledger.node.listening import BACKLOG
 
 if TYPE_CHECKING:
-    import asyncio
     import socket
     from collections.abc import Callable, Iterator
 
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from scribe_ledger.node.stopping import StopSignals
 
 GRACE_SECONDS = 10
-"""How long open requests may go on after the signal to stop."""
+"""How long open requests may go on after the signal to stop. Then their connections are broken off."""
+LAST_SECONDS = 5
+"""How long a request without a connection may take to notice. Then it is cancelled."""
 KEEP_ALIVE_SECONDS = 75
 """A connection may rest so long between two requests; balancers in front like to keep one for a minute."""
 MAX_CONNECTIONS = 10_000
@@ -72,7 +74,7 @@ class NodeServer(uvicorn.Server):
                 workers=1,
                 backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=GRACE_SECONDS,
+                timeout_graceful_shutdown=GRACE_SECONDS + LAST_SECONDS,
             )
         )
         self._service = service
@@ -99,10 +101,14 @@ class NodeServer(uvicorn.Server):
         connections = self.server_state.connections
         log.info("stopping", signal=self._signals.received, connections=len(connections))
         self._service.drain()
+        grace = asyncio.get_running_loop().call_later(GRACE_SECONDS, self._break_off)
         await super().shutdown(sockets)
-        if connections:
-            log.warning("connections were broken off", connections=len(connections), grace_seconds=GRACE_SECONDS)
-        for connection in list(connections):
+        grace.cancel()
+
+    def _break_off(self) -> None:
+        connections = list(self.server_state.connections)
+        log.warning("connections are broken off", connections=len(connections), grace_seconds=GRACE_SECONDS)
+        for connection in connections:
             connection.transport.abort()
 
 
