@@ -86,6 +86,7 @@ class _Shared:
         self.repeats: dict[bytes, bytes] = {}
         """The key that a plain GET asks for, by all bytes of the request."""
         self.submit = service.submit
+        self.body_bytes = min(LANE_BODY_BYTES, service.max_value_size or LANE_BODY_BYTES)
         self.access = service.access
         self._stats: dict[tuple[str, bool, int], RequestStats] = {}
         self.seconds = 0
@@ -371,7 +372,7 @@ class _Write:
     def take(self, meaning: int, value: bytes) -> bool:
         """Whether the header is of a kind, and given once, that the lane knows for such a write."""
         if meaning == _CONTENT_LENGTH:
-            return int(value) <= (LANE_BODY_BYTES if self._method == "PUT" else 0)
+            return int(value) <= (self._lane.shared.body_bytes if self._method == "PUT" else 0)
         if meaning == _IDEMPOTENCY_KEY:
             once, self._idempotency_key = self._idempotency_key is None, value
             return once

@@ -105,10 +105,11 @@ def find_entry(request: Request) -> Entry | None:
     if query["index"] is not None:
         if query["version"] is not None or query["as_of"] is not None:
             raise InvalidRequest("index stands alone", hint="leave out version and as_of")
+        key = commands.key_bytes(request.key)
         if query["index"] >= ledger.size:
             return None
         entry = ledger.entry_at(query["index"])
-        return entry if entry.key == request.key else None
+        return entry if entry.key == key else None
     return ledger.entry(request.key, version=query["version"], as_of=query["as_of"])
 
 
