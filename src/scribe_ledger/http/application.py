@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from scribe_ledger.http.service import Service
 
+CLIENT_GONE = 499
+"""What the books call the status of a request whose client left before there was an answer."""
 UNROUTED = "(none)"
 """What metrics call the route of a request that found none."""
 log = structlog.get_logger("scribe.http")
@@ -96,13 +98,13 @@ class _Exchange:
         await response(self.scope, self.receive, self.send)
 
     def note(self) -> None:
-        seconds = perf_counter() - self._started
-        self.service.metrics.request(self.scope["method"], self.route, self.status or 499).observe(seconds)
+        seconds, status = perf_counter() - self._started, self.status or CLIENT_GONE
+        self.service.metrics.request(self.scope["method"], self.route, status).observe(seconds)
         if self.service.access is not None:
             self.service.access.note(
                 self.scope["method"],
                 self.path,
-                self.status,
+                status,
                 self._bytes,
                 seconds,
                 self.request_id,
