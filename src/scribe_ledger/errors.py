@@ -13,6 +13,8 @@ class ScribeError(Exception):
     """The root of all errors that Scribe Ledger raises on purpose."""
 
     kind: ClassVar[str] = "internal"
+    operation: int | None = None
+    """Which operation of an atomic batch was refused, and the others with it."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -23,6 +25,7 @@ class ScribeError(Exception):
         """The same for another caller. One object that is raised again and again keeps the frames of every time."""
         again = type(self)(self.message, hint=self.hint)
         again.__cause__ = self.__cause__
+        again.operation = self.operation
         return again
 
     def __str__(self) -> str:

@@ -77,7 +77,12 @@ def serve(
                 await asyncio.sleep(0.001)
             host, port = server.servers[0].sockets[0].getsockname()[:2]
             loop = asyncio.get_running_loop()
-            stop.append(lambda: loop.call_soon_threadsafe(setattr, server, "should_exit", True))
+
+            def end() -> None:
+                service.drain()
+                server.should_exit = True
+
+            stop.append(lambda: loop.call_soon_threadsafe(end))
             found.append(Served(host, port, ledger, service, loop))
             ready.set()
             await serving

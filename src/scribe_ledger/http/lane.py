@@ -47,6 +47,8 @@ MAX_HEAD_BYTES = 64 << 10
 HEADER_SECONDS = 30
 """So long may a client take to send the head of a request."""
 
+BREAK_OFF_SECONDS = 60
+"""A reader that was given up on has so long to find out why."""
 MAX_REPEATS = 65_536
 MAX_REPEAT_BYTES = 512
 """How many requests are known by their bytes, and how long each may be: 32 MiB at most."""
@@ -211,6 +213,7 @@ class Lane(HttpToolsProtocol):
     def _leave_to_application(self) -> None:
         url, headers = self.url, self.headers
         super().on_message_begin()
+        self.scope["extensions"] = {"scribe": {"connection": self}}
         self.url = url
         for name, value in headers:
             super().on_header(name, value)
@@ -326,6 +329,14 @@ class Lane(HttpToolsProtocol):
         prefix = self.shared.prefix(self.server_state.default_headers)
         self.transport.write(b"".join((STATUS_LINE[status], prefix, head, b"connection: close\r\n\r\n", body)))
         self.transport.close()
+
+    def break_off(self, last: bytes) -> None:
+        """Ends a chunked answer whose reader takes nothing: these bytes are the last it will find, if it ever looks."""
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+        self.transport.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last))
+        self.transport.close()
+        self.loop.call_later(BREAK_OFF_SECONDS, self.transport.abort)
 
     @classmethod
     def sweep(cls, connections: Iterable[Any]) -> None:

@@ -43,12 +43,14 @@ def error_answer(error: ScribeError, request_id: bytes) -> tuple[int, Headers, b
         headers, fields, beside, error = error.headers, error.fields, error.beside, error.cause
     if isinstance(error, Unavailable | RateLimited):
         headers = [*headers, (b"retry-after", b"%d" % RETRY_AFTER_SECONDS)]
-    shape = {
+    shape: dict[str, Any] = {
         "kind": error.kind,
         "message": error.message,
         "hint": error.hint,
         "request_id": request_id.decode("latin-1"),
     }
+    if error.operation is not None:
+        shape["operation"] = error.operation
     body = orjson.dumps({**beside, "error": {**shape, **fields}})
     # A 404 may be kept by caches that are not told otherwise.
     headers = [JSON_TYPE, *headers, NO_STORE, NOSNIFF, (b"content-length", b"%d" % len(body))]

@@ -60,13 +60,13 @@ def proven_at_once(service: Service, key: bytes, since: int | None, after: int |
     if latest is None:
         return None
     leaf, value = latest
-    (index,) = HEADER.unpack_from(leaf)[4:5]
+    index = index_of(leaf)
     checkpoint = service.checkpoints.at_hand(_least_size(index, since, after))
     if checkpoint is None:
         return None
     ledger = service.ledger
     proof = proof_text(index, leaf, ledger.audit_path(index, checkpoint.size), checkpoint)
-    return _render(_entry_json(key, leaf), value, proof, _consistency(service, since, checkpoint))
+    return _render(entry_json(key, leaf), value, proof, _consistency(service, since, checkpoint))
 
 
 def _prove(request: Request) -> bytes:
@@ -114,7 +114,12 @@ def _consistency(service: Service, since: int | None, checkpoint: Checkpoint) ->
     return b',"consistency":%b' % orjson.dumps(proof)
 
 
-def _entry_json(key: bytes, leaf: bytes) -> bytes:
+def index_of(leaf: bytes) -> int:
+    index: int = HEADER.unpack_from(leaf)[4]
+    return index
+
+
+def entry_json(key: bytes, leaf: bytes) -> bytes:
     """What ``Entry.to_json`` gives, for the leaf of a small value; most have neither content type nor metadata."""
     _, _, _, _, index, timestamp, version, previous, size, digest, _ = HEADER.unpack_from(leaf)
     if len(leaf) > HEADER.size + len(key) + _EMPTY_TAIL_BYTES:

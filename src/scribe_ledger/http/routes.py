@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from scribe_ledger.http import cluster, manifest, proofs, status, tlog
+from scribe_ledger.http import cluster, listing, manifest, proofs, status, tlog
+from scribe_ledger.http.batch import write_batch
 from scribe_ledger.http.description.handlers import get_docs, get_openapi
+from scribe_ledger.http.lookup import get_many
 from scribe_ledger.http.parameters import (
     AFTER,
+    AS_OF,
     AT,
     CONSISTENCY,
+    CURSOR,
     DEDUPE,
     FROM,
     IF_VERSION,
+    LIMIT,
     MANIFEST_SINCE,
+    PREFIX,
     PROOF,
     READING,
+    REVERSE,
     SINCE,
+    START_INDEX,
+    START_KEY,
     TO,
     VERSION,
+    WATCH_START,
+    WITH_VALUES,
 )
 from scribe_ledger.http.proven import get_value_or_proof
 from scribe_ledger.http.routing import Route
 from scribe_ledger.http.values import delete_value, put_value
+from scribe_ledger.http.watch import watch
 
 _READ_HEADERS = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range", "Range")
 _WRITE_HEADERS = ("If-Match", "Idempotency-Key", "X-Scribe-Meta-*")
@@ -187,6 +199,74 @@ CLUSTER = [
     ),
 ]
 
+_PAGE = (LIMIT, CURSOR, WITH_VALUES, CONSISTENCY, AFTER)
+
+LISTINGS = [
+    Route(
+        "GET",
+        "/v1/kv",
+        listing.list_keys,
+        "The latest live entries in key order",
+        parameters=(PREFIX, START_KEY, REVERSE, AS_OF, *_PAGE),
+        headers=("Accept",),
+        answers={200: "Listing | application/x-ndjson"},
+        tag="listings",
+    ),
+    Route(
+        "GET",
+        "/v1/history/{key}",
+        listing.list_versions,
+        "All versions of a key, newest first",
+        parameters=(AS_OF, *_PAGE),
+        headers=("Accept",),
+        answers={200: "Listing | application/x-ndjson"},
+        tag="listings",
+    ),
+    Route(
+        "GET",
+        "/v1/log",
+        listing.list_log,
+        "Entries in log order",
+        parameters=(START_INDEX, *_PAGE),
+        headers=("Accept",),
+        answers={200: "Log | application/x-ndjson"},
+        tag="listings",
+    ),
+    Route(
+        "GET",
+        "/v1/watch",
+        watch,
+        "The live log as server-sent events",
+        parameters=(PREFIX, WATCH_START, WITH_VALUES, CONSISTENCY, AFTER),
+        headers=("Last-Event-ID",),
+        answers={200: "text/event-stream"},
+        tag="listings",
+    ),
+]
+
+BULK = [
+    Route(
+        "POST",
+        "/v1/batch",
+        write_batch,
+        "Several operations as one atomic unit",
+        headers=("Idempotency-Key",),
+        body="Batch",
+        answers={200: "BatchAnswer", 201: "BatchAnswer"},
+        tag="values",
+    ),
+    Route(
+        "POST",
+        "/v1/get",
+        get_many,
+        "Many keys in one trip, as of one moment",
+        parameters=(CONSISTENCY, AFTER),
+        body="ManyKeys",
+        answers={200: "ManyEntries"},
+        tag="values",
+    ),
+]
+
 DESCRIPTION = [
     Route(
         "GET",
@@ -199,4 +279,4 @@ DESCRIPTION = [
     Route("GET", "/docs", get_docs, "This API as a page to read", answers={200: "text/html"}, tag="node"),
 ]
 
-ROUTES = [*VALUES, *PROOFS, *TLOG, *ARCHIVE, *NODE, *CLUSTER, *DESCRIPTION]
+ROUTES = [*VALUES, *BULK, *LISTINGS, *PROOFS, *TLOG, *ARCHIVE, *NODE, *CLUSTER, *DESCRIPTION]

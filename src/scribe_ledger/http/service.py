@@ -60,6 +60,8 @@ class Service:
         self.checkpoints = Checkpoints(ledger)
         self.writes_refused: ScribeError | None = None
         """Why this node takes no writes for now, such as a full disk; None while it does."""
+        self.watchers = 0
+        """How many read the live log now."""
         self._closed = False
         self.draining = False
         """True from the moment the node was told to stop; long answers end."""

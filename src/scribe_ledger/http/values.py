@@ -44,8 +44,14 @@ _PLAIN_KEY = re.compile(rb"[ !#-\[\]-~]+").fullmatch
 
 def receipt_answer(key: bytes, receipt: Receipt) -> tuple[bytes, bytes]:
     """Head and body of a write's answer."""
+    body = receipt_json(key, receipt)
+    index, version, timestamp, _, _, _ = receipt
+    return _RECEIPT_HEAD % (index, index, version, timestamp, len(body)), body
+
+
+def receipt_json(key: bytes, receipt: Receipt) -> bytes:
     index, version, timestamp, sha256, leaf_hash, created = receipt
-    body = _RECEIPT % (
+    return _RECEIPT % (
         b'"key":"%b"' % key if _PLAIN_KEY(key) else orjson.dumps(key_to_json(key))[1:-1],
         index,
         version,
@@ -54,7 +60,6 @@ def receipt_answer(key: bytes, receipt: Receipt) -> tuple[bytes, bytes]:
         hexlify(leaf_hash),
         b"true" if created else b"false",
     )
-    return _RECEIPT_HEAD % (index, index, version, timestamp, len(body)), body
 
 
 def missing(key: bytes, entry: Entry | None, *, which: str = "") -> Problem:

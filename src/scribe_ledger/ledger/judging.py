@@ -162,6 +162,8 @@ class _Judge:
             raise  # this store's own failure: a refusal must follow from the state alone
         except ScribeError as refusal:
             self._roll_back(mark, touched)
+            if len(unit) > 1:
+                refusal.operation = len(answers)
             return refusal
         return answers
 

@@ -1,0 +1,46 @@
+"""``POST /v1/batch``: several operations as one atomic unit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scribe_ledger.errors import InvalidRequest, TooLarge
+from scribe_ledger.http.headers import JSON_TYPE
+from scribe_ledger.http.operations import read_operations
+from scribe_ledger.http.replies import reply_bytes
+from scribe_ledger.http.request import JSON_ENVELOPE_BYTES
+from scribe_ledger.http.values import decode_header, receipt_json, request_id_of
+from scribe_ledger.ledger.commands import columns_of
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from scribe_ledger.http.request import Request
+
+OPERATION_BYTES = 128
+"""What an operation may have in JSON beside its key and value, on the average."""
+
+
+async def write_batch(request: Request) -> Response:
+    limits = request.service.config.api
+    most = limits.max_batch_bytes * 4 // 3 + limits.max_batch_size * OPERATION_BYTES + JSON_ENVELOPE_BYTES
+    document = await request.json(most)
+    if unknown := document.keys() - {"operations"}:
+        raise InvalidRequest(f"a batch has no field {min(unknown)!r}", hint="it has operations, and no others")
+    operations = document.get("operations")
+    if not isinstance(operations, list):
+        raise InvalidRequest("operations is not an array", hint="see /docs for its shape")
+    if not operations:
+        raise InvalidRequest("the batch has no operations", hint="give at least one")
+    if len(operations) > limits.max_batch_size:
+        raise TooLarge(
+            f"the batch has {len(operations)} operations",
+            hint=f"at most {limits.max_batch_size}: [api] max_batch_size; send several",
+        )
+    given = request.header(b"idempotency-key")
+    request_id = None if given is None else decode_header(request_id_of(given), "Idempotency-Key")
+    unit = read_operations(operations, request_id, max_bytes=limits.max_batch_bytes)
+    receipts = await request.service.write(unit)
+    body = b'{"receipts":[%b]}' % b",".join(map(receipt_json, columns_of(unit).keys, receipts))
+    created = any(receipt.created for receipt in receipts)
+    return reply_bytes(body, JSON_TYPE[1], status=201 if created else 200)

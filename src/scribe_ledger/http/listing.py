@@ -1,0 +1,91 @@
+"""Listings: keys in order, one key's versions, the log. Pages of one listing are one moment of the ledger."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scribe_ledger.errors import InvalidRequest
+from scribe_ledger.http.cursors import make_cursor, read_cursor
+from scribe_ledger.http.pages import reply_page
+from scribe_ledger.http.values import missing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.responses import Response
+
+    from scribe_ledger.http.request import Request
+    from scribe_ledger.model import Entry
+
+
+async def list_keys(request: Request) -> Response:
+    """The latest live entries in key order."""
+    await request.wait_until_readable()
+    query, ledger = request.query, request.ledger
+    prefix, reverse, start = query["prefix"], query["reverse"], query["start"]
+    question = ("keys", prefix, reverse, start, query["as_of"])
+    size, after = ledger.size if query["as_of"] is None else query["as_of"], None
+    if query["cursor"] is not None:
+        size, text = read_cursor(query["cursor"], question, (int, str))
+        after = _bytes_of(text)
+        _check_size(size, ledger.size)
+    entries = ledger.scan(prefix, start=start if after is None else after, reverse=reverse, as_of=size)
+
+    def cursor_after(last: Entry | None, more: bool) -> str | None:
+        return make_cursor(question, [size, last.key.hex()]) if last is not None and more else None
+
+    return await reply_page(request, entries if after is None else _without(entries, after), cursor_after)
+
+
+async def list_versions(request: Request) -> Response:
+    """All versions of a key, newest first."""
+    await request.wait_until_readable()
+    query, ledger, key = request.query, request.ledger, request.key
+    question = ("versions", key, query["as_of"])
+    below = ledger.size if query["as_of"] is None else query["as_of"]
+    if query["cursor"] is not None:
+        (below,) = read_cursor(query["cursor"], question, (int,))
+        _check_size(below, ledger.size)
+    elif await request.service.run(ledger.entry, key, as_of=below) is None:
+        raise missing(key, None)
+
+    def cursor_after(last: Entry | None, more: bool) -> str | None:
+        return make_cursor(question, [last.index]) if last is not None and more else None
+
+    return await reply_page(request, ledger.history(key, as_of=below), cursor_after)
+
+
+async def list_log(request: Request) -> Response:
+    """Entries in log order. Its cursor is the next index as text; it is always there, since a log goes on."""
+    await request.wait_until_readable()
+    query, ledger = request.query, request.ledger
+    start = query["start"]
+    if query["cursor"] is not None:
+        if "start" in query:
+            raise InvalidRequest("start and cursor are the same thing here", hint="give one of them")
+        if not query["cursor"].isdecimal() or len(query["cursor"]) > 19:
+            raise InvalidRequest("the cursor is none that this node gave", hint="the log's cursor is an index")
+        start = int(query["cursor"])
+
+    def cursor_after(last: Entry | None, more: bool) -> str:
+        return str(start if last is None else last.index + 1)
+
+    return await reply_page(request, ledger.log(start, start + query["limit"]), cursor_after)
+
+
+def _without(entries: Iterator[Entry], key: bytes) -> Iterator[Entry]:
+    for entry in entries:
+        if entry.key != key:
+            yield entry
+
+
+def _bytes_of(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise InvalidRequest("the cursor is none that this node gave") from error
+
+
+def _check_size(size: int, here: int) -> None:
+    if size > here:
+        raise InvalidRequest(f"the cursor is of a ledger with {size} entries, this one has {here}")

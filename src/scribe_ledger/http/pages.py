@@ -1,0 +1,91 @@
+"""Pages of entries, streamed: nothing here holds more than one piece of a page, however long it is."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import orjson
+
+from scribe_ledger.http.answers import entry_with_value, is_large
+from scribe_ledger.http.headers import JSON_TYPE, NOSNIFF
+from scribe_ledger.http.replies import NO_STORE, reply, reply_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from starlette.responses import Response
+
+    from scribe_ledger.http.request import Request
+    from scribe_ledger.model import Entry
+
+PIECE_ENTRIES = 64
+NDJSON = b"application/x-ndjson"
+
+
+def entry_json(entry: Entry, *, values: bool) -> bytes:
+    if not values:
+        return orjson.dumps(entry.to_json())
+    return orjson.dumps(entry_with_value(entry, None if entry.deleted or is_large(entry) else entry.value))
+
+
+async def reply_page(
+    request: Request, entries: Iterator[Entry], cursor_after: Callable[[Entry | None, bool], str | None]
+) -> Response:
+    """As many entries as the request's limit, and the cursor that leads on.
+
+    ``cursor_after`` gets the last entry of the page, if there is one, and whether more follow. What is wrong with the
+    first entries is a proper error; after that only a broken connection can tell.
+    """
+    lines = NDJSON in (request.header(b"accept") or b"")
+    render = _lines if lines else _document
+    pieces = render(entries, request.query["limit"], cursor_after, values=request.query["values"])
+    first = await request.service.run(next, pieces)
+    headers = [(b"content-type", NDJSON) if lines else JSON_TYPE, NO_STORE, NOSNIFF]
+    if request.method == "HEAD":
+        await request.service.run(pieces.close)
+        return reply(200, headers)
+    return reply_stream(200, headers, request.service.stream(chain([first], pieces)))
+
+
+def _document(
+    entries: Iterator[Entry],
+    limit: int,
+    cursor_after: Callable[[Entry | None, bool], str | None],
+    *,
+    values: bool,
+) -> Generator[bytes]:
+    before = b'{"entries":['
+    last: Entry | None = None
+    more = False
+    for shapes, last, more in _pieces(entries, limit, values=values):  # noqa: B007  # the last of them is used below
+        yield before + b",".join(shapes)
+        before = b","
+    yield (b"" if last else before) + b'],"cursor":%b}' % orjson.dumps(cursor_after(last, more))
+
+
+def _lines(
+    entries: Iterator[Entry],
+    limit: int,
+    cursor_after: Callable[[Entry | None, bool], str | None],
+    *,
+    values: bool,
+) -> Generator[bytes]:
+    last: Entry | None = None
+    more = False
+    for shapes, last, more in _pieces(entries, limit, values=values):  # noqa: B007
+        yield b"".join([shape + b"\n" for shape in shapes])
+    yield orjson.dumps({"cursor": cursor_after(last, more)}) + b"\n"
+
+
+def _pieces(entries: Iterator[Entry], limit: int, *, values: bool) -> Iterator[tuple[list[bytes], Entry, bool]]:
+    """Rendered entries in lists that are not empty, with the last entry of each and whether more follow it."""
+    following = next(entries, None)
+    while following is not None and limit:
+        shapes: list[bytes] = []
+        while following is not None and limit and len(shapes) < PIECE_ENTRIES:
+            last = following
+            shapes.append(entry_json(last, values=values))
+            limit -= 1
+            following = next(entries, None)
+        yield shapes, last, following is not None
