@@ -618,3 +618,107 @@ def test_timestamps_never_go_back_though_the_clock_does() -> None:
     reopened = load_machine(rig.store)
     reopened.apply([[commands.put("later", "value")]], position=10, timestamp=clock.now)
     assert reopened.applied.timestamp - START == 6
+
+
+# --- several units of one caller -------------------------------------------------------------------------------------
+
+
+def write_all(rig: Rig, *keys: str, **options: Any) -> list[Any]:
+    return rig.sequencer.write_all([[commands.put(key, "value", **options)] for key in keys])
+
+
+def test_write_all_commits_its_units_with_one_sync_in_their_order() -> None:
+    rig = Rig()
+    outcomes = write_all(rig, "a", "b", "c")
+    assert [outcome[0].index for outcome in outcomes] == [0, 1, 2]
+    assert (rig.sequencer.syncs, rig.sequencer.batches) == (1, 1)
+    assert rig.visible() == 3
+
+
+def test_write_all_of_nothing_does_nothing() -> None:
+    rig = Rig()
+    assert rig.sequencer.write_all([]) == []
+    assert rig.sequencer.syncs == 0
+
+
+def test_write_all_gives_each_unit_its_own_refusal() -> None:
+    rig = Rig()
+    outcomes: list[Any] = rig.sequencer.write_all(
+        [
+            [commands.put("a", "1"), commands.put("b", "1")],
+            [commands.put("c", "1"), commands.put("a", "2", if_absent=True)],
+            [commands.put("a", "3", if_version=1)],
+        ]
+    )
+    good, bad, better = outcomes
+    assert [receipt.index for receipt in good] == [0, 1]
+    assert isinstance(bad, PreconditionFailed)
+    assert better[0].index == 2
+    assert not rig.stored("c")
+    assert rig.visible() == 3
+
+
+def test_write_all_waits_its_turn_and_shares_the_sync_of_others() -> None:
+    rig = Rig()
+    gate, first = rig.hold_sync()
+    before = rig.queue("before")
+    many = spawn(write_all, rig, "a", "b", "c")
+    rig.wait_queued(4)
+    after = spawn(rig.put, "after")
+    rig.wait_queued(5)
+    assert not many.done()
+    gate.open()
+    assert first.result(LIMIT_SECONDS).index == 0
+    assert before[0].result(LIMIT_SECONDS).index == 1
+    assert [outcome[0].index for outcome in many.result(LIMIT_SECONDS)] == [2, 3, 4]
+    assert after.result(LIMIT_SECONDS).index == 5
+    assert rig.sequencer.syncs == 2
+
+
+def test_write_all_is_served_though_its_units_take_several_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequencer, "MAX_ROUND_ENTRIES", 2)
+    rig = Rig()
+    gate, first = rig.hold_sync()
+    many = spawn(write_all, rig, *"abcde")
+    rig.wait_queued(5)
+    gate.open()
+    first.result(LIMIT_SECONDS)
+    assert [outcome[0].index for outcome in many.result(LIMIT_SECONDS)] == [1, 2, 3, 4, 5]
+    assert rig.sequencer.syncs == 4
+    assert rig.sequencer.queued == (0, 0)
+
+
+def test_write_all_past_the_queues_limit_refuses_those_that_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequencer, "MAX_QUEUE_ENTRIES", 2)
+    rig = Rig()
+    gate, first = rig.hold_sync()
+    many = spawn(write_all, rig, "a", "b", "c", "d")
+    rig.wait_queued(2)
+    gate.open()
+    first.result(LIMIT_SECONDS)
+    outcomes = many.result(LIMIT_SECONDS)
+    assert [outcome[0].index for outcome in outcomes[:2]] == [1, 2]
+    assert all(isinstance(outcome, Overloaded) for outcome in outcomes[2:])
+    assert not rig.stored("c")
+
+
+def test_write_all_hears_of_a_failed_sync_and_then_is_refused() -> None:
+    rig = Rig()
+    rig.store.on_sync = partial(_raise, DISK_FULL)
+    outcomes = write_all(rig, "a", "b")
+    assert [type(outcome) for outcome in outcomes] == [StorageError, StorageError]
+    assert outcomes[0] is not outcomes[1]
+    assert rig.visible() == 0
+    with pytest.raises(StorageError, match="writes are refused"):
+        write_all(rig, "c")
+
+
+def test_write_all_after_close_is_refused() -> None:
+    rig = Rig()
+    rig.sequencer.close()
+    with pytest.raises(LedgerClosed):
+        write_all(rig, "a")
+
+
+def _raise(error: Exception) -> None:
+    raise error
