@@ -85,7 +85,7 @@ def signature(function: Any) -> str:
     return str(inspect.Signature(parameters))
 
 
-PLUMBING = {"write", "submit", "lead", "needs_blob", "import_verbatim"}
+PLUMBING = {"write", "write_all", "prepare", "needs_blob", "import_verbatim"}
 """Methods of the ledger that the page only names."""
 
 

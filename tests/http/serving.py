@@ -17,7 +17,7 @@ from scribe_ledger.http.lane import make_lane
 from scribe_ledger.http.metrics import Metrics
 from scribe_ledger.http.service import Service
 from scribe_ledger.ledger.folder import system_clock
-from scribe_ledger.ledger.ledger import Ledger
+from scribe_ledger.ledger.served import ServedLedger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +30,7 @@ class Served:
 
     host: str
     port: int
-    ledger: Ledger
+    ledger: ServedLedger
     service: Service
     loop: asyncio.AbstractEventLoop
 
@@ -51,7 +51,7 @@ def serve(
     """``settings`` are like ``{"api.max_batch_size": 10}``; ``options`` go to ``Ledger.open``."""
     config = Config.load(None, environ={}, overrides=dict(settings or {}))
     options = {"max_cache_size": 0, "inline_max": config.storage.inline_max, **options}
-    with Ledger.open(path, clock=clock, **options) as ledger:
+    with ServedLedger.open(path, clock=clock, **options) as ledger:
         ready = threading.Event()
         found: list[Served | BaseException] = []
         stop: list[Callable[[], object]] = []

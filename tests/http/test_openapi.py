@@ -23,7 +23,7 @@ from scribe_ledger.http.description import examples
 from scribe_ledger.http.description.errors import ERRORS, errors_of, kinds_of
 from scribe_ledger.http.description.handlers import document, page
 from scribe_ledger.http.description.headers import ANSWER_HEADERS
-from scribe_ledger.http.description.notes import BASE_URL
+from scribe_ledger.http.description.notes import BASE_URL, NOTES
 from scribe_ledger.http.description.openapi import TAGS
 from scribe_ledger.http.description.schemas import SCHEMAS
 from scribe_ledger.http.routes import ROUTES
@@ -85,6 +85,7 @@ def test_each_route_is_described(route: Route) -> None:
 def test_nothing_is_described_that_no_route_has() -> None:
     routed = {(route.method, route.path) for route in ROUTES}
     assert {(method, path) for method, path, _ in operations() if method != "HEAD"} == routed
+    assert set(NOTES) <= routed
 
 
 def test_references_lead_somewhere_and_names_are_unique() -> None:
@@ -103,6 +104,9 @@ def test_every_schema_is_a_schema_and_its_examples_fit_it() -> None:
         for example in schema.get("examples", []):
             errors = [error.message for error in validator(schema).iter_errors(example)]
             assert not errors, title
+    used = {part["$ref"].rpartition("/")[2] for part in walk(DOCUMENT) if "$ref" in part}
+    named = {part for route in ROUTES for answer in route.answers.values() for part in answer.split(" | ")}
+    assert set(SCHEMAS) <= used | named | {route.body for route in ROUTES}, "a schema that nothing uses"
 
 
 def test_examples_of_parameters_headers_and_answers_fit_their_schemas() -> None:

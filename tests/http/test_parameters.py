@@ -9,11 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scribe_ledger.errors import InvalidRequest
-from scribe_ledger.http.parameters import AS_OF, CONSISTENCY, CURSOR, LIMIT, PREFIX, READING, VALUES, VERSION, Query
+from scribe_ledger.http.parameters import (
+    AS_OF,
+    CONSISTENCY,
+    CURSOR,
+    LIMIT,
+    PREFIX,
+    READING,
+    VERSION,
+    WITH_VALUES,
+    Query,
+)
 
 pytestmark = pytest.mark.http
 
-ALL = (*READING, LIMIT, CURSOR, VALUES, PREFIX)
+ALL = (*READING, LIMIT, CURSOR, WITH_VALUES, PREFIX)
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,28 @@ def test_one_trip_gives_the_same_document_at_once_and_in_a_thread(served: Served
     assert at_once.body == by_index.body
 
 
+@pytest.mark.parametrize("query", ["proof=true", "proof=true&since=100", "proof=true&since=0"])
+@pytest.mark.parametrize("path", ["/both-ways", "/v1/kv/both-ways", "/both%2Dways", "/v1/kv/a/%FF%2F%3F"])
+def test_one_trip_is_the_same_through_the_lane_and_the_application(served: Served, path: str, query: str) -> None:
+    put(served, path, b"v")
+    get(served, "/tlog/checkpoint")
+    lane, application = get(served, f"{path}?{query}"), get(served, f"{path}?{query}", x_unknown="to the application")
+    assert lane.body == application.body
+    varying = {"date", "x-request-id"}
+    assert [header for header in lane.headers.items() if header[0] not in varying] == [
+        header for header in application.headers.items() if header[0] not in varying
+    ]
+    assert get(served, f"{path}?{query}", x_request_id="mine").headers["x-request-id"] == "mine"
+
+
+@pytest.mark.parametrize("query", ["proof=true&since=", "proof=true&since=9999999999999999999", "proof=true&"])
+def test_what_is_nearly_plain_is_answered_as_the_application_does(served: Served, query: str) -> None:
+    put(served, "/nearly", b"v")
+    get(served, "/tlog/checkpoint")
+    lane, application = get(served, f"/nearly?{query}"), get(served, f"/nearly?{query}", x_unknown="1")
+    assert lane.status == application.status == (200 if query.endswith("&") else 400)
+
+
 def test_one_trip_gives_earlier_versions_too(served: Served) -> None:
     for value in (b"1", b"2", b"3"):
         put(served, "/versions", value)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scribe_ledger import Ledger
 from scribe_ledger.config import Config
 from scribe_ledger.errors import Unavailable
 from scribe_ledger.http.metrics import Metrics
 from scribe_ledger.http.service import Service
 from scribe_ledger.ledger import commands
+from scribe_ledger.ledger.served import ServedLedger
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ def depth(traceback: TracebackType | None) -> int:
 
 @pytest.mark.parametrize("stopping", [False, True])
 def test_a_refusal_keeps_nothing_of_whom_it_refused(tmp_path: Path, stopping: bool) -> None:
-    async def refusals(ledger: Ledger) -> list[int]:
+    async def refusals(ledger: ServedLedger) -> list[int]:
         service = Service(ledger, Config.load(None, environ={}, overrides={}), Metrics([1.0]))
         if stopping:
             await service.close()
@@ -41,7 +41,7 @@ def test_a_refusal_keeps_nothing_of_whom_it_refused(tmp_path: Path, stopping: bo
         await service.close()
         return found
 
-    with Ledger.open(tmp_path / "data") as ledger:
+    with ServedLedger.open(tmp_path / "data") as ledger:
         found = asyncio.run(refusals(ledger))
     assert len(found) == 20
     assert max(found) == found[0]

@@ -74,7 +74,17 @@ def show(answer: Any) -> Any:
 
 def test_every_method_of_a_ledger_is_there_with_the_same_arguments() -> None:
     own = {name: member for name, member in vars(Ledger).items() if not name.startswith("_")}
-    inner = {"submit", "lead", "needs_blob", "write", "cached", "leave_to_parent", "closed", "path", "import_verbatim"}
+    inner = {
+        "write_all",
+        "prepare",
+        "needs_blob",
+        "write",
+        "cached",
+        "leave_to_parent",
+        "closed",
+        "path",
+        "import_verbatim",
+    }
     assert sorted(set(own) - inner - set(vars(AsyncLedger))) == []
     for name in ("get", "entry", "entry_at", "history", "log", "prove", "prove_history", "prove_consistency"):
         expected = list(inspect.signature(getattr(Ledger, name)).parameters)

@@ -463,6 +463,7 @@ def public_uses(ledger: Ledger, folder: Path) -> dict[str, Callable[[], object]]
         "empty batch": lambda: ledger.batch().__exit__(None),
         "configure": lambda: ledger.configure(deletes="forbid"),
         "write": lambda: ledger.write([commands.put("key", b"")]),
+        "prepare": lambda: ledger.prepare([commands.put("key", b"")]),
         "write_all": lambda: ledger.write_all([[commands.put("key", b"")]]),
         "import_verbatim": lambda: ledger.import_verbatim([]),
         "flush": ledger.flush,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scribe_ledger.ledger.ledger import Ledger
+    from scribe_ledger.ledger.served import ServedLedger
     from scribe_ledger.merkle.checkpoint import Checkpoint
 
 CHECKPOINT_SECONDS = 0.2
@@ -28,7 +28,7 @@ CONSISTENCY_REMEMBERED = 256
 class Checkpoints:
     """The newest signed checkpoint of one ledger. Safe to use from several threads."""
 
-    def __init__(self, ledger: Ledger, *, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, ledger: ServedLedger, *, clock: Callable[[], float] = monotonic) -> None:
         self._ledger = ledger
         self._clock = clock
         self._signed = float("-inf")

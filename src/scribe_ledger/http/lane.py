@@ -24,6 +24,7 @@ from scribe_ledger.errors import InvalidRequest, ScribeError, TooLarge
 from scribe_ledger.http.headers import join
 from scribe_ledger.http.paths import KEYS, RESERVED, key_of_path
 from scribe_ledger.http.problems import error_answer
+from scribe_ledger.http.proven import proven_at_once, proven_head
 from scribe_ledger.http.request_ids import make_request_id, request_id_or_new
 from scribe_ledger.http.routing import KEY
 from scribe_ledger.http.values import decode_header, receipt_answer, request_id_of
@@ -74,6 +75,7 @@ _ORDINARY = {
 """As clients usually spell them; any other spelling is looked for in lower case."""
 _READS = frozenset({"GET", "HEAD"})
 _METHODS = {b"GET": "GET", b"HEAD": "HEAD", b"PUT": "PUT", b"DELETE": "DELETE"}
+_PROVEN = re.compile(rb"(/[\x21-\x22\x24-\x3e\x40-\x7e]*)\?proof=true(?:&since=([0-9]{1,19}))?").fullmatch
 _SIMPLE = re.compile(rb"/[A-Za-z0-9._~:@!$&'()*+,;=-]+").fullmatch
 """A path whose only segment is the key as it is."""
 
@@ -188,9 +190,12 @@ class Lane(HttpToolsProtocol):
         cycle = self.cycle
         if self._ordinary and (cycle is None or cycle.response_complete) and not self.flow.write_paused:
             method = _METHODS.get(self.parser.get_method())
-            if method is not None and self.parser.should_keep_alive() and (key := self._plain_key()) is not None:
-                take = self._read if method in _READS else self._begin_write
-                if take(method, key):
+            if method is not None and self.parser.should_keep_alive():
+                key = self._plain_key()
+                if key is None:
+                    if method == "GET" and self._read_proven():
+                        return
+                elif (self._read if method in _READS else self._begin_write)(method, key):
                     return
         self._leave_to_application()
 
@@ -265,6 +270,24 @@ class Lane(HttpToolsProtocol):
         self._note(method, self.url, 200, len(body), started, request_id)
         if cached is answer and method == "GET" and not self._special and len(self.url) == 1 + len(key):
             self._answered = key
+        return True
+
+    def _read_proven(self) -> bool:
+        """Answers ``?proof=true``, with or without ``since``, if that takes no more than point reads."""
+        started = perf_counter()
+        asked = _PROVEN(self.url)
+        key = key_of_path(asked[1]) if asked is not None else None
+        request_id = self._only_request_id()
+        if asked is None or not key or request_id is None:
+            return False
+        try:
+            body = proven_at_once(self.shared.service, key, int(asked[2]) if asked[2] else None)
+        except ScribeError:
+            return False
+        if body is None:
+            return False
+        self._send(200, proven_head(body), body, request_id)
+        self._note("GET", self.url, 200, len(body), started, request_id)
         return True
 
     def _only_request_id(self) -> bytes | None:

@@ -13,9 +13,9 @@ import orjson
 
 from scribe_ledger.errors import InvalidRequest
 from scribe_ledger.http.answers import is_large
-from scribe_ledger.http.headers import JSON_TYPE
+from scribe_ledger.http.headers import split
 from scribe_ledger.http.problems import Problem
-from scribe_ledger.http.replies import reply_bytes
+from scribe_ledger.http.replies import reply
 from scribe_ledger.http.values import find_entry, get_value, missing
 from scribe_ledger.ledger.reads import decode_stored_leaf, make_entry
 from scribe_ledger.merkle.hashing import hash_leaf
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from scribe_ledger.http.service import Service
     from scribe_ledger.merkle.checkpoint import Checkpoint
 
+_HEAD = (
+    b"content-type: application/json\r\n"
+    b"cache-control: no-store\r\n"
+    b"x-content-type-options: nosniff\r\n"
+    b"content-length: %d\r\n"
+)
 _PLAIN_ENTRY = (
     b'{%b,"kind":"put","index":%d,"version":%d,"timestamp":%d,"previous":%b,"size":%d,'
     b'"sha256":"%b","leaf_hash":"%b","content_type":"","metadata":{}}'
@@ -51,7 +57,7 @@ async def get_value_or_proof(request: Request) -> Response:
         body = proven_at_once(request.service, request.key, query["since"], query["after"])
     if body is None:
         body = await request.service.run(_prove, request)
-    return reply_bytes(body, JSON_TYPE[1])
+    return reply(200, split(proven_head(body)), body)
 
 
 def proven_at_once(service: Service, key: bytes, since: int | None, after: int | None = None) -> bytes | None:
@@ -67,6 +73,10 @@ def proven_at_once(service: Service, key: bytes, since: int | None, after: int |
     ledger = service.ledger
     proof = proof_text(index, leaf, ledger.audit_path(index, checkpoint.size), checkpoint)
     return _render(entry_json(key, leaf), value, proof, _consistency(service, since, checkpoint))
+
+
+def proven_head(body: bytes) -> bytes:
+    return _HEAD % len(body)
 
 
 def _prove(request: Request) -> bytes:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from scribe_ledger.config import Config
     from scribe_ledger.http.metrics import Metrics
     from scribe_ledger.ledger.commands import Command
-    from scribe_ledger.ledger.ledger import Ledger
     from scribe_ledger.ledger.machine import Outcome
     from scribe_ledger.ledger.receipts import Receipts
+    from scribe_ledger.ledger.served import ServedLedger
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -49,7 +49,9 @@ class AccessLog(Protocol):
 class Service:
     """One open ledger, served. Made and used in the event loop's thread."""
 
-    def __init__(self, ledger: Ledger, config: Config, metrics: Metrics, *, access: AccessLog | None = None) -> None:
+    def __init__(
+        self, ledger: ServedLedger, config: Config, metrics: Metrics, *, access: AccessLog | None = None
+    ) -> None:
         self.ledger = ledger
         self.config = config
         self.metrics = metrics

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from scribe_ledger.http.request import Request
-    from scribe_ledger.ledger.ledger import Ledger
+    from scribe_ledger.ledger.served import ServedLedger
 
 _TILE_TYPE = b"application/octet-stream"
 _FOREVER = (b"cache-control", b"public, max-age=31536000, immutable")
@@ -47,7 +47,7 @@ async def get_tile(request: Request) -> Response:
     return reply_bytes(await request.service.run(_content, request.ledger, tile), _TILE_TYPE, headers=[_FOREVER])
 
 
-def _content(ledger: Ledger, tile: TileId) -> bytes:
+def _content(ledger: ServedLedger, tile: TileId) -> bytes:
     if tile.level is not None:
         return ledger.tile(tile.level, tile.index, tile.width)
     first = tile.index * TILE_WIDTH

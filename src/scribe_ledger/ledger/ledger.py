@@ -11,7 +11,7 @@ import io
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias, TypeVar, Unpack
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self, TypeVar, Unpack
 
 from scribe_ledger.errors import ConfigurationError, InvalidRequest, LedgerClosed, NotFound, StorageError, TooLarge
 from scribe_ledger.ledger import check, commands, machine
@@ -31,7 +31,6 @@ from scribe_ledger.ledger.folder import (
     system_clock,
 )
 from scribe_ledger.ledger.forking import keep_from_children
-from scribe_ledger.ledger.latest import LatestReader
 from scribe_ledger.ledger.machine import Machine
 from scribe_ledger.ledger.policy import Policy
 from scribe_ledger.ledger.reads import Reader
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from scribe_ledger.errors import ScribeError
     from scribe_ledger.ledger.commands import Command, PutOptions, Value
     from scribe_ledger.ledger.machine import Outcome
     from scribe_ledger.ledger.records import Spot
@@ -55,15 +53,13 @@ if TYPE_CHECKING:
     from scribe_ledger.ledger.transfer.rows import Row
     from scribe_ledger.merkle.checkpoint import Checkpoint
     from scribe_ledger.merkle.prooftext import ConsistencyProof, HistoryProof, Proof
-    from scribe_ledger.objects.blobs import Blob, SpooledBlob, Spooler
+    from scribe_ledger.objects.blobs import Blob
 
 _P = TypeVar("_P")
 
 MAX_BATCH_ENTRIES = 100_000
 MAX_BATCH_BYTES = 64 << 20
 """Of one atomic batch in the library; a node's own limits (``[api]``) are lower."""
-AroundCommit: TypeAlias = "Callable[[Sequence[bytes], Callable[[], object]], object]"
-"""Called with the keys of a batch that is durable and not visible yet; it must call the second argument, once."""
 DURABILITIES = ("full", "relaxed")
 
 
@@ -94,15 +90,12 @@ class Ledger:
         self._machine = Machine(store, tiles.fetch)
         self._blobs = BlobStore(folder.path / OBJECTS, folder.path / SPOOL)
         self._reader = Reader(store, self._blobs)
-        self.latest = LatestReader(store, self._machine).read
-        """A key's latest leaf and small value together; None where there is more to say."""
         self._cache: ValueCache[bytes] = ValueCache(capacity_bytes=max_cache_size, capacity_entries=cache_capacity)
         self._caching = max_cache_size > 0 and cache_capacity > 0
         self._hit = self._cache.hit
         signer = folder.load_key_of(identity)
         head = Head(folder.path / HEAD, signer.verifier)
         self._signing = Signing(signer, head, self._machine, self._reader)
-        self._around_commit: AroundCommit | None = None
         self._sequencer = Sequencer(
             self._machine,
             store,
@@ -129,7 +122,7 @@ class Ledger:
         inline_max: int = 256 << 10,
         clock: Callable[[], int] = system_clock,
         open_store: Callable[[Path], Store] = RocksStore,
-    ) -> Ledger:
+    ) -> Self:
         """Opens the ledger in a folder, and creates it if there is none and ``create`` allows.
 
         ``name`` (the origin), ``overwrite`` and ``deletes`` are set at creation; later they may be left out, and must
@@ -282,19 +275,6 @@ class Ledger:
             _check_batch(columns_of(unit), self._inline_max)
         return [self._with_blob(command) for command in unit] if self.needs_blob(unit) else unit
 
-    def begin_value(self) -> Spooler:
-        """Receives a value in pieces as they come; ``keep_value`` takes what its ``finish`` answers."""
-        self._check_open()
-        return self._blobs.begin(self._inline_max)
-
-    def keep_value(self, received: bytes | SpooledBlob) -> bytes | Blob:
-        """Makes a received value durable if it is a blob; then it may be put."""
-        return received if isinstance(received, bytes) else self._blobs.keep(received)
-
-    def on_commit(self, around: AroundCommit) -> None:
-        """Lets a cache outside forget what a commit changes, in one step with the commit. There is one such place."""
-        self._around_commit = around
-
     def needs_blob(self, unit: Sequence[Command]) -> bool:
         """Whether a value in the unit is too large to travel with its command."""
         if len(unit) == 1:
@@ -373,11 +353,6 @@ class Ledger:
             return io.BytesIO(self._reader.value(spot))
         return io.BufferedReader(self._reader.open_blob(spot), CHUNK_BYTES)
 
-    def open_chunks(self, entry: Entry, start: int, stop: int) -> Iterator[bytes]:
-        """Part of an entry's large value in pieces, each checked before it is given."""
-        self._check_open()
-        return self._blobs.iter_chunks(entry.sha256, entry.size, entry.chunk_root, start=start, stop=stop)
-
     def history(self, key: Key, *, as_of: int | None = None) -> Iterator[Entry]:
         """All versions of a key, newest first, deletes included."""
         self._check_open()
@@ -439,31 +414,6 @@ class Ledger:
         self._check_open()
         return self._signing.prove_consistency(old_size, self._size_as_of(new_size, "new_size"))
 
-    def stream_history_proof(self, key: Key, version: int | None = None, at: int | None = None) -> Iterator[str]:
-        """The text of ``prove_history`` in pieces, in constant memory whatever the number of versions."""
-        return self._prove(self._signing.history_pieces, key, version, at)
-
-    @property
-    def published(self) -> Checkpoint:
-        """The newest checkpoint that ever left. It never goes back."""
-        return self._signing.head.checkpoint
-
-    def audit_path(self, index: int, size: int) -> list[bytes]:
-        """The hashes that lead from an entry up to the root at a size."""
-        return self._machine.nodes.inclusion(index, size)
-
-    def tile(self, level: int, index: int, width: int) -> bytes:
-        """The first hashes of a tile of the tree, joined."""
-        self._check_open()
-        return self._machine.nodes.tile(level, index, width)
-
-    def leaves(self, start: int, stop: int) -> list[bytes]:
-        """The encoded leaves from ``start`` to before ``stop``."""
-        self._check_open()
-        if not 0 <= start <= stop <= self.size:
-            raise InvalidRequest(f"the ledger has {self.size} entries, {start} to {stop} were asked for")
-        return self._reader.leaves(start, stop)
-
     def _prove(self, make: Callable[[Spot, Checkpoint], _P], key: Key, version: int | None, at: int | None) -> _P:
         name = key_bytes(key)
         checkpoint = self.checkpoint(at)
@@ -492,21 +442,6 @@ class Ledger:
     def size(self) -> int:
         """How many entries are committed."""
         return self._machine.committed.size
-
-    @property
-    def last_sync_seconds(self) -> float:
-        """How long the last sync took; 0 before the first."""
-        return self._sequencer.last_sync_seconds
-
-    @property
-    def moment(self) -> object:
-        """What is committed now, to be compared by identity: the same object means that nothing was committed since."""
-        return self._machine.committed
-
-    @property
-    def failure(self) -> ScribeError | None:
-        """Why writes are refused until the ledger is opened again, or None while they are not."""
-        return self._sequencer.failure
 
     @property
     def closed(self) -> bool:
@@ -615,12 +550,7 @@ class Ledger:
             return self._blobs.keep(spooled)
 
     def _publish(self, units: Iterable[Sequence[Command]]) -> None:
-        around = self._around_commit
-        if around is None:
-            self._cache.commit((key for unit in units for key in columns_of(unit).keys), self._machine.commit)
-            return
-        keys = [key for unit in units for key in columns_of(unit).keys]
-        self._cache.commit(keys, lambda: around(keys, self._machine.commit))
+        self._cache.commit((key for unit in units for key in columns_of(unit).keys), self._machine.commit)
 
     def _with_blob(self, command: Command) -> Command:
         if command.value is None or not self._is_large(command):

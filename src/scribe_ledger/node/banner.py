@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scribe_ledger.config import Config
-    from scribe_ledger.ledger.ledger import Ledger
+    from scribe_ledger.ledger.served import ServedLedger
 
 
-def banner(config: Config, ledger: Ledger, url: str) -> str:
+def banner(config: Config, ledger: ServedLedger, url: str) -> str:
     rows = list(_rows(config, ledger, url))
     lines = [f"Scribe Ledger {__version__}, node {config.node.id}, stands alone"]
     lines += [f"  {name:<13} {value}" for name, value in rows]
     return "\n".join(lines) + "\n"
 
 
-def _rows(config: Config, ledger: Ledger, url: str) -> Iterator[tuple[str, str]]:
+def _rows(config: Config, ledger: ServedLedger, url: str) -> Iterator[tuple[str, str]]:
     yield "listens on", url
     if url != f"http://{config.advertised_address}":
         yield "advertises", f"http://{config.advertised_address}"

@@ -16,7 +16,7 @@ import structlog
 from scribe_ledger.errors import ScribeError
 from scribe_ledger.http.metrics import Metrics
 from scribe_ledger.http.service import Service
-from scribe_ledger.ledger.ledger import Ledger
+from scribe_ledger.ledger.served import ServedLedger
 from scribe_ledger.node.banner import banner
 from scribe_ledger.node.disk import DiskWatch
 from scribe_ledger.node.listening import Listener, listen
@@ -55,7 +55,9 @@ def run_node(config: Config, *, port: int | None = None, bootstrap: bool = False
 class _Node:
     """The running parts."""
 
-    def __init__(self, config: Config, ledger: Ledger, listener: Listener, logs: Logs, signals: StopSignals) -> None:
+    def __init__(
+        self, config: Config, ledger: ServedLedger, listener: Listener, logs: Logs, signals: StopSignals
+    ) -> None:
         self._config = config
         self._ledger = ledger
         self._listener = listener
@@ -116,9 +118,9 @@ class _Node:
         )
 
 
-def _open_ledger(config: Config) -> Ledger:
+def _open_ledger(config: Config) -> ServedLedger:
     storage, given = config.storage, config.source
-    return Ledger.open(
+    return ServedLedger.open(
         config.data_dir,
         name=config.node.name,
         # A policy that nobody asked for must not disagree with the one that the ledger has.

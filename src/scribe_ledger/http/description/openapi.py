@@ -36,7 +36,7 @@ Document = dict[str, Any]
 
 TAGS = {
     "values": ("Values", "One key: store, read, delete. Every write is a new version; none is ever changed."),
-    "log": ("Log", "The log of all entries in their order, the history of a key, listings, and what comes next."),
+    "listings": ("Listings and the log", "Keys in their order, one key's history, the log of all entries, what comes."),
     "proofs": ("Proofs", "What anybody can check offline, with nothing but the ledger's public key."),
     "tlog": ("Tile log", "The same log for standard clients of C2SP tlog-tiles."),
     "node": ("Node", "How the node does, in words and figures."),

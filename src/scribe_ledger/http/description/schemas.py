@@ -69,8 +69,8 @@ _GIVEN_KEY: dict[str, Schema] = {
     "key_base64": {**BASE64, "minLength": 1, "description": "The key as bytes, instead of `key`."},
 }
 _CONDITIONS: dict[str, Schema] = {
-    "if_version": described(COUNT, "Only if the key's latest version is this one; 0: it was never written."),
-    "if_index": described(INDEX, "Only if the key's latest entry has this index."),
+    "if_version": nullable(COUNT, "Only if the key's latest version is this one; 0: it was never written."),
+    "if_index": nullable(INDEX, "Only if the key's latest entry has this index."),
     "request_id": {
         "type": "string",
         "minLength": 1,
@@ -85,7 +85,7 @@ _PUT: dict[str, Schema] = {
     "value_base64": described(BASE64, "The value as bytes, instead of `value`."),
     "content_type": {"type": "string", "maxLength": 255, "pattern": r"^(?:[!-~](?:[ -~]*[!-~])?)?$"},
     "metadata": {
-        "type": "object",
+        "type": ["object", "null"],
         "additionalProperties": {"type": "string", "pattern": r"^[^\x00-\x1f\x7f]*$"},
         "propertyNames": {"pattern": r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$"},
         "description": _METADATA["description"],
@@ -128,9 +128,7 @@ _REQUESTS: Schemas = {
         {
             "keys": {
                 "type": "array",
-                "items": {
-                    "oneOf": [_GIVEN_KEY["key"], closed({"key_base64": _GIVEN_KEY["key_base64"]}, ["key_base64"])]
-                },
+                "items": {"oneOf": [_GIVEN_KEY["key"], closed(_GIVEN_KEY, [], oneOf=_ONE_KEY)]},
                 "description": 'Keys as text, or as `{"key_base64": …}`. At most `[api] max_batch_size` of them.',
             },
             "proof": {"type": "boolean", "default": False, "description": "Prove each entry."},

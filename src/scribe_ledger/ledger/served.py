@@ -1,0 +1,108 @@
+"""``ServedLedger``: a ledger with what a node needs of it beyond the library's face.
+
+The parts of a write that wait in different threads, reads that make no entries, the log as tile clients read it, and a
+say in the moment of a commit. Applications use ``Ledger``; nothing here is promised to them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from scribe_ledger.errors import InvalidRequest
+from scribe_ledger.ledger.commands import columns_of
+from scribe_ledger.ledger.latest import LatestReader
+from scribe_ledger.ledger.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from scribe_ledger.errors import ScribeError
+    from scribe_ledger.ledger.commands import Command, Key
+    from scribe_ledger.merkle.checkpoint import Checkpoint
+    from scribe_ledger.model import Entry
+    from scribe_ledger.objects.blobs import Blob, SpooledBlob, Spooler
+
+AroundCommit: TypeAlias = "Callable[[Sequence[bytes], Callable[[], object]], object]"
+"""Called with the keys of a batch that is durable and not visible yet; it must call the second argument, once."""
+
+
+class ServedLedger(Ledger):
+    """Opened like any ledger."""
+
+    def __init__(self, *parts: Any, **options: Any) -> None:
+        super().__init__(*parts, **options)
+        self._around_commit: AroundCommit | None = None
+        self.latest = LatestReader(self._store, self._machine).read
+        """A key's latest leaf and small value together; None where there is more to say."""
+
+    # --- writing -----------------------------------------------------------------------------------------------
+
+    def begin_value(self) -> Spooler:
+        """Receives a value in pieces as they come; ``keep_value`` takes what its ``finish`` answers."""
+        self._check_open()
+        return self._blobs.begin(self._inline_max)
+
+    def keep_value(self, received: bytes | SpooledBlob) -> bytes | Blob:
+        """Makes a received value durable if it is a blob; then it may be put."""
+        return received if isinstance(received, bytes) else self._blobs.keep(received)
+
+    def on_commit(self, around: AroundCommit) -> None:
+        """Lets a cache outside forget what a commit changes, in one step with the commit. There is one such place."""
+        self._around_commit = around
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    def open_chunks(self, entry: Entry, start: int, stop: int) -> Iterator[bytes]:
+        """Part of an entry's large value in pieces, each checked before it is given."""
+        self._check_open()
+        return self._blobs.iter_chunks(entry.sha256, entry.size, entry.chunk_root, start=start, stop=stop)
+
+    def stream_history_proof(self, key: Key, version: int | None = None, at: int | None = None) -> Iterator[str]:
+        """The text of ``prove_history`` in pieces, in constant memory whatever the number of versions."""
+        return self._prove(self._signing.history_pieces, key, version, at)
+
+    @property
+    def published(self) -> Checkpoint:
+        """The newest checkpoint that ever left. It never goes back."""
+        return self._signing.head.checkpoint
+
+    def audit_path(self, index: int, size: int) -> list[bytes]:
+        """The hashes that lead from an entry up to the root at a size."""
+        return self._machine.nodes.inclusion(index, size)
+
+    def tile(self, level: int, index: int, width: int) -> bytes:
+        """The first hashes of a tile of the tree, joined."""
+        self._check_open()
+        return self._machine.nodes.tile(level, index, width)
+
+    def leaves(self, start: int, stop: int) -> list[bytes]:
+        """The encoded leaves from ``start`` to before ``stop``."""
+        self._check_open()
+        if not 0 <= start <= stop <= self.size:
+            raise InvalidRequest(f"the ledger has {self.size} entries, {start} to {stop} were asked for")
+        return self._reader.leaves(start, stop)
+
+    # --- state -------------------------------------------------------------------------------------------------
+
+    @property
+    def moment(self) -> object:
+        """What is committed now, to be compared by identity: the same object means that nothing was committed since."""
+        return self._machine.committed
+
+    @property
+    def last_sync_seconds(self) -> float:
+        """How long the last sync took; 0 before the first."""
+        return self._sequencer.last_sync_seconds
+
+    @property
+    def failure(self) -> ScribeError | None:
+        """Why writes are refused until the ledger is opened again, or None while they are not."""
+        return self._sequencer.failure
+
+    def _publish(self, units: Iterable[Sequence[Command]]) -> None:
+        around = self._around_commit
+        if around is None:
+            super()._publish(units)
+            return
+        keys = [key for unit in units for key in columns_of(unit).keys]
+        self._cache.commit(keys, lambda: around(keys, self._machine.commit))
