@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from scribe_ledger.ledger.ledger import Ledger
+from scribe_ledger.ledger.served import ServedLedger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from scribe_ledger.model import Entry
 
 
-class LocalTarget(Ledger):
+class LocalTarget(ServedLedger):
     """Everything is at hand, so the values need not be sent for."""
 
     import_bytes: ClassVar = 8 << 20

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, ClassVar, NamedTuple, Protocol, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, ClassVar, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -137,7 +137,7 @@ def open_target(place: Place, *, create: bool, name: str) -> Target:
     from scribe_ledger.cli.local import LocalTarget
 
     assert place.data is not None
-    return cast("LocalTarget", LocalTarget.open(Path(place.data), create=create, name=name))
+    return LocalTarget.open(Path(place.data), create=create, name=name)
 
 
 def open_node(place: Place, *, name: str = "") -> Node:
