@@ -42,7 +42,7 @@ class Connections:
     """Connections of one lane, made as a server makes them."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.lane = make_lane(cast("Service", MagicMock()))
+        self.lane = make_lane(cast("Service", MagicMock(inline_max=1 << 18, max_value_size=0)))
         self._loop = loop
         self._config = uvicorn.Config(_nothing, http=self.lane, log_config=None, lifespan="off", ws="none")
         self._state = ServerState()
