@@ -238,12 +238,15 @@ def test_every_kind_has_a_status_and_an_exit_code_of_the_contract() -> None:
 # --- what files may say ----------------------------------------------------------------------------------------
 
 MADE = {"build", "data", "dist", "htmlcov", "bench-results", "bench/results", "raft/target"}
+MADE_PREFIXES = ("node-", "scribe-bench-")
 HIDDEN_BUT_OURS = {".ci", ".github", ".gitignore"}
 
 
 def is_ours(path: Path) -> bool:
     hidden = path.name.startswith(".") and path.name not in HIDDEN_BUT_OURS
-    return not hidden and path.name != "__pycache__" and str(path) not in MADE
+    return (
+        not hidden and path.name != "__pycache__" and str(path) not in MADE and not str(path).startswith(MADE_PREFIXES)
+    )
 
 
 def project_files() -> Iterator[tuple[Path, str]]:
