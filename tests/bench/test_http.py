@@ -81,7 +81,7 @@ def test_rows_without_wrk_are_measured_and_the_others_say_what_they_need(
     assert set(figures(result)) == {"large.up", "large.down", "large.memory", "latency.one", "idle"}
     assert set(result["not_measured"]) == {"get", "get.lane", "latency.put", "latency.get"}
     assert all("wrk is not on the PATH" in why and "apt install wrk" in why for why in result["not_measured"].values())
-    assert "latency.get: not measured: wrk is not on the PATH" in capsys.readouterr().out
+    assert "latency.put, latency.get: wrk is not on the PATH" in capsys.readouterr().out
     for line in result["lines"]:
         assert line["figure"] > 0 or line["unit"] == "MiB"
         assert line["target_met"] is None, "sizes of a quick run judge nothing"

@@ -114,8 +114,8 @@ class Benchmark(Generic[S]):
     def _show(self, judged: Sequence[dict[str, Any]], not_measured: dict[str, str]) -> None:
         """What was asked for goes to stdout, all else to stderr."""
         print(report.table(judged))
-        for name, why in not_measured.items():
-            print(f"{name}: not measured: {why}")
+        for why in dict.fromkeys(not_measured.values()):
+            print(f"not measured: {', '.join(name for name, said in not_measured.items() if said == why)}: {why}")
         print()
         print(report.details(judged))
 

@@ -43,19 +43,17 @@ def _measure(work: Path, scale: Scale, options: argparse.Namespace) -> Outcome:
 def _measure_row(run: Run, name: str, outcome: Outcome) -> None:
     """The lines of a row, each measured or with the reason why not."""
     left = [line.name for line in LINES if line.row == name]
-    reasons, failed = [], False
+    reasons: dict[str, bool] = {}
     for part in ROWS[name]:
         try:
             check_platform()
             lines = run.part(part)
         except (ScribeError, OSError) as error:
-            reasons.append(str(error))
-            failed = failed or not isinstance(error, NotMeasurable)
+            reasons[str(error)] = isinstance(error, NotMeasurable)
         else:
             outcome.lines.update(lines)
             left = [line for line in left if line not in lines]
-    why = dict.fromkeys(left, "; ".join(reasons))
-    (outcome.failed if failed else outcome.missing).update(why)
+    (outcome.missing if all(reasons.values()) else outcome.failed).update(dict.fromkeys(left, "; ".join(reasons)))
 
 
 HTTP = Benchmark(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from scribe_ledger.bench import rows as local
 from scribe_ledger.bench import workload
 from scribe_ledger.bench.http import large, latency, proving, reading, starting, writing
+from scribe_ledger.bench.http.scale import settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,15 +30,24 @@ class Run:
     work: Path
     scale: Scale
     profile: bool = False
-    _built: bool = field(default=False, init=False)
+    _settled: bool = field(default=False, init=False)
 
     @property
     def big(self) -> Path:
-        """The folder of the large ledger."""
-        if not self._built:
+        """The folder of the large ledger, as its last process left it."""
+        folder = self.work / workload.BIG
+        if not folder.exists():
             local.Run(self.work, workload.Scale(entries=self.scale.entries)).job("build")
-            self._built = True
-        return self.work / workload.BIG
+        return folder
+
+    @property
+    def settled(self) -> Path:
+        """The same, with nothing left for the engine to do: reads would share the processor with its compaction."""
+        folder = self.big
+        if not self._settled:
+            settle(folder)
+            self._settled = True
+        return folder
 
     def part(self, measure: Part) -> dict[str, Measured]:
         """Runs one part of a row."""
@@ -50,7 +60,7 @@ class Run:
 
     def clean(self) -> None:
         shutil.rmtree(self.work / workload.BIG, ignore_errors=True)
-        self._built = False
+        self._settled = False
 
 
 if TYPE_CHECKING:
@@ -60,10 +70,10 @@ if TYPE_CHECKING:
 
 ROWS: dict[str, tuple[Part, ...]] = {
     "start": (lambda run, folder: starting.start(folder, run.big, run.scale),),
-    "uncached": (lambda run, folder: reading.uncached(folder, run.big, run.scale),),
+    "uncached": (lambda run, folder: reading.uncached(folder, run.settled, run.scale),),
     "verified": (
-        lambda run, folder: proving.served(folder, run.big, run.scale),
-        lambda run, folder: proving.checked(folder, run.big, run.scale, profile=run.profile),
+        lambda run, folder: proving.served(folder, run.settled, run.scale),
+        lambda run, folder: proving.checked(folder, run.settled, run.scale, profile=run.profile),
     ),
     "put": (lambda run, folder: writing.put(folder, run.scale),),
     "get": (lambda run, folder: reading.get(folder, run.scale),),

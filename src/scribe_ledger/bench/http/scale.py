@@ -7,8 +7,9 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from scribe_ledger import Ledger
-from scribe_ledger.bench import workload
+from scribe_ledger.bench import engines, workload
 from scribe_ledger.bench.workload import Sizes
+from scribe_ledger.ledger.store import Table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,6 +62,13 @@ def fill(folder: Path, entries: int) -> str:
         for pairs in workload.batches(0, workload.batches_in(entries)):
             ledger.put_many(pairs)
         return ledger.public_key
+
+
+def settle(folder: Path) -> None:
+    """Opens a ledger until its engine has written all memtables out and compacts nothing."""
+    with Ledger.open(folder, create=False) as ledger:
+        for table in Table:
+            engines.settle(engines.column(ledger, table))
 
 
 def drawn_keys(entries: int, most: int = DRAWN_KEYS) -> list[str]:
