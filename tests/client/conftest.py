@@ -1,4 +1,4 @@
-"""A ledger, a server of it that can be told to lie, and a client of either kind that verifies."""
+"""A node, a way to it on which lies can be told, and a client of either kind that verifies."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.client.honest import Honest
-from tests.client.serving import serving
+from tests.client.serving import forwarding, serving
+from tests.http.serving import serve
 
-from scribe_ledger import Ledger
 from scribe_ledger.client import AsyncClient, Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.client.serving import Server
+    from tests.client.serving import Answering, Server
+
+    from scribe_ledger import Ledger
 
 
 class Blocking:
@@ -62,12 +63,25 @@ class World:
         self.path = path
         self._make = make
         self._stack = stack
-        self.ledger = stack.enter_context(Ledger.open(path / "ledger", name="example.org/log"))
+        self._answers: dict[Ledger, Answering] = {}
+        self.ledger = self.open("ledger", name="example.org/log")
         self.server = self.serve(self.ledger)
         self.client = self.connect(self.server.url)
 
+    def open(self, folder: str, **options: Any) -> Ledger:
+        """A ledger that a real node serves."""
+        settings = {"api.read_timeout_secs": 1}  # how long it waits for what it lacks
+        served = self._stack.enter_context(serve(self.path / folder, settings=settings, **options))
+        self._answers[served.ledger] = forwarding(served.host, served.port)
+        return served.ledger
+
+    def answers(self, ledger: Ledger) -> Answering:
+        """What the node of this ledger answers."""
+        return self._answers[ledger]
+
     def serve(self, ledger: Ledger) -> Server:
-        return self._stack.enter_context(serving(Honest(ledger)))
+        """A way to the node of a ledger on which its answers can be changed."""
+        return self._stack.enter_context(serving(self.answers(ledger)))
 
     def connect(self, *urls: str, **options: Any) -> Any:
         """A client that verifies, unless told otherwise, and does not wait long."""
@@ -79,7 +93,7 @@ class World:
     def twin(self, name: str) -> Ledger:
         """A copy with the same key, which then can go its own way."""
         self.ledger.snapshot(self.path / name)
-        return self._stack.enter_context(Ledger.open(self.path / name))
+        return self.open(name)
 
 
 @pytest.fixture(params=[Client, Blocking], ids=["sync", "async"])

@@ -1,20 +1,56 @@
-"""Servers for clients to meet: one that answers with a function, over real sockets, and can be told to lie."""
+"""What stands between a client and a node: it passes requests on over real sockets, and can be told to lie."""
 
 from __future__ import annotations
 
+import http.client
 import socket
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import orjson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from tests.client.honest import Reply
+_OF_ONE_CONNECTION = {"host", "connection", "content-length", "transfer-encoding", "keep-alive"}
 
+
+class Reply(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+if TYPE_CHECKING:
     Answering: TypeAlias = Callable[[str, str, Mapping[str, str], bytes], Reply]
     Lie: TypeAlias = Callable[[str, Reply], Reply | None]
+
+
+def as_json(shape: Any, status: int = 200) -> Reply:
+    return Reply(status, {"content-type": "application/json"}, orjson.dumps(shape))
+
+
+def as_text(what: object) -> Reply:
+    return Reply(200, {"content-type": "text/plain"}, str(what).encode())
+
+
+def forwarding(host: str, port: int) -> Answering:
+    """Answers with what a node answers."""
+
+    def answer(method: str, target: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        node = http.client.HTTPConnection(host, port, timeout=30)
+        try:
+            passed = {name: text for name, text in headers.items() if name not in _OF_ONE_CONNECTION}
+            node.request(method, target, body, {**passed, "content-length": str(len(body))})
+            found = node.getresponse()
+            kept = {name.lower(): text for name, text in found.getheaders() if name.lower() not in _OF_ONE_CONNECTION}
+            return Reply(found.status, kept, found.read())
+        finally:
+            node.close()
+
+    return answer
 
 
 class Server:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from tests.client.honest import Honest, Reply, as_json, as_text
+from tests.client.serving import Reply, as_json, as_text
 
 from scribe_ledger.errors import VerificationError
 from scribe_ledger.merkle import Signer, sign_checkpoint
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.client.conftest import World
+    from tests.client.serving import Answering
 
-    from scribe_ledger import Ledger
 
 pytestmark = pytest.mark.http
 
@@ -48,9 +48,12 @@ def changing(**changes: Any) -> Callable[[str, Reply], Reply]:
     return lie
 
 
-def instead(target_part: str, ledger: Ledger, change: Callable[[str], str] = lambda target: target) -> Any:
+def first_version(target: str) -> str:
+    return target.replace("proof=true", "proof=true&version=1")
+
+
+def instead(target_part: str, other: Answering, change: Callable[[str], str] = lambda target: target) -> Any:
     """Answers some questions from another ledger, or as if another question had been asked."""
-    other = Honest(ledger)
 
     def lie(target: str, reply: Reply) -> Reply:
         return other("GET", change(target), {}, b"") if target_part in target else reply
@@ -92,28 +95,28 @@ def test_a_large_value_that_is_cut(world: World) -> None:
 
 def test_an_entry_of_another_key(world: World) -> None:
     world.ledger.put_many([("k", "1"), ("other", "2")])
-    lie = instead("/v1/kv/k", world.ledger, lambda target: target.replace("kv/k", "kv/other"))
+    lie = instead("/v1/kv/k", world.answers(world.ledger), lambda target: target.replace("kv/k", "kv/other"))
     caught(world, lambda: world.client.get("k"), lie, "answers for 'other', asked for 'k'")
 
 
 def test_another_version_than_asked_for(world: World) -> None:
     for value in ("1", "2"):
         world.ledger.put("k", value)
-    lie = instead("version=2", world.ledger, lambda target: target.replace("version=2", "version=1"))
+    lie = instead("version=2", world.answers(world.ledger), lambda target: target.replace("version=2", "version=1"))
     caught(world, lambda: world.client.get("k", version=2), lie, "version 1 of 'k', not 2")
 
 
 def test_a_version_older_than_one_seen(world: World) -> None:
     for value in ("1", "2"):
         world.ledger.put("k", value)
-    lie = instead("/v1/kv/k", world.ledger, lambda target: target.replace("proof=true", "proof=true&version=1"))
+    lie = instead("/v1/kv/k", world.answers(world.ledger), first_version)
     caught(world, lambda: world.client.get("k"), lie, "version 1 of 'k', version 2 was seen")
 
 
 def test_a_version_older_than_ones_own_write(world: World) -> None:
     world.ledger.put("k", "1")
     world.client.put("k", "2")
-    lie = instead("/v1/kv/k", world.ledger, lambda target: target.replace("proof=true", "proof=true&version=1"))
+    lie = instead("/v1/kv/k", world.answers(world.ledger), first_version)
     world.server.lie = lie
     with pytest.raises(VerificationError, match="version 2 was seen"):
         world.client.get("k")
@@ -124,7 +127,7 @@ def test_a_version_older_than_ones_own_write(world: World) -> None:
 def test_an_entry_from_after_the_time_asked_for(world: World) -> None:
     for value in ("1", "2"):
         world.ledger.put("k", value)
-    lie = instead("as_of=1", world.ledger, lambda target: target.replace("as_of=1", "as_of=2"))
+    lie = instead("as_of=1", world.answers(world.ledger), lambda target: target.replace("as_of=1", "as_of=2"))
     caught(world, lambda: world.client.get("k", as_of=1), lie, "entry 1 for 'k' as of size 1")
 
 
@@ -132,7 +135,7 @@ def test_an_older_entry_than_seen_for_a_past_size(world: World) -> None:
     for value in ("1", "2"):
         world.ledger.put("k", value)
     world.ledger.put("other", "3")
-    lie = instead("as_of=3", world.ledger, lambda target: target.replace("as_of=3", "as_of=1"))
+    lie = instead("as_of=3", world.answers(world.ledger), lambda target: target.replace("as_of=3", "as_of=1"))
     caught(world, lambda: world.client.get("k", as_of=3), lie, "version 2 was seen")
 
 
@@ -146,7 +149,7 @@ def test_that_a_key_is_not_there_which_was_seen(world: World, how: dict[str, int
 def test_a_deleted_key_that_is_said_to_be_alive(world: World) -> None:
     world.ledger.put("k", "1")
     world.ledger.delete("k")
-    lie = instead("/v1/kv/k", world.ledger, lambda target: target.replace("proof=true", "proof=true&version=1"))
+    lie = instead("/v1/kv/k", world.answers(world.ledger), first_version)
     caught(world, lambda: world.client.get("k"), lie, "version 2 was seen")
 
 
@@ -157,7 +160,11 @@ def test_a_head_below_the_remembered_one(world: World) -> None:
     world.ledger.put("k", "1")
     old = world.twin("old")
     world.ledger.put("other", "2")
-    lie = instead("/v1/kv/k", old, lambda target: target.replace("since=2", "since=1").replace("after=1", "after=0"))
+    lie = instead(
+        "/v1/kv/k",
+        world.answers(old),
+        lambda target: target.replace("since=2", "since=1").replace("after=1", "after=0"),
+    )
     caught(world, lambda: world.client.get("k"), lie, "a log of 1 entries, and it had 2 before")
 
 
@@ -165,7 +172,7 @@ def test_a_checkpoint_below_the_remembered_one(world: World) -> None:
     world.ledger.put("k", "1")
     old = world.twin("old")
     world.ledger.put("other", "2")
-    lie = instead("/tlog/", old, lambda _: "/tlog/checkpoint")
+    lie = instead("/tlog/", world.answers(old), lambda _: "/tlog/checkpoint")
     caught(world, world.client.checkpoint, lie, "a log of 1 entries, and it had 2 before")
 
 
@@ -174,7 +181,9 @@ def test_a_fork_of_the_same_size(world: World) -> None:
     fork = world.twin("fork")
     world.ledger.put("other", "2")
     fork.put("other", "forged")
-    caught(world, lambda: world.client.get("k"), instead("/v1/", fork), "two different logs of 2 entries")
+    caught(
+        world, lambda: world.client.get("k"), instead("/v1/", world.answers(fork)), "two different logs of 2 entries"
+    )
 
 
 @pytest.mark.parametrize("call", ["get", "get_many", "checkpoint", "prove", "prove_history"])
@@ -185,20 +194,20 @@ def test_a_fork_that_is_longer(world: World, call: str) -> None:
         world.ledger.put("other", f"{at}")
     for at in range(9):
         fork.put("other", f"forged {at}")
-    forged = Honest(fork)
     arguments: dict[str, list[Any]] = {"get_many": [["k"]], "checkpoint": []}
-
-    def lie(target: str, reply: Reply) -> Reply:
-        body = orjson.dumps({"keys": ["k"], "proof": True, "since": 6}) if "/v1/get" in target else b""
-        return forged("POST" if body else "GET", target, {}, body)
-
-    caught(world, lambda: getattr(world.client, call)(*arguments.get(call, ["k"])), lie, "does not lead to the")
+    getattr(world.client, call)(*arguments.get(call, ["k"]))
+    world.server.answer, true = world.answers(fork), world.server.answer
+    with pytest.raises(VerificationError, match="does not lead to the"):
+        getattr(world.client, call)(*arguments.get(call, ["k"]))
+    world.server.answer = true
+    getattr(world.client, call)(*arguments.get(call, ["k"]))
 
 
 def test_that_no_consistency_proof_is_given(world: World) -> None:
     world.ledger.put("k", "1")
     world.client.get("k")
     world.ledger.put("other", "2")
+    world.ledger.checkpoint()  # until then the node may answer under the one before
     world.server.lie = changing(consistency=None)
     with pytest.raises(VerificationError, match="does not prove that its log extends the one of size 1"):
         world.client.get("k")
@@ -210,6 +219,7 @@ def test_a_consistency_proof_of_other_sizes(world: World) -> None:
     world.ledger.put("k", "1")
     world.client.get("k")
     world.ledger.put_many([("a", "2"), ("b", "3")])
+    world.ledger.checkpoint()
     world.server.lie = changing(consistency=str(world.ledger.prove_consistency(2)))
     with pytest.raises(VerificationError, match="from 2 to 3, not 1 to 3"):
         world.client.get("k")
@@ -232,7 +242,7 @@ def test_a_signature_of_something_else(world: World) -> None:
     world.ledger.put("k", "1")
     world.client.get("k")
     world.ledger.put("other", "2")
-    true = world.ledger.checkpoint()
+    true = world.ledger.checkpoint()  # from now on the node answers under this
 
     def forge(text: str) -> str:
         root = base64.b64encode(true.root).decode()
@@ -246,12 +256,10 @@ def test_a_signature_of_something_else(world: World) -> None:
 
 
 def test_another_origin(world: World) -> None:
-    from scribe_ledger import Ledger
-
     world.ledger.put("k", "1")
-    with Ledger.open(world.path / "other", name="example.org/other") as other:
-        other.put("k", "1")
-        caught(world, lambda: world.client.get("k"), instead("/v1/", other), "no signature by the key")
+    other = world.open("other", name="example.org/other")
+    other.put("k", "1")
+    caught(world, lambda: world.client.get("k"), instead("/v1/", world.answers(other)), "no signature by the key")
 
 
 def test_a_truncated_proof(world: World) -> None:
@@ -377,7 +385,7 @@ def test_the_log(world: World, start: int, what: str) -> None:
         if not target.startswith("/v1/log"):
             return reply
         if what == "from a fork":
-            return Honest(fork)("GET", target, {}, b"")
+            return world.answers(fork)("GET", target, {}, b"")
         return changing(entries=change)(target, reply)
 
     assert [entry.index for entry in world.client.log(start, 12)] == list(range(start, 12))
@@ -386,7 +394,7 @@ def test_the_log(world: World, start: int, what: str) -> None:
 
 def test_an_entry_at_another_place(world: World) -> None:
     world.ledger.put_many([("a", "1"), ("b", "2")])
-    lie = instead("/v1/log", world.ledger, lambda target: target.replace("start=0", "start=1"))
+    lie = instead("/v1/log", world.answers(world.ledger), lambda target: target.replace("start=0", "start=1"))
     caught(world, lambda: world.client.entry_at(0), lie, "entry 1, not 0")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from tests.client.honest import Honest, Reply, as_json
+from tests.client.serving import Reply, as_json
 
 from scribe_ledger.client.messages import Answer, Request, Upload
 from scribe_ledger.client.nodes import Attempts, Lost, Node, Nodes, Patience
@@ -216,7 +216,7 @@ def test_a_node_that_lags_is_left_for_one_that_does_not(world: World) -> None:
     assert not world.server.asked
     behind.answer = world.server.answer
     assert client.put("k", "2").index == 1  # by a node that forwards it
-    behind.answer = Honest(old)
+    behind.answer = world.answers(old)
     assert client.get("k") == b"2"
     assert "after=1" in behind.asked[-1][1]
     assert "after=1" in world.server.asked[-1][1]
@@ -226,12 +226,16 @@ def test_a_lagging_node_alone_is_unavailable_not_a_liar(world: World) -> None:
     world.ledger.put("k", "1")
     old = world.twin("old")
     world.ledger.put("k", "2")
-    assert world.client.get("k") == b"2"
-    world.server.answer = Honest(old)
+    path = world.path / "trust"
+    first = world.connect(world.server.url, trust=path)
+    assert first.get("k") == b"2"
+    first.close()
+    world.server.answer = world.answers(old)
     hasty = world.connect(world.server.url, retries=1)
     assert hasty.get("k") == b"1"  # who has seen nothing newer cannot know
-    with pytest.raises(Unavailable, match="lags"):
-        world.client.get("k")
+    patient = world.connect(world.server.url, retries=0, trust=path)
+    with pytest.raises(Unavailable, match="1 entries here"):
+        patient.get("k")
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def error_of(answer: Answer) -> ScribeError:
         request_id, operation = shape.get("request_id"), shape.get("operation")
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         return _foreign_error(answer)
-    if operation is not None:
+    if operation is not None and not message.startswith("operations["):
         message = f"operation {operation}: {message}"
     error = _BY_KIND.get(kind, ScribeError)(message, hint=hint)
     if request_id:

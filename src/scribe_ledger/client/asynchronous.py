@@ -179,10 +179,12 @@ class AsyncClient:
     ) -> AsyncIterator[Entry]:
         return self._pages(Log(self._operations, start, stop, values=values, checked=verify))
 
-    def watch(self, prefix: Key = b"", *, start: int | None = None, verify: bool | None = None) -> AsyncIterator[Entry]:
+    def watch(
+        self, prefix: Key = b"", *, start: int | None = None, values: bool = False, verify: bool | None = None
+    ) -> AsyncIterator[Entry]:
         """Entries as they are committed, from ``start`` or from the first look on, without end."""
         name, trust = prefix_bytes(prefix), self._operations.trust_for(verify)
-        return self._watch(name, natural(start, "start"), trust)
+        return self._watch(name, natural(start, "start"), trust, values=values and trust is None)
 
     # --- proving -----------------------------------------------------------------------------------------------
 
@@ -326,8 +328,10 @@ class AsyncClient:
             for entry in await self._run(pages.page()):
                 yield entry
 
-    async def _watch(self, prefix: bytes, start: int | None, trust: Trust | None) -> AsyncIterator[Entry]:
-        watch = Watch(prefix, await self.size() if start is None else start)
+    async def _watch(
+        self, prefix: bytes, start: int | None, trust: Trust | None, *, values: bool
+    ) -> AsyncIterator[Entry]:
+        watch = Watch(prefix, await self.size() if start is None else start, values=values)
         while True:
             with await self._open(watch.request()) as stream:
                 try:

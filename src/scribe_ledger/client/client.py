@@ -207,14 +207,16 @@ class Client:
         """Entries in log order, from ``start`` to before ``stop``, or to what is committed now."""
         return self._pages(Log(self._operations, start, stop, values=values, checked=verify))
 
-    def watch(self, prefix: Key = b"", *, start: int | None = None, verify: bool | None = None) -> Iterator[Entry]:
+    def watch(
+        self, prefix: Key = b"", *, start: int | None = None, values: bool = False, verify: bool | None = None
+    ) -> Iterator[Entry]:
         """Entries as they are committed, from ``start`` or from now on, without end; it goes on after a break.
 
         Close the iterator to end it. Each waits on a connection of its own.
         """
         name, trust = prefix_bytes(prefix), self._operations.trust_for(verify)
         natural(start, "start")
-        return self._watch(Watch(name, self.size if start is None else start), trust)
+        return self._watch(Watch(name, self.size if start is None else start, values=values and trust is None), trust)
 
     # --- proving -----------------------------------------------------------------------------------------------
 

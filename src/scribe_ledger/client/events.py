@@ -10,10 +10,11 @@ MAX_EVENT_BYTES = 16 << 20
 
 
 class Event(NamedTuple):
-    """One event; a comment, which only keeps the connection alive, is none."""
+    """One event; a comment, which only keeps the connection alive, is none. ``data`` is empty where only an id came."""
 
     name: str
     data: bytes
+    identity: bytes
 
 
 class EventReader:
@@ -23,6 +24,7 @@ class EventReader:
         self._rest = b""
         self._name = ""
         self._data: list[bytes] = []
+        self._identity = b""
 
     def feed(self, data: bytes) -> list[Event]:
         *lines, self._rest = (self._rest + data).split(b"\n")
@@ -37,8 +39,10 @@ class EventReader:
 
     def _line(self, line: bytes) -> Event | None:
         if not line:
-            event = Event(self._name or "message", b"\n".join(self._data)) if self._data else None
-            self._name, self._data = "", []
+            event = None
+            if self._data or self._identity:
+                event = Event(self._name or "message", b"\n".join(self._data), self._identity)
+            self._name, self._data, self._identity = "", [], b""
             return event
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
@@ -46,4 +50,6 @@ class EventReader:
             self._name = value.decode("utf-8", "replace")
         elif field == b"data":
             self._data.append(value)
+        elif field == b"id":
+            self._identity = value
         return None  # a comment, or a field that means nothing here

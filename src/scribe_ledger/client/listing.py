@@ -120,7 +120,7 @@ class Scan:
         answer = yield requests.get(
             b"/v1/kv",
             prefix=self._prefix or None,
-            start=None if self._cursor is not None else self._start or None,
+            start=self._start or None,
             reverse=True if self._reverse else None,
             as_of=self._as_of,
             limit=most if self._left is None else min(most, self._left),
@@ -270,6 +270,8 @@ def watched(operations: Operations, shape: Any, least: int, prefix: bytes, trust
     entry = _plain(operations, shape)
     if entry.index < least or not entry.key.startswith(prefix):
         raise VerificationError(f"the node sends entry {entry.index}, which was not asked for")
+    if not prefix and entry.index != least:
+        raise VerificationError(f"the node leaves out entry {least}, and goes on with entry {entry.index}")
     return entry if trust is None else (yield from _proven_at(operations, trust, entry))
 
 

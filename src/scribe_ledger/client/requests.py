@@ -60,8 +60,8 @@ def post(path: bytes, content: Mapping[str, Any] | None, request_id: str) -> Req
     return Request(b"POST", path, _id(request_id) + (_JSON if body else b""), body, request_id)
 
 
-def watch(prefix: bytes, start: int) -> Request:
-    target = _target(b"/v1/watch", {"prefix": prefix or None, "start": start})
+def watch(prefix: bytes, start: int, *, values: bool) -> Request:
+    target = _target(b"/v1/watch", {"prefix": prefix or None, "start": start, "values": True if values else None})
     return Request(b"GET", target, b"accept: text/event-stream\r\n", timeout=WATCH_SILENCE_SECONDS)
 
 

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 class Watch:
     """Entries from ``start`` on. Each comes once, in order, over however many connections."""
 
-    def __init__(self, prefix: bytes, start: int) -> None:
+    def __init__(self, prefix: bytes, start: int, *, values: bool) -> None:
         self.prefix = prefix
+        self._values = values
         self.least = start
         """The first index that was not given yet."""
         self._reader = EventReader()
@@ -30,7 +31,7 @@ class Watch:
     def request(self) -> Request:
         """Asks for what was not given yet, on a new connection."""
         self._reader = EventReader()
-        return requests.watch(self.prefix, self.least)
+        return requests.watch(self.prefix, self.least, values=self._values)
 
     def entries(self, piece: bytes) -> Iterator[dict[str, Any]]:
         """The entries that are complete, as JSON. An error that a repetition would meet again is raised."""
@@ -41,6 +42,8 @@ class Watch:
                     raise error
             elif event.name == "entry":
                 yield answers.object_of(event.data)
+            elif event.identity.isdigit() and self.prefix:  # entries of other keys were passed over
+                self.least = max(self.least, int(event.identity) + 1)
 
     def seen(self, entry: Entry) -> None:
         self.least = entry.index + 1
