@@ -11,12 +11,15 @@ from scribe_ledger.http.replies import reply_bytes
 from scribe_ledger.http.request import JSON_ENVELOPE_BYTES
 from scribe_ledger.http.values import decode_header, receipt_json, request_id_of
 from scribe_ledger.ledger.commands import columns_of
+from scribe_ledger.model import MAX_REQUEST_ID_BYTES
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
     from scribe_ledger.http.request import Request
 
+MAX_BATCH_ID_BYTES = MAX_REQUEST_ID_BYTES - 15
+"""Of a batch's ``Idempotency-Key``; the rest is room for each operation's number."""
 OPERATION_BYTES = 128
 """What an operation may have in JSON beside its key and value, on the average."""
 
@@ -37,10 +40,18 @@ async def write_batch(request: Request) -> Response:
             f"the batch has {len(operations)} operations",
             hint=f"at most {limits.max_batch_size}: [api] max_batch_size; send several",
         )
-    given = request.header(b"idempotency-key")
-    request_id = None if given is None else decode_header(request_id_of(given), "Idempotency-Key")
+    request_id = _request_id(request)
     unit = read_operations(operations, request_id, max_bytes=limits.max_batch_bytes)
     receipts = await request.service.write(unit)
     body = b'{"receipts":[%b]}' % b",".join(map(receipt_json, columns_of(unit).keys, receipts))
     created = any(receipt.created for receipt in receipts)
     return reply_bytes(body, JSON_TYPE[1], status=201 if created else 200)
+
+
+def _request_id(request: Request) -> str | None:
+    given = request.header(b"idempotency-key")
+    if given is None:
+        return None
+    if len(given) > MAX_BATCH_ID_BYTES:
+        raise InvalidRequest(f"the Idempotency-Key has {len(given)} bytes", hint=f"at most {MAX_BATCH_ID_BYTES} here")
+    return decode_header(request_id_of(given), "Idempotency-Key")
