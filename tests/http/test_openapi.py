@@ -8,8 +8,10 @@ import re
 import shlex
 import shutil
 import subprocess
+import urllib.request
 from hashlib import sha256
 from html.parser import HTMLParser
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import jsonschema_rs
@@ -175,6 +177,20 @@ def test_every_command_of_the_documents_runs(tmp_path: Path) -> None:
                 assert str(status) in operation["responses"], f"{sample['source']}: {status} {output}"
                 refused = "409" in operation["responses"] and path.startswith(("/cluster", "/v1/archive"))
                 assert status < 300 or (status == 409 and refused), f"{method} {path}: {output}"
+
+
+def test_the_watch_stream_is_as_described(tmp_path: Path) -> None:
+    with serve(tmp_path / "data") as node:
+        node.ledger.put("user:alice", "Alice Smith")
+        node.ledger.put("user:alice", "Alice Jones")
+        described = DOCUMENT["paths"]["/v1/watch"]["get"]["responses"]["200"]
+        with urllib.request.urlopen(f"{node.url}/v1/watch?start=0&values=true", timeout=30) as answer:
+            assert [answer.headers["content-type"]] == list(described["content"])
+            assert all(answer.headers[header] for header in described["headers"])
+            data = (line[6:] for line in answer if line.startswith(b"data: "))
+            events = [json.loads(line) for line in islice(data, 2)]
+        assert [event["version"] for event in events] == [1, 2]
+        assert all(validator(SCHEMAS["EntryWithValue"]).is_valid(event) for event in events)
 
 
 def run(command: str, folder: Path) -> tuple[int, str]:

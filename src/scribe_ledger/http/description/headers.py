@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from scribe_ledger.http.batch import MAX_BATCH_ID_BYTES
 from scribe_ledger.http.description.examples import FIRST_TIMESTAMP, REQUEST_ID
 from scribe_ledger.http.description.shapes import COUNT, Schema
 from scribe_ledger.http.headers import etag, http_date
@@ -48,6 +49,11 @@ _WRITE: dict[str, Header] = {
         "red",
     ),
 }
+_BATCH: dict[str, Header] = {
+    "Idempotency-Key": _WRITE["Idempotency-Key"]._replace(
+        schema={**_WRITE["Idempotency-Key"].schema, "maxLength": MAX_BATCH_ID_BYTES}
+    )
+}
 _ANYWHERE: dict[str, Header] = {
     "Accept": Header("Which form of the answer is wanted.", _TEXT),
     "Last-Event-ID": Header(
@@ -68,7 +74,7 @@ _SPELLED = {"X-Scribe-Meta-*": "X-Scribe-Meta-Team"}
 
 def request_header(name: str, method: str) -> tuple[str, Header]:
     """The header as documents spell it, and what it means to a request of this method."""
-    table = _READ if method in {"GET", "HEAD"} else _WRITE
+    table = {"GET": _READ, "HEAD": _READ, "POST": _BATCH}.get(method, _WRITE)
     return _SPELLED.get(name, name), table.get(name) or _ANYWHERE[name]
 
 

@@ -120,7 +120,7 @@ _REQUESTS: Schemas = {
         example={
             "operations": [
                 {"op": "put", "key": "order:17", "value": "paid", "content_type": "text/plain", "if_absent": True},
-                {"op": "delete", "key": "cart:17"},
+                {"op": "put", "key": "customer:9:orders", "value": "17"},
             ]
         },
     ),

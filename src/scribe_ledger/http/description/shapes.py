@@ -8,7 +8,11 @@ Schema: TypeAlias = dict[str, Any]
 
 INTEGER_MAX = (1 << 64) - 1
 HASH: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
-BASE64: Schema = {"type": "string", "contentEncoding": "base64"}
+BASE64: Schema = {
+    "type": "string",
+    "contentEncoding": "base64",
+    "pattern": "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
+}
 COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": INTEGER_MAX}
 INDEX = COUNT
 FLAG: Schema = {"type": "boolean"}
