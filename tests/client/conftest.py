@@ -64,6 +64,7 @@ class World:
         self._make = make
         self._stack = stack
         self._answers: dict[Ledger, Answering] = {}
+        self._urls: dict[Ledger, str] = {}
         self.ledger = self.open("ledger", name="example.org/log")
         self.server = self.serve(self.ledger)
         self.client = self.connect(self.server.url)
@@ -73,11 +74,16 @@ class World:
         settings = {"api.read_timeout_secs": 1}  # how long it waits for what it lacks
         served = self._stack.enter_context(serve(self.path / folder, settings=settings, **options))
         self._answers[served.ledger] = forwarding(served.host, served.port)
+        self._urls[served.ledger] = served.url
         return served.ledger
 
     def answers(self, ledger: Ledger) -> Answering:
         """What the node of this ledger answers."""
         return self._answers[ledger]
+
+    def url_of(self, ledger: Ledger) -> str:
+        """The node itself, where nothing is changed on the way."""
+        return self._urls[ledger]
 
     def serve(self, ledger: Ledger) -> Server:
         """A way to the node of a ledger on which its answers can be changed."""

@@ -390,7 +390,7 @@ class Client:
             time.sleep(watch.ended())
 
     def _fetch(self, key: bytes, index: int) -> bytes:
-        return answers.bytes_of(self._exchange(requests.value(key, index=index)))
+        return self._run(self._operations.fetch(key, index))
 
     def _open_value(self, entry: Entry) -> Stream:
         return self._open(requests.value(entry.key, index=entry.index))

@@ -209,8 +209,18 @@ class Operations:
         """The value of an entry, checked against the digest that the entry has."""
         if entry.kind is Kind.DELETE:
             return b""
-        answer = yield requests.value(entry.key, index=entry.index, **self._reading())
-        return answers.check_value(entry, answers.bytes_of(answer))
+        return answers.check_value(entry, (yield from self.fetch(entry.key, entry.index)))
+
+    def fetch(self, key: bytes, index: int) -> Operation[bytes]:
+        """What the node has as the value of an entry. That of a system entry, which has no key, is in the log alone."""
+        if key:
+            return answers.bytes_of((yield requests.value(key, index=index, **self._reading())))
+        shape = answers.json_of((yield requests.get(b"/v1/log", start=index, limit=1, values=True)))
+        found = answers.listed(shape, "entries")
+        value = answers.value_of(found[0]) if found and isinstance(found[0], dict) else None
+        if value is None:
+            raise SerializationError(f"the node gives no value of entry {index}")
+        return value
 
     def to_entry(self, leaf: Leaf, leaf_hash: bytes, value: bytes | None) -> Entry:
         """An entry whose value is at hand, or fetched when it is first asked for."""
