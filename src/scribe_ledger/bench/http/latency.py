@@ -14,11 +14,10 @@ from scribe_ledger.bench.engines import GrowingFile
 from scribe_ledger.bench.host import SYNCED_BYTES
 from scribe_ledger.bench.http.load import LANE, NODE, run_wrk
 from scribe_ledger.bench.http.pacing import pace
-from scribe_ledger.bench.http.reading import read_once
 from scribe_ledger.bench.http.scale import fill
 from scribe_ledger.bench.http.scripts import Scripts
 from scribe_ledger.bench.http.servers import start_lane, start_node
-from scribe_ledger.bench.http.wire import Connection, request
+from scribe_ledger.bench.http.wire import Connection, read_once, request
 from scribe_ledger.bench.http.writing import SYNCS
 from scribe_ledger.bench.timing import alternate, measured
 from scribe_ledger.bench.workload import VALUE_BYTES, drawn, keys_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -10,17 +9,14 @@ from scribe_ledger.bench.http.load import LANE, NODE, Loads, beside
 from scribe_ledger.bench.http.scale import drawn_keys, fill
 from scribe_ledger.bench.http.scripts import Scripts
 from scribe_ledger.bench.http.servers import ACCESS_LOG, UNCACHED, start_lane, start_node
-from scribe_ledger.bench.http.wire import Connection, request
+from scribe_ledger.bench.http.wire import read_once
 from scribe_ledger.bench.http.writing import WITH_LOG
-from scribe_ledger.bench.workload import VALUE_BYTES, drawn, keys_of
-from scribe_ledger.errors import Corruption
+from scribe_ledger.bench.workload import drawn, keys_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from scribe_ledger.bench.http.scale import Scale
-    from scribe_ledger.bench.http.servers import Server
     from scribe_ledger.bench.timing import Measured
 
 CONNECTIONS = 64
@@ -57,11 +53,3 @@ def uncached(work: Path, big: Path, scale: Scale) -> dict[str, Measured]:
             loads.add(name, server, CONNECTIONS, script)
         line = loads.run(keys=len(keys))
     return {"uncached": line}
-
-
-def read_once(server: Server, keys: Sequence[str]) -> None:
-    """Reads every key over one connection, and checks that each has its value."""
-    with Connection(server.port) as connection:
-        for sent in map(partial(request, "GET"), map("/{}".format, keys)):
-            if len(connection.exchange(sent)) != VALUE_BYTES:
-                raise Corruption(f"the answer to {sent!r} is not the value that was written")

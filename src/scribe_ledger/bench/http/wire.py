@@ -6,10 +6,13 @@ import re
 import socket
 from typing import TYPE_CHECKING, Self
 
-from scribe_ledger.errors import NetworkError, Unavailable
+from scribe_ledger.bench.workload import VALUE_BYTES
+from scribe_ledger.errors import Corruption, NetworkError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from scribe_ledger.bench.http.servers import Server
 
 PATIENCE_SECONDS = 120
 PIECE_BYTES = 1 << 20
@@ -86,6 +89,14 @@ class Connection:
         if not data:
             raise NetworkError("the server closed the connection")
         return data
+
+
+def read_once(server: Server, keys: Iterable[str]) -> None:
+    """Reads every key over one connection, and checks that each has its value."""
+    with Connection(server.port) as connection:
+        for key in keys:
+            if len(connection.exchange(request("GET", f"/{key}"))) != VALUE_BYTES:
+                raise Corruption(f"the value of {key} is not the one that was written")
 
 
 def is_whole(received: bytes) -> bool:

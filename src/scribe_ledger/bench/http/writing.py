@@ -13,7 +13,7 @@ from scribe_ledger.bench.http.scale import fill
 from scribe_ledger.bench.http.scripts import KEYS_A_CALL, Scripts
 from scribe_ledger.bench.http.servers import ACCESS_LOG, start_lane, start_node
 from scribe_ledger.bench.http.targets import CONNECTIONS
-from scribe_ledger.bench.http.wire import Connection, request
+from scribe_ledger.bench.http.wire import Connection, read_once, request
 from scribe_ledger.bench.timing import rate
 from scribe_ledger.bench.workload import BATCH, keys_of
 from scribe_ledger.errors import Corruption
@@ -64,22 +64,19 @@ def put(work: Path, scale: Scale) -> dict[str, Measured]:
 
 
 def batch(work: Path, scale: Scale) -> dict[str, Measured]:
-    """Many puts a request, each synced, and many keys a request."""
+    """Many puts a request, each request synced, and many keys a request, whose answers are in the cache."""
     fill(work / "node", scale.cached)
+    keys, scripts = keys_of(scale.cached), Scripts(work)
+    puts, gets = scripts.batch(), scripts.get_many(keys)
     with start_node(work / "node") as node, start_lane(work) as lane:
-        scripts = Scripts(work)
-        lines = {}
-        for name, connections, script, each in (
-            ("batch.write", WRITERS, scripts.batch(), BATCH),
-            ("batch.get", READERS, scripts.get_many(keys_of(scale.cached)), KEYS_A_CALL),
-        ):
-            loads = Loads(scale)
-            loads.add(NODE, node, connections, script, each=each)
-            loads.add(LANE, lane, connections, script, each=each)
-            lines[name] = loads.run(connections=connections)
-            if name == "batch.write":
-                _check_written(node, scale.cached + loads.requests(NODE) * each)
-    return lines
+        write, get = Loads(scale), Loads(scale)
+        for name, server in ((NODE, node), (LANE, lane)):
+            write.add(name, server, WRITERS, puts, each=BATCH)
+            get.add(name, server, READERS, gets, each=KEYS_A_CALL)
+        written = write.run(connections=WRITERS)
+        _check_written(node, scale.cached + write.requests(NODE) * BATCH)
+        read_once(node, keys)
+        return {"batch.write": written, "batch.get": get.run(connections=READERS)}
 
 
 def _syncs(file: GrowingFile) -> float:
