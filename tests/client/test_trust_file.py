@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scribe_ledger.client.trust_file import HEADER, TrustFile
-from scribe_ledger.errors import ConfigurationError, ScribeError, SerializationError, VerificationError
+from scribe_ledger.errors import ConfigurationError, ScribeError, SerializationError, StorageError, VerificationError
 from scribe_ledger.merkle import Checkpoint, Signer, sign_checkpoint
 
 if TYPE_CHECKING:
@@ -126,3 +126,17 @@ def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: 
         TrustFile(path, KEY).save(head(6), 0.0)
     assert path.read_bytes() == before
     assert sorted(each.name for each in tmp_path.iterdir()) == ["trust", "trust.lock"]
+
+
+def test_a_disk_that_fails_is_told_when_the_client_is_closed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = world.connect(world.server.url, trust=world.path / "trust")
+    client.put("k", "1")
+
+    def fail(*_: object) -> None:
+        raise StorageError("cannot write it")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrustFile, "_replace", fail)
+        assert client.get("k") == b"1"  # what was asked for went well
+        with pytest.raises(StorageError, match="cannot write it"):
+            client.close()

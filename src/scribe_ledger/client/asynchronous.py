@@ -7,6 +7,7 @@ of an ``Entry`` cannot be fetched by looking at it: ``await client.value(entry)`
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from contextlib import aclosing
@@ -22,7 +23,7 @@ from scribe_ledger.client.settings import check_settings, make_trust
 from scribe_ledger.client.streams import AsyncPool
 from scribe_ledger.client.values import CheckedPieces
 from scribe_ledger.client.watching import Watch
-from scribe_ledger.errors import InvalidRequest, LedgerClosed
+from scribe_ledger.errors import InvalidRequest, LedgerClosed, StorageError
 
 if TYPE_CHECKING:
     import os
@@ -369,7 +370,8 @@ class AsyncClient:
             return
         self._saving = True
         try:
-            await asyncio.to_thread(self._file.save, head, now)
+            with contextlib.suppress(StorageError):  # the call itself went well; `close` tries again, and raises
+                await asyncio.to_thread(self._file.save, head, now)
         finally:
             self._saving = False
 

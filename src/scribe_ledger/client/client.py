@@ -6,6 +6,7 @@ process that forks makes a client of its own.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import random
 import threading
@@ -22,7 +23,7 @@ from scribe_ledger.client.operations import Operation, Operations
 from scribe_ledger.client.settings import check_settings, make_trust
 from scribe_ledger.client.values import buffered
 from scribe_ledger.client.watching import Watch
-from scribe_ledger.errors import LedgerClosed
+from scribe_ledger.errors import LedgerClosed, StorageError
 
 if TYPE_CHECKING:
     import os
@@ -403,6 +404,7 @@ class Client:
         assert self._trust is not None
         if self._file.due(self._trust.head, time.monotonic()) and self._saving.acquire(blocking=False):
             try:
-                self._file.save(self._trust.head, time.monotonic())
+                with contextlib.suppress(StorageError):  # the call itself went well; `close` tries again, and raises
+                    self._file.save(self._trust.head, time.monotonic())
             finally:
                 self._saving.release()
