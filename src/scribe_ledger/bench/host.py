@@ -17,7 +17,7 @@ from scribe_ledger.bench.engines import GrowingFile
 from scribe_ledger.version import __version__
 
 IN_MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs", "hugetlbfs"})
-PACKAGES = ("rocksdict", "cryptography", "pyarrow", "pydantic")
+PACKAGES = ("rocksdict", "cryptography", "pyarrow", "pydantic", "uvicorn", "uvloop", "httptools")
 SYNCED_BYTES = 256
 _SYNCS = 300
 

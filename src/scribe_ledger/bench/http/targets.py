@@ -35,5 +35,5 @@ LINES = (
     Line("latency.one", "one PUT at a time, p50", "ms", 0.25, at_most=True),
     Line("start.answer", "start to first answer after a kill", "s", 1.5, at_most=True),
     Line("start.memory", "memory then", "MiB", 400, at_most=True),
-    Line("idle", "memory of a thousand idle connections", "MiB"),
+    Line("idle", "memory of idle connections", "MiB"),
 )
