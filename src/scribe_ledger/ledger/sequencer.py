@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.errors import Conflict, LedgerClosed, OutcomeUnknown, Overloaded, ScribeError, StorageError
@@ -51,30 +51,41 @@ class Replayed(NamedTuple):
 
 
 class _Ticket:
-    """A thread that waits: woken with an outcome, or without one to lead the next round."""
+    """A thread that waits: woken with an outcome, or without one to lead the next round.
 
-    __slots__ = ("_signal", "outcome")
+    Whoever is woken with an outcome wakes the next of its round. All at once, they would only wait for each other: the
+    interpreter runs one at a time.
+    """
+
+    __slots__ = ("_following", "_signal", "outcome")
 
     def __init__(self) -> None:
         self.outcome: Outcome | None = None
+        self._following: _Ticket | None = None
         self._signal = threading.Lock()
         self._signal.acquire()
 
     def wait(self) -> Outcome | None:
         self._signal.acquire()
+        self.pass_on()
         return self.outcome
 
-    def resolve(self, outcome: Outcome) -> None:
+    def settle(self, outcome: Outcome, following: _Ticket | None) -> None:
+        """Only the first outcome counts. It wakes nobody yet."""
         if self.outcome is None:
             self.outcome = outcome
-        self._wake()
+        self._following = following
 
-    def lead(self) -> None:
-        self._wake()
-
-    def _wake(self) -> None:
+    def wake(self) -> None:
         if self._signal.locked():  # else it was woken before, by somebody who was interrupted and begins again
             self._signal.release()
+
+    def pass_on(self) -> None:
+        """Wakes the next of the round, if this one was to do that and has not."""
+        following = self._following
+        if following is not None:
+            following.wake()
+            self._following = None
 
 
 class Sequencer:
@@ -196,9 +207,12 @@ class Sequencer:
         self._answer(self._run(units))
 
     def _answer(self, outcomes: list[Outcome]) -> None:
-        """Resolves the waiters of the round; those without an outcome learn that nobody knows it."""
-        for place, waiter in enumerate(self._round):
-            waiter.resolve(outcomes[place] if place < len(outcomes) else _again(_INTERRUPTED))
+        """Answers the tickets of the round; those without an outcome learn that nobody knows it."""
+        answered = self._round
+        for place, (ticket, following) in enumerate(zip_longest(answered, answered[1:])):
+            ticket.settle(outcomes[place] if place < len(outcomes) else _again(_INTERRUPTED), following)
+        if answered:
+            answered[0].wake()
         self._round = ()
 
     def replay(self, batches: Sequence[Replayed], *, first: int) -> None:
@@ -279,8 +293,10 @@ class Sequencer:
                 self._pause(pause)
                 waited += pause
 
-    def _sync(self) -> None:
+    def _sync(self, *, only_if_unsynced: bool = False) -> None:
         with self._sync_lock:
+            if only_if_unsynced and not self._unsynced:
+                return  # somebody else has done it meanwhile, perhaps as the last before closing
             if self._failure is not None:  # never again: a second sync might succeed, and prove nothing
                 self._check_healthy()
             self._unsynced = False
@@ -360,7 +376,7 @@ class Sequencer:
                 return
             following = self._queue[0][1] if self._queue else None
             if following is not None:
-                following.lead()
+                following.wake()
             elif self._idle_wanted:
                 self._idle.notify_all()
             self._leader = following
@@ -376,6 +392,8 @@ class Sequencer:
 
     def _leave(self, waiter: object) -> None:
         """Takes back a unit that nobody has begun on, and passes on the lead if it fell to this waiter."""
+        if isinstance(waiter, _Ticket):
+            waiter.pass_on()
         with self._lock:
             self._queue = deque([place for place in self._queue if place[1] is not waiter])
             self._queued_entries = sum([len(unit) for unit, _ in self._queue])
@@ -404,7 +422,7 @@ class Sequencer:
         if self._flusher is None:
             return
         if self._unsynced and self._failure is None:
-            self._sync()
+            self._sync(only_if_unsynced=True)
         with self._sync_lock:  # another thread's sync may still be under way
             if self._unsynced:
                 self._check_healthy()
