@@ -92,6 +92,10 @@ def _check_options(options: dict[str, Any]) -> None:
     for name, kind in (("request_id", str), ("content_type", str), ("if_absent", bool), ("dedupe", bool)):
         if name in options and not isinstance(options[name], kind):
             raise InvalidRequest(f"{name} is not a {kind.__name__}")
+    for name in ("if_index", "if_version"):
+        number = options.get(name)
+        if isinstance(number, float) and number.is_integer():  # 3.0 is a whole number in JSON
+            options[name] = int(number)
 
 
 def read_key(fields: dict[str, Any]) -> bytes:
