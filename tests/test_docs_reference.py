@@ -22,11 +22,19 @@ from scribe_ledger import (
     errors,
     verify,
 )
+from scribe_ledger.config.catalogue import SETTINGS
+from scribe_ledger.http import lane, watch
+from scribe_ledger.http.batch import MAX_BATCH_ID_BYTES
+from scribe_ledger.http.description.reference import BEGIN, with_routes
+from scribe_ledger.http.lookup import MAX_ANSWER_BYTES
+from scribe_ledger.http.parameters import LIMIT
+from scribe_ledger.http.paths import RESERVED
 from scribe_ledger.ledger import folder, records
 from scribe_ledger.ledger.batch import Batch
 from scribe_ledger.ledger.check import Report
 from scribe_ledger.merkle import MerkleTree
 from scribe_ledger.merkle.tiles import EXPANDED_BYTES
+from scribe_ledger.model import MAX_KEY_BYTES, MAX_REQUEST_ID_BYTES
 
 pytestmark = pytest.mark.docs
 
@@ -57,6 +65,52 @@ def test_table_of_errors_is_the_hierarchy() -> None:
     for name, kind, status, code, _ in rows:
         assert getattr(errors, name).kind == kind
         assert (int(status), int(code)) == errors.KINDS[kind]
+
+
+def test_troubleshooting_says_what_to_do_on_every_kind() -> None:
+    page = (REFERENCE.parent / "guides" / "troubleshooting.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (.+) \|$", section(page, "## Every kind"), re.MULTILINE)
+    assert [(kind, int(status)) for kind, status, _ in rows] == [(kind, row[0]) for kind, row in errors.KINDS.items()]
+    unavailable = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| ([^|]+) \|", section(page, "### 503"), re.MULTILINE)))
+    assert {"overloaded", "unavailable", "outcome_unknown", "storage", "corruption", "internal"} == set(unavailable)
+
+
+def test_messages_that_the_troubleshooting_page_quotes_are_those_of_the_code() -> None:
+    page = (REFERENCE.parent / "guides" / "troubleshooting.md").read_text()
+    source = "".join(path.read_text() for path in Path(errors.__file__).parent.rglob("*.py"))
+    source = re.sub(r'"\s*\n\s*f?"', "", source)  # a message goes on in the next line
+    quoted = re.findall(r"(?<!\*)\*([^*|\n]+)\*(?!\*)", re.sub(r"`[^`]*`", "", page))
+    pieces = {piece.strip(" ,") for message in quoted for piece in message.split("…")}
+    assert len(quoted) > 20
+    assert not [piece for piece in pieces if piece not in source]
+
+
+# --- HTTP ------------------------------------------------------------------------------------------------------
+
+
+def test_routes_of_the_http_page_are_those_of_the_code() -> None:
+    page = (REFERENCE / "http.md").read_text()
+    assert page == with_routes(page), f"run python -m {with_routes.__module__} docs/reference/http.md"
+
+
+def test_figures_of_the_http_page_are_those_of_the_code() -> None:
+    text = flowing((REFERENCE / "http.md").read_text().partition(BEGIN)[0])
+    shown = {
+        f"1 to {MAX_KEY_BYTES:,} bytes, any bytes",
+        f"up to {MAX_REQUEST_ID_BYTES} bytes ({MAX_BATCH_ID_BYTES} for a batch)",
+        f"the last {records.REMEMBERED_REQUESTS} versions of the key",
+        f"{LIMIT.default:,} unless told and {LIMIT.most:,} at most",
+        f"every {watch.KEEP_ALIVE_SECONDS:.0f} seconds",
+        f"took nothing for {watch.SLOW_SECONDS:.0f} seconds",
+        f"serves {watch.MAX_WATCHERS:,} watchers at most",
+        f"{MAX_ANSWER_BYTES >> 20} MiB of values in the answer",
+        f"`[storage] inline_max` ({SETTINGS['storage.inline_max'].default >> 10} KiB)",
+        f"`[api] max_batch_size` operations ({SETTINGS['api.max_batch_size'].default:,})",
+        f"({SETTINGS['api.max_batch_bytes'].default >> 20} MiB)",
+        f"{lane.MAX_HEAD_BYTES >> 10} KiB, and {lane.HEADER_SECONDS} seconds to send it",
+        *(f"`{name.decode()}`" for name in RESERVED),
+    }
+    assert not [figure for figure in shown if figure not in text]
 
 
 # --- the library -----------------------------------------------------------------------------------------------

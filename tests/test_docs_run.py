@@ -4,7 +4,9 @@ The `python` and `console` blocks of a page run from top to bottom in one scratc
 commands in one shell, in which `scribe`, `scribe-node` and `python` are the ones under test. The lines below a command
 are all of its output, and `expression  # → value` says what an expression gives; `…` stands for anything, a line of it
 for any lines.
-`sh` blocks set a machine up and are only held against the commands that exist.
+`sh` blocks set a machine up and are only held against the commands that exist, but their `curl` lines are run.
+
+A page that speaks of `localhost:8001` gets a node of its own, on a port that was free.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from tests.running import start_node
 
 import scribe_ledger
 
@@ -34,7 +37,10 @@ SOURCE = Path(scribe_ledger.__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "docs/tutorial.md", *sorted((ROOT / "docs/guides").glob("*.md"))]
 PAGES += [ROOT / "docs/reference/library.md", ROOT / "docs/reference/errors.md"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SET_UP = re.compile(r"(git clone \S+|cd [\w-]+|make (install|run|test|check|bench)|pip install \S+)( +#.*)?")
+SET_UP = re.compile(
+    r"(git clone \S+|cd [\w-]+|make (install|run|test|check|bench)|pip install \S+|scribe-node -c \S+)( +#.*)?"
+)
+NODE = "localhost:8001"
 END = "--- end of the output, exit code"
 
 
@@ -109,6 +115,9 @@ class Shell:
         for name, command in commands.items():
             (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {command} "$@"\n')
             (programs / name).chmod(0o755)
+        if curl := shutil.which("curl"):
+            (programs / "curl").write_text(f'#!/bin/sh\nexec "{curl}" --silent --show-error "$@"\n')
+            (programs / "curl").chmod(0o755)
         self._bash = subprocess.Popen(
             ["bash", "--norc", "--noprofile"],
             cwd=folder,
@@ -152,6 +161,15 @@ def commands(block: Block) -> Iterator[tuple[str, str]]:
         yield "\n".join(command), "\n".join(rest)
 
 
+def run_set_up(block: Block, shell: Shell) -> None:
+    for line in filter(None, block.code.splitlines()):
+        if line.startswith("curl "):
+            output, status = shell.run(line)
+            assert status == 0, f"$ {line}\n{output}"
+        else:
+            assert SET_UP.fullmatch(line), f"`console` is for what can run anywhere, `text` for what cannot run: {line}"
+
+
 def run_console(block: Block, page: Path, shell: Shell) -> None:
     for command, shown in commands(block):
         if command.startswith("openssl ") and not shutil.which("openssl"):
@@ -162,6 +180,21 @@ def run_console(block: Block, page: Path, shell: Shell) -> None:
         whole = output + "\n" * (output[-1:] not in ("\n", ""))
         if not re.fullmatch(pattern(shown), whole):
             raise AssertionError(f"{place}\n--- shown:\n{shown}\n--- printed:\n{output}")
+
+
+# --- a node ----------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def node_for(page: Path, folder: Path) -> Iterator[str]:
+    """The address of a node that runs meanwhile, if the page speaks of one."""
+    if not any(NODE in block.code for block in blocks(page)):
+        yield NODE
+        return
+    if not shutil.which("curl"):
+        pytest.skip("the page uses curl, which this machine lacks")
+    with start_node(folder / "node") as node:
+        yield f"127.0.0.1:{node.port}"
 
 
 # --- tests -----------------------------------------------------------------------------------------------------
@@ -176,14 +209,15 @@ def test_examples_of_the_page_run(page: Path, tmp_path: Path, monkeypatch: pytes
     namespace: dict[str, object] = {"__name__": "__main__", "_expect": expect, "_expect_printed": expect_printed}
     shell = Shell(folder, programs)
     try:
-        for block in blocks(page):
-            if block.language == "python":
-                run_python(block, page, namespace)
-            elif block.language == "console":
-                run_console(block, page, shell)
-            elif block.language == "sh":
-                odd = [line for line in block.code.splitlines() if line and not SET_UP.fullmatch(line)]
-                assert not odd, "use `console` for what can run anywhere, `text` for what cannot run at all"
+        with node_for(page, tmp_path) as address:
+            for written in blocks(page):
+                block = written._replace(code=written.code.replace(NODE, address))
+                if block.language == "python":
+                    run_python(block, page, namespace)
+                elif block.language == "console":
+                    run_console(block, page, shell)
+                elif block.language == "sh":
+                    run_set_up(block, shell)
     finally:
         shell.close()
 

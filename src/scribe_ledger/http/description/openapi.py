@@ -247,14 +247,17 @@ def _responses(route: Route) -> Iterator[tuple[str, Document]]:
 
 def _response(status: int, answer: str, route: Route) -> Document:
     names = [name for name in answer.split(" | ") if name]
-    found: Document = {"description": _meaning(status, answer), "headers": _headers_of(status, names)}
+    found: Document = {"description": _meaning(route.method, status, answer), "headers": _headers_of(status, names)}
     if names:
         found["content"] = dict(_content(name, route) for name in names)
     return found
 
 
-_MEANINGS = {
-    (200, "Receipt"): "Nothing needed to be appended: the first receipt. Of a DELETE: the tombstone's receipt.",
+_MEANINGS: dict[tuple[int | str, str], str] = {
+    ("PUT", "Receipt"): "Nothing needed to be appended: the first receipt.",
+    ("DELETE", "Receipt"): "The receipt of the entry that says so.",
+    ("POST", "BatchAnswer"): "Nothing needed to be appended: the first receipts.",
+    (201, "BatchAnswer"): "Appended, and durable.",
     (201, "Receipt"): "Appended, and durable.",
     (206, "bytes"): "The part that was asked for.",
     (304, ""): "The entry is the one that the reader has.",
@@ -263,8 +266,8 @@ _MEANINGS = {
 }
 
 
-def _meaning(status: int, answer: str) -> str:
-    return _MEANINGS.get((status, answer), HTTPStatus(status).phrase + ".")
+def _meaning(method: str, status: int, answer: str) -> str:
+    return _MEANINGS.get((status, answer)) or _MEANINGS.get((method, answer)) or HTTPStatus(status).phrase + "."
 
 
 def _headers_of(status: int, names: list[str]) -> Document:
