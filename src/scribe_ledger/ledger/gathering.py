@@ -1,7 +1,8 @@
 """``Gatherer``: group commit for an event loop. It hands what has gathered to one thread, and answers in the loop.
 
 While the thread writes and syncs one round, the loop goes on and gathers the next. So a round costs one hand-over each
-way, however many units it has. All methods are for the loop's own thread.
+way, however many units it has; and it grows with the load, since a round begins only when the last is answered and
+those who were answered have had a chance to ask again. All methods are for the loop's own thread.
 """
 
 from __future__ import annotations
@@ -116,9 +117,11 @@ class Gatherer:
         self._rounds.put(taken)
 
     def _finish(self, taken: _Round, outcomes: Sequence[Outcome]) -> None:
-        self._start()
         for done, outcome in zip(taken.done, outcomes, strict=True):
             done(outcome)
+        # Whoever was answered may come back at once with more. Two turns of the loop let them join those who wait;
+        # begun earlier, rounds would be half as large and twice as many, for the same number of syncs a second.
+        self._loop.call_soon(self._loop.call_soon, self._start)
 
     def _run(self) -> None:
         while (taken := self._rounds.get()) is not None:
