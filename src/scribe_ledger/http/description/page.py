@@ -99,7 +99,7 @@ def _navigation(document: Document) -> Iterator[str]:
 def _main(document: Document) -> Iterator[str]:
     yield from _head(document)
     for tag in document["tags"]:
-        yield f'<section class="tag" id="tag-{tag["name"]}"><h2>{escape(tag["name"])}</h2>'
+        yield f'<section class="tag" id="tag-{tag["name"]}"><h2>{escape(tag["x-displayName"])}</h2>'
         yield f"<p>{_words(tag['description'])}</p>"
         for method, path, operation in _under(document, tag["name"]):
             yield "".join(_article(document, method, path, operation))
@@ -120,8 +120,8 @@ def _head(document: Document) -> Iterator[str]:
 
 _BEGINNING = (
     f"curl -X PUT {BASE_URL}/user:alice -d 'Alice Smith'  # store",
-    f"curl {BASE_URL}/user:alice                         # read",
-    f"curl {BASE_URL}/v1/proof/user:alice                # prove",
+    f"curl {BASE_URL}/user:alice                          # read",
+    f"curl {BASE_URL}/v1/proof/user:alice                 # prove",
 )
 
 
