@@ -6,8 +6,7 @@ step in which it becomes visible. So a cached answer is never older than an ackn
 
 from __future__ import annotations
 
-from binascii import b2a_base64
-from functools import cached_property
+from binascii import b2a_base64, hexlify
 from typing import TYPE_CHECKING
 
 import orjson
@@ -17,12 +16,21 @@ from scribe_ledger.ledger.cache import ValueCache
 from scribe_ledger.ledger.reads import decode_stored_leaf, make_entry
 from scribe_ledger.merkle.hashing import ZERO_HASH, hash_leaf
 from scribe_ledger.merkle.leaf import HEADER
+from scribe_ledger.model import NO_PREVIOUS, key_to_json
 
 if TYPE_CHECKING:
     from scribe_ledger.ledger.latest import Latest
     from scribe_ledger.model import Entry
 
 ANSWER_OVERHEAD_BYTES = 400
+JSON_KEPT_BYTES = 1024
+"""An answer's JSON is kept with it where its value is no larger: the overhead allows for that much."""
+_PLAIN_ENTRY = (
+    b'{%b,"kind":"put","index":%d,"version":%d,"timestamp":%d,"previous":%b,"size":%d,'
+    b'"sha256":"%b","leaf_hash":"%b","content_type":"","metadata":{}}'
+)
+_EMPTY_TAIL_BYTES = 4
+"""The lengths of content type and metadata in a leaf."""
 
 
 class Answer:
@@ -33,6 +41,7 @@ class Answer:
         self.value = value
         self._entry = entry
         self._leaf = leaf
+        self._json: bytes | None = None
 
     @classmethod
     def of_entry(cls, entry: Entry, value: bytes) -> Answer:
@@ -58,10 +67,16 @@ class Answer:
     def headers(self) -> Headers:
         return split(self.head)
 
-    @cached_property
+    @property
     def json(self) -> bytes:
         """The entry with its value, as ``POST /v1/get`` answers it."""
-        return orjson.dumps(entry_with_value(self.entry, self.value))
+        made = self._json
+        if made is None:
+            shape = entry_json(self._leaf) if self._leaf else orjson.dumps(self.entry.to_json())
+            made = with_value(shape, self.value)
+            if len(self.value) <= JSON_KEPT_BYTES:
+                self._json = made
+        return made
 
     def __len__(self) -> int:
         return len(self.value) + 2 * len(self.head) + ANSWER_OVERHEAD_BYTES
@@ -87,6 +102,30 @@ def entry_with_value(entry: Entry, value: bytes | None) -> dict[str, object]:
     if not entry.deleted:
         shape["value_base64"] = None if value is None else b2a_base64(value, newline=False).decode()
     return shape
+
+
+def entry_json(leaf: bytes) -> bytes:
+    """What ``Entry.to_json`` gives, for the leaf of a small value; most have neither content type nor metadata."""
+    _, _, _, _, index, timestamp, version, previous, size, digest, _ = HEADER.unpack_from(leaf)
+    key_end = HEADER.size + 2 + int.from_bytes(leaf[HEADER.size : HEADER.size + 2], "big")
+    if len(leaf) > key_end + _EMPTY_TAIL_BYTES:
+        entry = make_entry(decode_stored_leaf(leaf, index), hash_leaf(leaf), bytes)
+        return orjson.dumps(entry.to_json())
+    return _PLAIN_ENTRY % (
+        orjson.dumps(key_to_json(leaf[HEADER.size + 2 : key_end]))[1:-1],
+        index,
+        version,
+        timestamp,
+        b"null" if previous == NO_PREVIOUS else b"%d" % previous,
+        size,
+        hexlify(digest),
+        hexlify(hash_leaf(leaf)),
+    )
+
+
+def with_value(shape: bytes, value: bytes) -> bytes:
+    """An entry's JSON with a small value."""
+    return b'%b,"value_base64":"%b"}' % (shape[:-1], b2a_base64(value, newline=False))
 
 
 class Answers(ValueCache[Answer]):

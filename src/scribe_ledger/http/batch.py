@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from scribe_ledger.errors import InvalidRequest, TooLarge
 from scribe_ledger.http.headers import JSON_TYPE
-from scribe_ledger.http.operations import read_operations
+from scribe_ledger.http.operations import most_json_bytes, read_operations
 from scribe_ledger.http.replies import reply_bytes
-from scribe_ledger.http.request import JSON_ENVELOPE_BYTES
 from scribe_ledger.http.values import decode_header, receipt_json, request_id_of
 from scribe_ledger.ledger.commands import columns_of
 from scribe_ledger.model import MAX_REQUEST_ID_BYTES
@@ -20,14 +19,11 @@ if TYPE_CHECKING:
 
 MAX_BATCH_ID_BYTES = MAX_REQUEST_ID_BYTES - 15
 """Of a batch's ``Idempotency-Key``; the rest is room for each operation's number."""
-OPERATION_BYTES = 128
-"""What an operation may have in JSON beside its key and value, on the average."""
 
 
 async def write_batch(request: Request) -> Response:
     limits = request.service.config.api
-    most = limits.max_batch_bytes * 4 // 3 + limits.max_batch_size * OPERATION_BYTES + JSON_ENVELOPE_BYTES
-    document = await request.json(most)
+    document = await request.json(most_json_bytes(limits))
     if unknown := document.keys() - {"operations"}:
         raise InvalidRequest(f"a batch has no field {min(unknown)!r}", hint="it has operations, and no others")
     operations = document.get("operations")
@@ -41,7 +37,7 @@ async def write_batch(request: Request) -> Response:
             hint=f"at most {limits.max_batch_size}: [api] max_batch_size; send several",
         )
     request_id = _request_id(request)
-    unit = read_operations(operations, request_id, max_bytes=limits.max_batch_bytes)
+    unit = read_operations(operations, request_id, limits)
     receipts = await request.service.write(unit)
     body = b'{"receipts":[%b]}' % b",".join(map(receipt_json, columns_of(unit).keys, receipts))
     created = any(receipt.created for receipt in receipts)

@@ -1,4 +1,8 @@
-"""Cursors: where a listing goes on, as opaque text. One of another question is refused, not misread."""
+"""Cursors: where a listing goes on, as opaque text. One of another question, or a changed one, is refused, not misread.
+
+A cursor is sealed by a digest without a key. That is against mistakes; whoever makes one on purpose asks for nothing
+that the parameters of a listing would not give.
+"""
 
 from __future__ import annotations
 
@@ -15,24 +19,24 @@ FORMAT = 1
 _HINT = "give the cursor of the page before, and otherwise the same parameters"
 
 
-def make_cursor(question: tuple[object, ...], place: list[int | str]) -> str:
+def make_cursor(question: tuple[object, ...], place: list[Any]) -> str:
     """``question`` is all that the pages of one listing have in common."""
-    data = orjson.dumps([FORMAT, _digest(question), *place])
+    data = orjson.dumps([FORMAT, _seal(question, place), *place])
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def read_cursor(text: str, question: tuple[object, ...], kinds: tuple[type, ...]) -> list[Any]:
     """The place, whose items are of these kinds."""
     try:
-        form, digest, *place = orjson.loads(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True))
+        form, seal, *place = orjson.loads(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True))
     except (binascii.Error, ValueError, TypeError) as error:
         raise InvalidRequest("the cursor is none that this node gave", hint=_HINT) from error
     if form != FORMAT or [*map(type, place)] != [*kinds] or any(item < 0 for item in place if type(item) is int):
         raise InvalidRequest("the cursor is none that this version gives", hint=_HINT)
-    if digest != _digest(question):
-        raise InvalidRequest("the cursor belongs to another listing", hint=_HINT)
+    if seal != _seal(question, place):
+        raise InvalidRequest("the cursor belongs to another listing, or was changed", hint=_HINT)
     return [*place]
 
 
-def _digest(question: tuple[object, ...]) -> str:
-    return sha256(repr(question).encode()).hexdigest()[:16]
+def _seal(question: tuple[object, ...], place: list[Any]) -> str:
+    return sha256(repr((question, place)).encode()).hexdigest()[:16]

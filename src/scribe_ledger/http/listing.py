@@ -63,20 +63,24 @@ async def list_log(request: Request) -> Response:
     if query["cursor"] is not None:
         if "start" in query:
             raise InvalidRequest("start and cursor are the same thing here", hint="give one of them")
-        if not query["cursor"].isdecimal() or len(query["cursor"]) > 19:
-            raise InvalidRequest("the cursor is none that this node gave", hint="the log's cursor is an index")
-        start = int(query["cursor"])
+        start = _index_of(query["cursor"])
 
     def cursor_after(last: Entry | None, more: bool) -> str:
         return str(start if last is None else last.index + 1)
 
-    return await reply_page(request, ledger.log(start, start + query["limit"]), cursor_after)
+    return await reply_page(request, ledger.log(start, min(start + query["limit"], ledger.size)), cursor_after)
 
 
 def _without(entries: Iterator[Entry], key: bytes) -> Iterator[Entry]:
     for entry in entries:
         if entry.key != key:
             yield entry
+
+
+def _index_of(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 20 and int(text) < 1 << 64):
+        raise InvalidRequest("the cursor is none that this node gave", hint="the log's cursor is an index")
+    return int(text)
 
 
 def _bytes_of(text: str) -> bytes:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from binascii import b2a_base64
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from scribe_ledger.errors import InvalidRequest, TooLarge
-from scribe_ledger.http.answers import Answer, entry_with_value, is_large
+from scribe_ledger.http.answers import Answer, entry_json, entry_with_value, is_large, with_value
 from scribe_ledger.http.headers import JSON_TYPE
-from scribe_ledger.http.operations import read_key
-from scribe_ledger.http.proven import covering, entry_json, index_of
+from scribe_ledger.http.operations import most_json_bytes, read_key
+from scribe_ledger.http.proven import covering, index_of
 from scribe_ledger.http.replies import reply_bytes
 from scribe_ledger.ledger.commands import key_bytes, natural
 from scribe_ledger.model import MAX_KEY_BYTES
@@ -22,26 +23,25 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from scribe_ledger.http.request import Request
+    from scribe_ledger.http.service import Service
 
 MAX_ANSWER_BYTES = 64 << 20
-"""Of values in one answer."""
+"""Of entries with their values in one answer."""
+AT_ONCE_KEYS = 256
+"""So few are answered from the cache without a thread."""
 _NULL = b"null"
 
 
 async def get_many(request: Request) -> Response:
     await request.wait_until_readable()
     limits = request.service.config.api
-    document = await request.json(limits.max_batch_size * (MAX_KEY_BYTES * 4 // 3 + 64))
+    document = await request.json(most_json_bytes(limits))
     keys, proof, since = _read(document, limits.max_batch_size)
-    if proof:
-        body = await request.service.run(_prove, request, keys, since)
-        return reply_bytes(body, JSON_TYPE[1])
-    moment, size = request.ledger.moment, request.ledger.size
-    parts = _cached(request, keys)
-    if parts is None or request.ledger.moment is not moment:  # something was committed in between
-        size = request.ledger.size
-        parts = await request.service.run(_parts, request, keys, size)
-    return reply_bytes(b'{"entries":[%b],"size":%d}' % (b",".join(parts), size), JSON_TYPE[1])
+    body = None if proof else _cached(request, keys)
+    if body is None:
+        work = partial(_prove, request, keys, since) if proof else partial(_found, request, keys)
+        body = await request.service.run(work)
+    return reply_bytes(body, JSON_TYPE[1])
 
 
 def _read(document: dict[str, Any], most: int) -> tuple[list[bytes], bool, int | None]:
@@ -56,71 +56,94 @@ def _read(document: dict[str, Any], most: int) -> tuple[list[bytes], bool, int |
         raise InvalidRequest("proof is not true or false")
     if since is not None and not proof:
         raise InvalidRequest("since goes with proof")
-    return [*map(_key, keys)], proof, natural(since, "since")
+    return _key_column(keys), proof, natural(since, "since")
 
 
-def _key(given: Any) -> bytes:
-    if isinstance(given, str):
-        return key_bytes(given)
-    if isinstance(given, dict) and given.keys() <= {"key", "key_base64"}:
-        return read_key(given)
-    raise InvalidRequest("a key is neither text nor an object", hint='write "key", or {"key_base64": "…"}')
+def _key_column(keys: list[Any]) -> list[bytes]:
+    """All at once, if all are texts of a good length."""
+    if {*map(type, keys)} == {str}:
+        names = [*map(str.encode, keys)]
+        lengths = [*map(len, names)]
+        if min(lengths) > 0 and max(lengths) <= MAX_KEY_BYTES:
+            return names
+    return [_key(place, key) for place, key in enumerate(keys)]
 
 
-def _cached(request: Request, keys: Sequence[bytes]) -> list[bytes] | None:
-    """All parts out of the cache, or None."""
-    hit = request.service.answers.hit
-    answers = [*map(hit, keys)]
-    if not all(answers):
+def _key(place: int, given: Any) -> bytes:
+    try:
+        if isinstance(given, str):
+            return key_bytes(given)
+        if isinstance(given, dict) and given.keys() <= {"key", "key_base64"}:
+            return read_key(given)
+        raise InvalidRequest("it is neither text nor an object", hint='write "key", or {"key_base64": "…"}')
+    except InvalidRequest as error:
+        raise type(error)(f"keys[{place}]: {error.message}", hint=error.hint) from error
+
+
+# --- values ----------------------------------------------------------------------------------------------------
+
+
+def _cached(request: Request, keys: Sequence[bytes]) -> bytes | None:
+    """The answer out of the cache, if all of it is there."""
+    if len(keys) > AT_ONCE_KEYS:
         return None
-    request.service.metrics.cache_hits += len(answers)
-    return [answer.json for answer in answers if answer is not None]
-
-
-def _parts(request: Request, keys: Sequence[bytes], size: int) -> list[bytes]:
-    """Each key's entry with its value as of a size, or null; in a thread."""
     ledger, service = request.ledger, request.service
+    seen, size = ledger.moment, ledger.size
+    answers = [*map(service.answers.hit, keys)]
+    parts = [answer.json for answer in answers if answer is not None]
+    if len(parts) < len(keys) or ledger.moment is not seen:  # not there, or something was committed meanwhile
+        return None
+    service.metrics.cache_hits += len(parts)
+    return _document(parts, sum(map(len, parts)), size)
+
+
+def _found(request: Request, keys: Sequence[bytes]) -> bytes:
+    """The answer as of the present size, in a thread."""
+    ledger, answers = request.ledger, request.service.answers
+    seen, size = ledger.moment, ledger.size
     parts, total = [], 0
-    seen = ledger.moment
     for key in keys:
-        entry = ledger.entry(key, as_of=size)
-        if entry is None or entry.deleted:
-            parts.append(_NULL)
-        elif is_large(entry):
-            parts.append(orjson.dumps(entry_with_value(entry, None)))
-        else:
-            total += entry.size
-            _check_total(total)
-            answer = Answer.of_entry(entry, entry.value)
-            service.answers.fill(key, key, answer, lambda: ledger.moment is seen and ledger.size == size)
+        answer = answers.hit(key)
+        if answer is not None and ledger.moment is seen:
             parts.append(answer.json)
-    return parts
+        else:
+            parts.append(_part(request.service, key, size, seen))
+        total += len(parts[-1])
+        _check_total(total)
+    return _document(parts, total, size)
+
+
+def _part(service: Service, key: bytes, size: int, seen: object) -> bytes:
+    """A key's entry with its value as of a size, or null."""
+    ledger = service.ledger
+    latest = ledger.latest(key)
+    if latest is not None and index_of(latest.leaf) < size:
+        answer = Answer.of_latest(key, latest)
+        service.answers.fill(key, key, answer, lambda: ledger.moment is seen)
+        return answer.json
+    entry = ledger.entry(key, as_of=size)
+    if entry is None or entry.deleted:
+        return _NULL
+    return orjson.dumps(entry_with_value(entry, None if is_large(entry) else entry.value))
+
+
+def _document(parts: list[bytes], total: int, size: int) -> bytes:
+    _check_total(total)
+    return b'{"entries":[%b],"size":%d}' % (b",".join(parts), size)
+
+
+# --- proofs ----------------------------------------------------------------------------------------------------
 
 
 def _prove(request: Request, keys: Sequence[bytes], since: int | None) -> bytes:
+    """In a thread."""
     ledger, after = request.ledger, request.query["after"]
     checkpoint = covering(request, max(ledger.size, since or 0, 0 if after is None else after + 1))
     parts, total = [], 0
     for key in keys:
-        latest = ledger.latest(key)
-        if latest is not None and index_of(latest.leaf) < checkpoint.size:
-            leaf, value = latest
-            shape = b'%b,"value_base64":"%b"}' % (entry_json(key, leaf)[:-1], b2a_base64(value, newline=False))
-            total += len(value)
-        elif (entry := ledger.entry(key, as_of=checkpoint.size)) is not None:
-            value = b"" if entry.deleted or is_large(entry) else entry.value
-            shape = orjson.dumps(entry_with_value(entry, None if is_large(entry) else value))
-            (leaf,) = ledger.leaves(entry.index, entry.index + 1)
-            total += len(value)
-        else:
-            parts.append(_NULL)
-            continue
+        parts.append(_proven_part(request.service, key, checkpoint.size))
+        total += len(parts[-1])
         _check_total(total)
-        path = b"".join(ledger.audit_path(index_of(leaf), checkpoint.size))
-        parts.append(
-            b'%b,"leaf_base64":"%b","hashes_base64":"%b"}'
-            % (shape[:-1], b2a_base64(leaf, newline=False), b2a_base64(path, newline=False))
-        )
     consistency = request.service.checkpoints.consistency(since, checkpoint.size) if since else None
     return b'{"entries":[%b],"size":%d,"checkpoint":%b,"consistency":%b}' % (
         b",".join(parts),
@@ -130,6 +153,28 @@ def _prove(request: Request, keys: Sequence[bytes], since: int | None) -> bytes:
     )
 
 
+def _proven_part(service: Service, key: bytes, size: int) -> bytes:
+    """A key's entry as of a size, a delete too, with its value, leaf and audit path; or null."""
+    ledger = service.ledger
+    latest = ledger.latest(key)
+    if latest is not None and (index := index_of(latest.leaf)) < size:
+        leaf, value = latest
+        shape = with_value(entry_json(leaf), value)
+    else:
+        entry = ledger.entry(key, as_of=size)
+        if entry is None:
+            return _NULL
+        index = entry.index
+        (leaf,) = ledger.leaves(index, index + 1)
+        shape = orjson.dumps(entry_with_value(entry, None if entry.deleted or is_large(entry) else entry.value))
+    path = b"".join(ledger.audit_path(index, size))
+    return b'%b,"leaf_base64":"%b","hashes_base64":"%b"}' % (
+        shape[:-1],
+        b2a_base64(leaf, newline=False),
+        b2a_base64(path, newline=False),
+    )
+
+
 def _check_total(total: int) -> None:
     if total > MAX_ANSWER_BYTES:
-        raise TooLarge(f"the values have more than {MAX_ANSWER_BYTES} bytes together", hint="ask for fewer keys")
+        raise TooLarge(f"the answer has more than {MAX_ANSWER_BYTES} bytes", hint="ask for fewer keys")

@@ -6,15 +6,18 @@ import binascii
 from typing import TYPE_CHECKING, Any
 
 from scribe_ledger.errors import InvalidRequest, ScribeError, TooLarge
+from scribe_ledger.http.request import JSON_ENVELOPE_BYTES
 from scribe_ledger.ledger import commands
 from scribe_ledger.ledger.commands import Puts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scribe_ledger.ledger.commands import Command
+    from scribe_ledger.config.sections import ApiSettings
+    from scribe_ledger.ledger.commands import Columns, Command
 
-_PLAIN_FIELDS = {"op", "key", "value_base64"}
+OPERATION_BYTES = 128
+"""What an operation may have in JSON beside its key and value, on the average."""
 _KEY_FIELDS = {"op", "key", "key_base64"}
 _SHARED_FIELDS = {"metadata", "if_index", "if_version", "request_id"}
 _FIELDS = {
@@ -23,16 +26,36 @@ _FIELDS = {
 }
 
 
-def read_operations(operations: list[Any], request_id: str | None, *, max_bytes: int) -> Sequence[Command]:
+def most_json_bytes(limits: ApiSettings) -> int:
+    """How large a body may be that names as many keys and brings as many bytes as a batch may have."""
+    return limits.max_batch_bytes * 4 // 3 + limits.max_batch_size * OPERATION_BYTES + JSON_ENVELOPE_BYTES
+
+
+def read_operations(operations: list[Any], request_id: str | None, limits: ApiSettings) -> Sequence[Command]:
     """``request_id`` is the batch's; operation *i* has it as ``<id>/<i>``, unless it has one of its own."""
     unit: Sequence[Command] | None = _plain_puts(operations, request_id)
     if unit is None:
         unit = [_read_one(place, operation, request_id) for place, operation in enumerate(operations)]
-    columns = commands.columns_of(unit)
-    size = sum(map(len, columns.keys)) + sum(columns.sizes)
-    if size > max_bytes:
-        raise TooLarge(f"the batch has {size} bytes", hint=f"at most {max_bytes}: [api] max_batch_bytes; send several")
+    _check_sizes(commands.columns_of(unit), limits)
     return unit
+
+
+def _check_sizes(columns: Columns, limits: ApiSettings) -> None:
+    size = sum(map(len, columns.keys)) + sum(columns.sizes)
+    if size > limits.max_batch_bytes:
+        raise TooLarge(
+            f"the batch has {size} bytes",
+            hint=f"at most {limits.max_batch_bytes}: [api] max_batch_bytes; send several",
+        )
+    largest = max(columns.sizes)
+    if limits.max_value_size and largest > limits.max_value_size:
+        place = columns.sizes.index(largest)
+        error = TooLarge(
+            f"operations[{place}]: the value has {largest} bytes",
+            hint=f"at most {limits.max_value_size}: [api] max_value_size",
+        )
+        error.operation = place
+        raise error
 
 
 def _plain_puts(operations: list[Any], request_id: str | None) -> Puts | None:
@@ -42,7 +65,7 @@ def _plain_puts(operations: list[Any], request_id: str | None) -> Puts | None:
         pairs = [
             (operation["key"], decode(operation["value_base64"], strict_mode=True))
             for operation in operations
-            if operation["op"] == "put" and operation.keys() == _PLAIN_FIELDS
+            if operation["op"] == "put" and len(operation) == 3
         ]
         unit = commands.put_many(pairs) if len(pairs) == len(operations) else []
     except (ScribeError, KeyError, TypeError, ValueError, AttributeError):
@@ -91,7 +114,7 @@ def _check_options(options: dict[str, Any]) -> None:
         raise InvalidRequest("metadata is not an object of texts")
     for name, kind in (("request_id", str), ("content_type", str), ("if_absent", bool), ("dedupe", bool)):
         if name in options and not isinstance(options[name], kind):
-            raise InvalidRequest(f"{name} is not a {kind.__name__}")
+            raise InvalidRequest(f"{name} is not {'text' if kind is str else 'true or false'}")
     for name in ("if_index", "if_version"):
         number = options.get(name)
         if isinstance(number, float) and number.is_integer():  # 3.0 is a whole number in JSON

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING
 
 import orjson
@@ -12,14 +11,17 @@ from scribe_ledger.http.headers import JSON_TYPE, NOSNIFF
 from scribe_ledger.http.replies import NO_STORE, reply, reply_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import AsyncIterator, Callable, Generator, Iterator
 
     from starlette.responses import Response
 
     from scribe_ledger.http.request import Request
+    from scribe_ledger.http.service import Service
     from scribe_ledger.model import Entry
 
-PIECE_ENTRIES = 64
+PIECE_ENTRIES = 16
+PIECE_BYTES = 64 << 10
+"""A piece ends with the entry that takes it beyond one of these: values may be large, and many readers slow."""
 NDJSON = b"application/x-ndjson"
 
 
@@ -37,15 +39,27 @@ async def reply_page(
     ``cursor_after`` gets the last entry of the page, if there is one, and whether more follow. What is wrong with the
     first entries is a proper error; after that only a broken connection can tell.
     """
-    lines = NDJSON in (request.header(b"accept") or b"")
+    lines = NDJSON in (request.header(b"accept") or b"").lower()
     render = _lines if lines else _document
     pieces = render(entries, request.query["limit"], cursor_after, values=request.query["values"])
-    first = await request.service.run(next, pieces)
+    first = await _next(request.service, pieces)
     headers = [(b"content-type", NDJSON) if lines else JSON_TYPE, NO_STORE, NOSNIFF]
     if request.method == "HEAD":
         await request.service.run(pieces.close)
         return reply(200, headers)
-    return reply_stream(200, headers, request.service.stream(chain([first], pieces)))
+    return reply_stream(200, headers, _stream(request.service, first, pieces))
+
+
+async def _stream(service: Service, piece: bytes | None, pieces: Generator[bytes]) -> AsyncIterator[bytes]:
+    while piece is not None:
+        yield piece
+        piece = await _next(service, pieces)
+
+
+async def _next(service: Service, pieces: Generator[bytes]) -> bytes | None:
+    """In turn with all other pages."""
+    async with service.page_turn:
+        return await service.run(next, pieces, None)
 
 
 def _document(
@@ -83,9 +97,11 @@ def _pieces(entries: Iterator[Entry], limit: int, *, values: bool) -> Iterator[t
     following = next(entries, None)
     while following is not None and limit:
         shapes: list[bytes] = []
-        while following is not None and limit and len(shapes) < PIECE_ENTRIES:
+        size = 0
+        while following is not None and limit and len(shapes) < PIECE_ENTRIES and size < PIECE_BYTES:
             last = following
             shapes.append(entry_json(last, values=values))
+            size += len(shapes[-1])
             limit -= 1
             following = next(entries, None)
         yield shapes, last, following is not None

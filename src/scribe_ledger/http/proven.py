@@ -6,22 +6,19 @@ all else, and whatever needs a new checkpoint, is done in a thread, in one go.
 
 from __future__ import annotations
 
-from binascii import b2a_base64, hexlify
+from binascii import b2a_base64
 from typing import TYPE_CHECKING
 
 import orjson
 
 from scribe_ledger.errors import InvalidRequest
-from scribe_ledger.http.answers import is_large
+from scribe_ledger.http.answers import entry_json, is_large
 from scribe_ledger.http.headers import split
 from scribe_ledger.http.problems import Problem
 from scribe_ledger.http.replies import reply
 from scribe_ledger.http.values import find_entry, get_value, missing
-from scribe_ledger.ledger.reads import decode_stored_leaf, make_entry
-from scribe_ledger.merkle.hashing import hash_leaf
 from scribe_ledger.merkle.leaf import HEADER
 from scribe_ledger.merkle.prooftext import proof_text
-from scribe_ledger.model import NO_PREVIOUS, key_to_json
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -36,12 +33,6 @@ _HEAD = (
     b"x-content-type-options: nosniff\r\n"
     b"content-length: %d\r\n"
 )
-_PLAIN_ENTRY = (
-    b'{%b,"kind":"put","index":%d,"version":%d,"timestamp":%d,"previous":%b,"size":%d,'
-    b'"sha256":"%b","leaf_hash":"%b","content_type":"","metadata":{}}'
-)
-_EMPTY_TAIL_BYTES = 6
-"""The lengths of key, content type and metadata in a leaf."""
 
 
 async def get_value_or_proof(request: Request) -> Response:
@@ -72,7 +63,7 @@ def proven_at_once(service: Service, key: bytes, since: int | None, after: int |
         return None
     ledger = service.ledger
     proof = proof_text(index, leaf, ledger.audit_path(index, checkpoint.size), checkpoint)
-    return _render(entry_json(key, leaf), value, proof, _consistency(service, since, checkpoint))
+    return _render(entry_json(leaf), value, proof, _consistency(service, since, checkpoint))
 
 
 def proven_head(body: bytes) -> bytes:
@@ -127,21 +118,3 @@ def _consistency(service: Service, since: int | None, checkpoint: Checkpoint) ->
 def index_of(leaf: bytes) -> int:
     index: int = HEADER.unpack_from(leaf)[4]
     return index
-
-
-def entry_json(key: bytes, leaf: bytes) -> bytes:
-    """What ``Entry.to_json`` gives, for the leaf of a small value; most have neither content type nor metadata."""
-    _, _, _, _, index, timestamp, version, previous, size, digest, _ = HEADER.unpack_from(leaf)
-    if len(leaf) > HEADER.size + len(key) + _EMPTY_TAIL_BYTES:
-        entry = make_entry(decode_stored_leaf(leaf, index), hash_leaf(leaf), bytes)
-        return orjson.dumps(entry.to_json())
-    return _PLAIN_ENTRY % (
-        orjson.dumps(key_to_json(key))[1:-1],
-        index,
-        version,
-        timestamp,
-        b"null" if previous == NO_PREVIOUS else b"%d" % previous,
-        size,
-        hexlify(digest),
-        hexlify(hash_leaf(leaf)),
-    )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 from scribe_ledger.errors import ScribeError, Unavailable
 from scribe_ledger.http.answers import Answer, Answers
 from scribe_ledger.http.checkpoints import Checkpoints
+from scribe_ledger.http.feed import Feed
 from scribe_ledger.ledger.gathering import Gatherer
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ _T = TypeVar("_T")
 _STOPPING = Unavailable("the node is stopping", hint="ask another node, or this one when it is back")
 READERS = 4
 """Threads for reads that may wait for the disk."""
+PAGES_AT_ONCE = 2
+"""How many of them make listings, which is work for the interpreter: more would only keep others from it."""
 
 
 class AccessLog(Protocol):
@@ -62,6 +65,8 @@ class Service:
         self.checkpoints = Checkpoints(ledger)
         self.writes_refused: ScribeError | None = None
         """Why this node takes no writes for now, such as a full disk; None while it does."""
+        self.page_turn = asyncio.Semaphore(PAGES_AT_ONCE)
+        self.feed = Feed(ledger, self.run)
         self.watchers = 0
         """How many read the live log now."""
         self._closed = False

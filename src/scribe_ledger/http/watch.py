@@ -1,4 +1,4 @@
-"""The live log as server-sent events. Each reader reads the log by itself, so a slow one costs nobody anything.
+"""The live log as server-sent events. Each reader goes on at its own pace, so a slow one costs the others nothing.
 
 A reader resumes by ``Last-Event-ID``. Its last event is always an error: that it took nothing for too long, or that the
 node stops. After that the connection ends.
@@ -8,38 +8,38 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from time import monotonic
 from typing import TYPE_CHECKING
 
-import orjson
+import structlog
 from starlette.responses import Response
 
 from scribe_ledger.errors import InvalidRequest, Overloaded, ScribeError
 from scribe_ledger.http.headers import NOSNIFF
-from scribe_ledger.http.pages import entry_json
 from scribe_ledger.http.problems import error_answer
 from scribe_ledger.http.replies import NO_STORE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from starlette.types import Receive, Scope, Send
 
+    from scribe_ledger.http.feed import Event
+    from scribe_ledger.http.lane import Lane
     from scribe_ledger.http.request import Request
 
 MAX_WATCHERS = 1000
-READ_ENTRIES = 256
-"""Entries read for one piece of the stream."""
 KEEP_ALIVE_SECONDS = 15.0
 """A comment is sent after so long without an event, so that what is between does not think the connection dead."""
+PLACE_SECONDS = 1.0
+"""While entries of other keys pass, a reader hears no more often than this how far it came."""
 SLOW_SECONDS = 10.0
 """A reader that takes nothing for so long is dropped."""
+log = structlog.get_logger("scribe.http")
 
 
 async def watch(request: Request) -> Response:
     await request.wait_until_readable()
-    service = request.service
-    if service.watchers >= MAX_WATCHERS:
-        raise Overloaded(f"{MAX_WATCHERS} readers watch this node already", hint="ask another node")
     return EventStream(request, _start(request))
 
 
@@ -61,21 +61,36 @@ class EventStream(Response):
         self.background = None
         self.raw_headers = [(b"content-type", b"text/event-stream"), NO_STORE, NOSNIFF]
         self._request = request
-        self._next = start
+        self._service = request.service
+        self._prefix: bytes = request.query["prefix"]
+        self._next = self._told = start
+        """The index to go on at, and that which the reader would go on at if it came again."""
+        self._told_at = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        service = self._service
         if scope["method"] == "HEAD":
+            await self._begin(send)
             await send({"type": "http.response.body", "body": b""})
             return
-        service = self._request.service
+        if service.watchers >= MAX_WATCHERS:
+            raise Overloaded(f"{MAX_WATCHERS} readers watch this node already", hint="ask another node")
         service.watchers += 1
+        try:
+            await self._begin(send)
+            await self._send_until_gone(scope, receive, send)
+        finally:
+            service.watchers -= 1
+
+    async def _begin(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+
+    async def _send_until_gone(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(_disconnect(receive))
         sending = asyncio.ensure_future(self._send_all(scope, send))
         try:
             await asyncio.wait([gone, sending], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            service.watchers -= 1
             gone.cancel()
             sending.cancel()
             await asyncio.wait([gone, sending])
@@ -83,52 +98,70 @@ class EventStream(Response):
             sending.result()
 
     async def _send_all(self, scope: Scope, send: Send) -> None:
-        async with aclosing(self._pieces()) as pieces:
-            async for piece in pieces:
-                try:
+        try:
+            async with aclosing(self._pieces()) as pieces:
+                async for piece in pieces:
                     async with asyncio.timeout(SLOW_SECONDS):
                         await send({"type": "http.response.body", "body": piece, "more_body": True})
-                except TimeoutError:
-                    slow = Overloaded("the reader took nothing for too long", hint="resume with Last-Event-ID")
-                    scope["extensions"]["scribe"]["connection"].break_off(self._farewell(slow))
-                    return
-        await send({"type": "http.response.body", "body": b""})
+            async with asyncio.timeout(SLOW_SECONDS):
+                await send({"type": "http.response.body", "body": b""})
+        except TimeoutError:
+            self._drop(scope)
+
+    def _drop(self, scope: Scope) -> None:
+        """The connection takes nothing, so the last event goes behind all that waits in it already."""
+        error = Overloaded("the reader took nothing for too long", hint="resume with Last-Event-ID")
+        connection: Lane | None = scope.get("extensions", {}).get("scribe", {}).get("connection")
+        if connection is None:
+            raise error  # another server than our own can only break the connection
+        self._service.metrics.errors[error.kind] += 1
+        log.info("a reader of the live log is dropped: it took nothing for too long", next_index=self._next)
+        connection.break_off(self._farewell(error))
+
+    # --- what is sent ------------------------------------------------------------------------------------------
 
     async def _pieces(self) -> AsyncGenerator[bytes]:
         """Events as they come, and at last why there are no more."""
-        request = self._request
+        service, values = self._service, self._request.query["values"]
         yield b": the log from %d on\n\n" % self._next
         try:
             while True:
-                size = request.ledger.size
-                if self._next < size:
-                    stop = min(self._next + READ_ENTRIES, size)
-                    yield await request.service.run(self._read, stop)
-                    self._next = stop
-                    continue
-                try:
-                    async with asyncio.timeout(KEEP_ALIVE_SECONDS):
-                        await request.service.wait_for_growth(max(size, self._next))
-                except TimeoutError:
-                    yield b": still here\n\n"
+                await service.feed.turn()
+                if self._next < service.ledger.size and not service.draining:
+                    piece = self._take(await service.feed.read(self._next, values=values))
+                else:
+                    piece = await self._wait()
+                if piece:
+                    yield piece
         except ScribeError as error:
             yield self._farewell(error)
 
-    def _read(self, stop: int) -> bytes:
-        """The events up to an index. If the last entries are of other keys, an id alone tells how far this came."""
-        prefix, values = self._request.query["prefix"], self._request.query["values"]
-        found, last = [], self._next - 1
-        for entry in self._request.ledger.log(self._next, stop):
-            if entry.key.startswith(prefix):
-                found.append(b"id: %d\nevent: entry\ndata: %b\n\n" % (entry.index, entry_json(entry, values=values)))
-                last = entry.index
-        if last < stop - 1:
-            found.append(b"id: %d\n\n" % (stop - 1))
-        return b"".join(found)
+    def _take(self, events: Sequence[Event]) -> bytes:
+        """What this reader wants of them; where that is nothing, now and then an id alone says how far this came."""
+        wanted = [event for event in events if event.key.startswith(self._prefix)]
+        self._next = events[-1].index + 1
+        if wanted:
+            self._told, self._told_at = wanted[-1].index + 1, monotonic()
+            return b"".join([event.data for event in wanted])
+        return self._place() if monotonic() - self._told_at > PLACE_SECONDS else b""
+
+    async def _wait(self) -> bytes:
+        """Until there is more, or until something must be said all the same."""
+        owed = self._told < self._next
+        try:
+            async with asyncio.timeout(PLACE_SECONDS if owed else KEEP_ALIVE_SECONDS):
+                await self._service.wait_for_growth(self._next)
+        except TimeoutError:
+            return self._place() if owed else b": still here\n\n"
+        return b""
+
+    def _place(self) -> bytes:
+        self._told, self._told_at = self._next, monotonic()
+        return b"id: %d\n\n" % (self._next - 1)
 
     def _farewell(self, error: ScribeError) -> bytes:
         _, _, body = error_answer(error, self._request.request_id)
-        return b"event: error\ndata: %b\n\n" % orjson.dumps(orjson.loads(body))
+        return b"event: error\ndata: %b\n\n" % body
 
 
 async def _disconnect(receive: Receive) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import overload
 
 from scribe_ledger.model import Receipt
@@ -33,6 +34,13 @@ class Batch:
             created,
         )
 
+    def created(self, places: range) -> Iterator[Receipt]:
+        """The receipts of entries that stand together, without a look at each."""
+        start, stop = places.start, places.stop
+        columns = (self._versions[start:stop], repeat(self._timestamp), self._digests[start:stop])
+        indexes, hashes = range(self._first + start, self._first + stop), self._hashes[start:stop]
+        return map(Receipt._make, zip(indexes, *columns, hashes, repeat(True)))
+
 
 class Receipts(Sequence[Receipt]):
     """The receipts of one unit, in the order of its commands."""
@@ -57,6 +65,10 @@ class Receipts(Sequence[Receipt]):
         if isinstance(place, Receipt):
             return place
         return self._batch.receipt(place, created=True) if place >= 0 else self._batch.receipt(~place, created=False)
+
+    def __iter__(self) -> Iterator[Receipt]:
+        places = self._places
+        return self._batch.created(places) if isinstance(places, range) else map(self.__getitem__, range(len(places)))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
