@@ -86,6 +86,7 @@ def test_a_moving_head_is_not_written_each_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [b"", b"\xff", b"scribe-ledger/trust@v2\n", f"{HEADER}\n{KEY}\n\n".encode(), f"{HEADER}\n{KEY}\n\nx\n1\n".encode()],
+    ids=["empty", "not text", "another version", "no head", "no checkpoint"],
 )
 def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "trust"
