@@ -72,7 +72,7 @@ class Answer:
         """The entry with its value, as ``POST /v1/get`` answers it."""
         made = self._json
         if made is None:
-            shape = entry_json(self._leaf) if self._leaf else orjson.dumps(self.entry.to_json())
+            shape = leaf_json(self._leaf) if self._leaf else orjson.dumps(self.entry.to_json())
             made = with_value(shape, self.value)
             if len(self.value) <= JSON_KEPT_BYTES:
                 self._json = made
@@ -96,15 +96,7 @@ def is_large(entry: Entry) -> bool:
     return entry.chunk_root != ZERO_HASH
 
 
-def entry_with_value(entry: Entry, value: bytes | None) -> dict[str, object]:
-    """The entry as JSON, with its value; None for a large one."""
-    shape = entry.to_json()
-    if not entry.deleted:
-        shape["value_base64"] = None if value is None else b2a_base64(value, newline=False).decode()
-    return shape
-
-
-def entry_json(leaf: bytes) -> bytes:
+def leaf_json(leaf: bytes) -> bytes:
     """What ``Entry.to_json`` gives, for the leaf of a small value; most have neither content type nor metadata."""
     _, _, _, _, index, timestamp, version, previous, size, digest, _ = HEADER.unpack_from(leaf)
     key_end = HEADER.size + 2 + int.from_bytes(leaf[HEADER.size : HEADER.size + 2], "big")
@@ -123,8 +115,10 @@ def entry_json(leaf: bytes) -> bytes:
     )
 
 
-def with_value(shape: bytes, value: bytes) -> bytes:
-    """An entry's JSON with a small value."""
+def with_value(shape: bytes, value: bytes | None) -> bytes:
+    """An entry's JSON with its value; None for a large one."""
+    if value is None:
+        return b'%b,"value_base64":null}' % shape[:-1]
     return b'%b,"value_base64":"%b"}' % (shape[:-1], b2a_base64(value, newline=False))
 
 

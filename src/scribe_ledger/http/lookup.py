@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from scribe_ledger.errors import InvalidRequest, TooLarge
-from scribe_ledger.http.answers import Answer, entry_json, entry_with_value, is_large, with_value
+from scribe_ledger.http.answers import Answer, leaf_json, with_value
 from scribe_ledger.http.headers import JSON_TYPE
 from scribe_ledger.http.operations import most_json_bytes, read_key
+from scribe_ledger.http.pages import entry_json
 from scribe_ledger.http.proven import covering, index_of
 from scribe_ledger.http.replies import reply_bytes
 from scribe_ledger.ledger.commands import key_bytes, natural
@@ -122,9 +123,7 @@ def _part(service: Service, key: bytes, size: int, seen: object) -> bytes:
         service.answers.fill(key, key, answer, lambda: ledger.moment is seen)
         return answer.json
     entry = ledger.entry(key, as_of=size)
-    if entry is None or entry.deleted:
-        return _NULL
-    return orjson.dumps(entry_with_value(entry, None if is_large(entry) else entry.value))
+    return _NULL if entry is None or entry.deleted else entry_json(entry, values=True)
 
 
 def _document(parts: list[bytes], total: int, size: int) -> bytes:
@@ -159,14 +158,14 @@ def _proven_part(service: Service, key: bytes, size: int) -> bytes:
     latest = ledger.latest(key)
     if latest is not None and (index := index_of(latest.leaf)) < size:
         leaf, value = latest
-        shape = with_value(entry_json(leaf), value)
+        shape = with_value(leaf_json(leaf), value)
     else:
         entry = ledger.entry(key, as_of=size)
         if entry is None:
             return _NULL
         index = entry.index
         (leaf,) = ledger.leaves(index, index + 1)
-        shape = orjson.dumps(entry_with_value(entry, None if entry.deleted or is_large(entry) else entry.value))
+        shape = entry_json(entry, values=True)
     path = b"".join(ledger.audit_path(index, size))
     return b'%b,"leaf_base64":"%b","hashes_base64":"%b"}' % (
         shape[:-1],

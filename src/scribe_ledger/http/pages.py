@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from scribe_ledger.http.answers import entry_with_value, is_large
+from scribe_ledger.http.answers import is_large, with_value
 from scribe_ledger.http.headers import JSON_TYPE, NOSNIFF
 from scribe_ledger.http.replies import NO_STORE, reply, reply_stream
 
@@ -26,9 +26,10 @@ NDJSON = b"application/x-ndjson"
 
 
 def entry_json(entry: Entry, *, values: bool) -> bytes:
-    if not values:
-        return orjson.dumps(entry.to_json())
-    return orjson.dumps(entry_with_value(entry, None if entry.deleted or is_large(entry) else entry.value))
+    shape = orjson.dumps(entry.to_json())
+    if not values or entry.deleted:
+        return shape
+    return with_value(shape, None if is_large(entry) else entry.value)
 
 
 async def reply_page(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from scribe_ledger.errors import InvalidRequest
-from scribe_ledger.http.answers import entry_json, is_large
+from scribe_ledger.http.answers import is_large, leaf_json
 from scribe_ledger.http.headers import split
 from scribe_ledger.http.problems import Problem
 from scribe_ledger.http.replies import reply
@@ -63,7 +63,7 @@ def proven_at_once(service: Service, key: bytes, since: int | None, after: int |
         return None
     ledger = service.ledger
     proof = proof_text(index, leaf, ledger.audit_path(index, checkpoint.size), checkpoint)
-    return _render(entry_json(leaf), value, proof, _consistency(service, since, checkpoint))
+    return _render(leaf_json(leaf), value, proof, _consistency(service, since, checkpoint))
 
 
 def proven_head(body: bytes) -> bytes:
