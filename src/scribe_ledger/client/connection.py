@@ -53,12 +53,12 @@ class Connection:
 
     def exchange(self, request: Request, timeout: float, *, whole: bool) -> AnswerReader:
         """Sends a request and reads its answer: the whole of it, or as far as the end of its head."""
-        until = time.monotonic() + timeout
         reader = AnswerReader()
         sent = False
         try:
             self._socket.settimeout(timeout)
             sent = self._send(request)
+            until = time.monotonic() + timeout  # for the answer: a large value takes as long as it takes to be sent
             while not (reader.complete if whole else reader.has_head):
                 self._receive(reader)
                 if whole and time.monotonic() > until:
