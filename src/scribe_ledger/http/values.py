@@ -19,6 +19,8 @@ from scribe_ledger.ledger import commands
 from scribe_ledger.model import CHUNK_BYTES, Entry, Receipt, key_to_json, show_key
 
 if TYPE_CHECKING:
+    import asyncio
+
     from starlette.responses import Response
 
     from scribe_ledger.http.request import Request
@@ -199,29 +201,39 @@ def _metadata(request: Request) -> dict[str, Any]:
 
 
 async def _receive(request: Request) -> bytes | Blob:
-    """The body: in memory while it is small, else through a file, hashed in a thread while more arrives."""
+    """The body: in memory while it is small, else through a file, hashed in a thread while more arrives.
+
+    Two buffers of one chunk take turns, since fresh memory for each chunk would cost more than hashing it.
+    """
     service, ledger = request.service, request.ledger
     with ledger.begin_value() as spooler:
-        buffer, written = bytearray(), None
+        filling = bytearray(min(request.content_length or CHUNK_BYTES, CHUNK_BYTES))
+        spare, size = bytearray(), 0
+        written: asyncio.Future[None] | None = None
         async with aclosing(request.pieces(service.max_value_size or 1 << 63)) as pieces:
             try:
                 async for piece in pieces:
-                    buffer += piece
-                    if len(buffer) >= CHUNK_BYTES:
-                        if written is not None:
-                            await written
-                        written = service.start(spooler.write, buffer)
-                        buffer = bytearray()
+                    rest = memoryview(piece)
+                    while rest:
+                        taken = min(len(rest), len(filling) - size)
+                        filling[size : size + taken] = rest[:taken]
+                        size, rest = size + taken, rest[taken:]
+                        if size == CHUNK_BYTES:
+                            if written is not None:
+                                await written
+                            written = service.start(spooler.write, filling)
+                            filling, spare, size = spare or bytearray(CHUNK_BYTES), filling, 0
             finally:
                 if written is not None:
                     await written
-        if spooler.size + len(buffer) <= service.inline_max:
-            spooler.write(buffer)
+        last = memoryview(filling)[:size]
+        if spooler.size + size <= service.inline_max:
+            spooler.write(last)
             return ledger.keep_value(spooler.finish())
-        return await service.run(_keep, request, spooler, buffer)
+        return await service.run(_keep, request, spooler, last)
 
 
-def _keep(request: Request, spooler: Spooler, rest: bytearray) -> bytes | Blob:
+def _keep(request: Request, spooler: Spooler, rest: memoryview) -> bytes | Blob:
     spooler.write(rest)
     received = spooler.finish()
     if isinstance(received, bytes):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from scribe_ledger.errors import Corruption, RangeNotSatisfiable
 from scribe_ledger.model import CHUNK_BYTES
+from scribe_ledger.objects.beside import WORTH_CHUNKS, Beside
 from scribe_ledger.objects.durable import read_up_to, storage_errors
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class BlobReader(io.RawIOBase):
         self._chunk = b""
         self._chunk_number = -1
         self._value_hash = sha256()
+        self._beside = Beside()
         self._hashed_chunks = 0
         self.size = digests.size
         if not digests:
@@ -99,6 +101,7 @@ class BlobReader(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             self._file.close()
+            self._beside.close()
         super().close()
 
     def _check_open(self) -> None:
@@ -121,22 +124,33 @@ class BlobReader(io.RawIOBase):
 
     def _checked_chunk(self, number: int) -> bytes:
         chunk = self._read_chunk(number)
-        if sha256(chunk).digest() != self._digests[number]:
+        total = None
+        if number == self._hashed_chunks:
+            total = self._value_hash.copy()
+        if self._digest_beside(chunk, total) != self._digests[number]:
             raise Corruption(
                 f"chunk {number} of the value {self._digests.sha256.hex()} is not what was written: {self._place}",
                 hint="restore the file from a copy",
             )
-        if number == self._hashed_chunks:
-            self._hash_in_order(chunk)
+        if total is not None:
+            if self._hashed_chunks + 1 == len(self._digests):
+                self._check_value_digest(total)
+            self._value_hash = total
+            self._hashed_chunks += 1
         return chunk
 
-    def _hash_in_order(self, chunk: bytes) -> None:
-        total = self._value_hash.copy()
-        total.update(chunk)
-        if self._hashed_chunks + 1 == len(self._digests):
-            self._check_value_digest(total)
-        self._value_hash = total
-        self._hashed_chunks += 1
+    def _digest_beside(self, chunk: bytes, total: Hash | None) -> bytes:
+        """The chunk's digest, with the chunk added to ``total`` meanwhile."""
+        if total is None:
+            return sha256(chunk).digest()
+        if len(self._digests) <= WORTH_CHUNKS:
+            total.update(chunk)
+            return sha256(chunk).digest()
+        hashing = self._beside.start(total.update, chunk)
+        try:
+            return sha256(chunk).digest()
+        finally:
+            hashing.result()
 
     def _check_value_digest(self, total: Hash) -> None:
         if total.digest() != self._digests.sha256:

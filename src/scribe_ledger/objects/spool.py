@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from scribe_ledger.errors import InvalidRequest
 from scribe_ledger.model import CHUNK_BYTES
+from scribe_ledger.objects.beside import WORTH_CHUNKS, Beside
 from scribe_ledger.objects.chunk_file import ChunkDigests
 from scribe_ledger.objects.temporary import TemporaryFile
 
@@ -67,6 +68,7 @@ class Spooler:
         self._file: TemporaryFile | None = None
         self._value_hash = sha256()
         self._digests = bytearray()
+        self._beside = Beside()
         self.size = 0
         """How many bytes were received; a caller with a limit looks here."""
 
@@ -75,8 +77,11 @@ class Spooler:
         view = memoryview(piece).cast("B")
         for start in range(0, len(view), CHUNK_BYTES):
             part = view[start : start + CHUNK_BYTES]
-            self._buffer += part
             self.size += len(part)
+            if not self._buffer and len(part) == CHUNK_BYTES and self.size > self._inline_max:
+                self._spool_chunk(self._open(), part)  # copying it first would cost more than hashing it
+                continue
+            self._buffer += part
             if self.size > self._inline_max:
                 self._spool_whole_chunks()
 
@@ -95,11 +100,13 @@ class Spooler:
         digests = ChunkDigests(sha256=self._value_hash.digest(), size=self.size, digests=bytes(self._digests))
         spooled = SpooledBlob(file, digests)
         self._file = None
+        self._beside.close()
         return spooled
 
     def close(self) -> None:
         """Forget the value, unless ``finish`` handed it over. Closing twice is allowed."""
         self._buffer.clear()
+        self._beside.close()
         if self._file is not None:
             self._file.close()
 
@@ -119,10 +126,19 @@ class Spooler:
             self._spool_chunk(self._open(), bytes(self._buffer[:CHUNK_BYTES]))
             del self._buffer[:CHUNK_BYTES]
 
-    def _spool_chunk(self, file: TemporaryFile, chunk: bytes) -> None:
-        self._value_hash.update(chunk)
-        self._digests += sha256(chunk).digest()
-        file.write(chunk)
+    def _spool_chunk(self, file: TemporaryFile, chunk: bytes | memoryview) -> None:
+        if len(self._digests) < WORTH_CHUNKS * sha256().digest_size:
+            self._value_hash.update(chunk)
+            self._digests += sha256(chunk).digest()
+            file.write(chunk)
+            return
+        hashing = self._beside.start(self._value_hash.update, chunk)
+        try:
+            digest = sha256(chunk).digest()
+            file.write(chunk)
+        finally:
+            hashing.result()
+        self._digests += digest
 
 
 def pieces_of(reader: BinaryIO | Iterable[bytes]) -> Iterator[bytes]:
