@@ -97,15 +97,6 @@ def test_only_commands_that_write_create_a_ledger(cli: Cli, arguments: list[str]
     assert not cli.data.exists()
 
 
-@pytest.mark.parametrize("name", ["get key", "ls", "put key value", "shell"])
-def test_a_url_is_for_a_later_version(cli: Cli, name: str) -> None:
-    given = cli(*name.split(), "--url", "http://localhost:8001", "--json", code=3).error
-    cli.environment = {"SCRIBE_URL": "http://localhost:8001", "SCRIBE_DATA": None}
-    assert given == cli(*name.split(), "--json", code=3).error
-    assert given["kind"] == "configuration"
-    assert "--data" in given["hint"]
-
-
 def test_what_is_typed_counts_more_than_a_variable(cli: Cli, tmp_path: Path) -> None:
     cli.environment = {"SCRIBE_URL": "http://localhost:8001", "SCRIBE_DATA": None}
     cli("--data", tmp_path / "other", "put", "key", "value")

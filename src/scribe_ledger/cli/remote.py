@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from scribe_ledger.client import answers, requests
 from scribe_ledger.client.client import Client
-from scribe_ledger.errors import ConfigurationError, InvalidRequest, SerializationError
+from scribe_ledger.client.trust import as_verification
+from scribe_ledger.errors import ConfigurationError, InvalidRequest, SerializationError, VerificationError
 from scribe_ledger.merkle.hashing import ZERO_HASH
 from scribe_ledger.merkle.leaf import FORMAT, HEADER, SHA256_ALGORITHM, decode_leaf
 from scribe_ledger.merkle.tiles import TILE_WIDTH, bundle_path, decode_bundle
@@ -83,9 +84,13 @@ class RemoteTarget(Client):
         """The leaves of one entry bundle, whose first is ``start``, as far as ``stop``."""
         index, width = start // TILE_WIDTH, stop - start
         assert index * TILE_WIDTH == start
-        leaves = decode_bundle(self._run(_fetch(f"/tlog/{bundle_path(index, width)}")))
+        data = self._run(_fetch(f"/tlog/{bundle_path(index, width)}"))
+        try:
+            leaves = decode_bundle(data)
+        except SerializationError as error:
+            raise as_verification(error) from error
         if len(leaves) != width:
-            raise SerializationError(f"the node's entry bundle {index} has {len(leaves)} leaves, not {width}")
+            raise VerificationError(f"the node gives {len(leaves)} leaves from entry {start} on, not {width}")
         return leaves
 
     def verify(self, progress: Callable[[int, int], None] | None = None) -> Report:
