@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from scribe_ledger.errors import Conflict, TooLarge
+from scribe_ledger.ledger.transfer.importing import Importer
+from scribe_ledger.ledger.transfer.rows import make_row
+from scribe_ledger.model import Receipt
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from tests.cli.conftest import Cli
+
+    from scribe_ledger.ledger.commands import Command
+    from scribe_ledger.ledger.transfer.rows import Row
 
 pytestmark = pytest.mark.storage
 
@@ -106,3 +115,52 @@ def test_an_import_that_cannot_begin_creates_nothing(cli: Cli, tmp_path: Path, a
         (tmp_path / name).write_text("")
     cli("import", *arguments, code=2)
     assert not cli.data.exists()
+
+
+class Small:
+    """A ledger that takes three operations at once, and one key not at all."""
+
+    def __init__(self) -> None:
+        self.written: list[list[bytes]] = []
+
+    def write(self, unit: Sequence[Command]) -> list[Receipt]:
+        if len(unit) > 3:
+            raise TooLarge("more than three")
+        if any(command.key == b"refused" for command in unit):
+            raise Conflict("not this one")
+        self.written.append([command.key for command in unit])
+        return [Receipt(0, 1, 0, bytes(32), bytes(32), True) for _ in unit]
+
+    def entry(self, key: bytes) -> None:
+        return None
+
+    def put_stream(self, *_: Any, **__: Any) -> Receipt:
+        raise AssertionError("no value here is large")
+
+
+def rows(*keys: str) -> list[Row]:
+    """Puts; a key in brackets is a delete of what is not there."""
+    return [
+        make_row(key, {"kind": "delete", "key": key.encode()} if "(" in key else {"key": key.encode(), "value": b"v"})
+        for key in keys
+    ]
+
+
+def test_an_import_makes_its_batches_as_small_as_the_ledger_wants_them() -> None:
+    sink = Small()
+    importer = Importer(sink)
+    keys = [f"k{number}" for number in range(20)]
+    counts = importer.run(rows("(a)", *keys, "(b)"))
+    assert (counts.rows, counts.appended, counts.skipped) == (22, 20, 2)
+    assert [key for batch in sink.written for key in batch] == [key.encode() for key in keys]
+    assert max(map(len, sink.written)) <= 3
+
+
+def test_what_a_smaller_batch_has_done_is_counted_when_the_next_fails() -> None:
+    sink = Small()
+    importer = Importer(sink)
+    with pytest.raises(Conflict):
+        importer.run(rows("(a)", "k0", "k1", "k2", "k3", "k4", "refused", "k5"))
+    done = importer.counts
+    assert done.appended == sum(map(len, sink.written)) > 0
+    assert (done.rows, done.skipped) == (done.appended + 1, 1)
