@@ -103,7 +103,7 @@ def test_figures_of_the_http_page_are_those_of_the_code() -> None:
         f"every {watch.KEEP_ALIVE_SECONDS:.0f} seconds",
         f"took nothing for {watch.SLOW_SECONDS:.0f} seconds",
         f"serves {watch.MAX_WATCHERS:,} watchers at most",
-        f"{MAX_ANSWER_BYTES >> 20} MiB of values in the answer",
+        f"an answer of {MAX_ANSWER_BYTES >> 20} MiB",
         f"`[storage] inline_max` ({SETTINGS['storage.inline_max'].default >> 10} KiB)",
         f"`[api] max_batch_size` operations ({SETTINGS['api.max_batch_size'].default:,})",
         f"({SETTINGS['api.max_batch_bytes'].default >> 20} MiB)",
