@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from scribe_ledger.http.lane import Lane
+
 pytestmark = pytest.mark.http
 
 
@@ -362,6 +364,52 @@ def test_a_reader_that_never_reads_is_dropped_without_the_lane_too(
             wait_until(lambda: served.service.watchers == 0)
             with connection.makefile("rb") as incoming:
                 assert not incoming.read().endswith(b"\r\n0\r\n\r\n")
+
+
+def test_a_reader_that_takes_a_little_is_kept(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "SLOW_SECONDS", 1.0)
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.05)
+    looks = looked_at(monkeypatch)
+    fill(served)
+    with never_reading(served) as connection:
+        assert looks.wait(20)  # it is behind
+        end = time.monotonic() + 3 * watch.SLOW_SECONDS
+        while time.monotonic() < end:
+            assert connection.recv(16 << 10)  # far less than makes room for a piece
+            time.sleep(0.05)
+        assert served.service.watchers == 1
+        assert not served.service.metrics.errors
+
+
+def test_a_reader_that_is_behind_when_the_node_stops_is_told_so(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.05)
+    looks = looked_at(monkeypatch)
+    fill(served)
+    with never_reading(served) as connection:
+        assert looks.wait(20)
+        served.loop.call_soon_threadsafe(served.service.drain)
+        wait_until(lambda: served.service.watchers == 0)
+        with connection.makefile("rb") as incoming:
+            data = incoming.read()
+    name, _, text = data.removesuffix(b"\r\n0\r\n\r\n").rpartition(b"\r\n")[2].partition(b"\ndata: ")
+    assert data.endswith(b"\r\n0\r\n\r\n")
+    assert name == b"event: error"
+    assert json.loads(text)["error"]["kind"] == "unavailable"
+
+
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Is set when the node first looks at what a reader that is behind has not taken."""
+    happened = threading.Event()
+    unsent = watch._unsent
+
+    def look(connection: Lane | None) -> int:
+        happened.set()
+        return unsent(connection)
+
+    monkeypatch.setattr(watch, "_unsent", look)
+    return happened
 
 
 def test_a_node_that_stops_says_so_to_all(tmp_path: Path) -> None:

@@ -7,6 +7,9 @@ node stops. After that the connection ends.
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import termios
+from array import array
 from contextlib import aclosing
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -14,7 +17,7 @@ from typing import TYPE_CHECKING
 import structlog
 from starlette.responses import Response
 
-from scribe_ledger.errors import InvalidRequest, Overloaded, ScribeError
+from scribe_ledger.errors import InvalidRequest, Overloaded, ScribeError, Unavailable
 from scribe_ledger.http.headers import NOSNIFF
 from scribe_ledger.http.problems import error_answer
 from scribe_ledger.http.replies import NO_STORE
@@ -22,7 +25,7 @@ from scribe_ledger.http.replies import NO_STORE
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
     from scribe_ledger.http.feed import Event
     from scribe_ledger.http.lane import Lane
@@ -35,6 +38,8 @@ PLACE_SECONDS = 1.0
 """While entries of other keys pass, a reader hears no more often than this how far it came."""
 SLOW_SECONDS = 10.0
 """A reader that takes nothing for so long is dropped."""
+LOOK_SECONDS = 0.5
+"""How often a reader that is behind is looked at: whether it takes anything, and whether the node stops meanwhile."""
 log = structlog.get_logger("scribe.http")
 
 
@@ -98,24 +103,40 @@ class EventStream(Response):
             sending.result()
 
     async def _send_all(self, scope: Scope, send: Send) -> None:
+        connection: Lane | None = scope.get("extensions", {}).get("scribe", {}).get("connection")
         try:
             async with aclosing(self._pieces()) as pieces:
                 async for piece in pieces:
-                    async with asyncio.timeout(SLOW_SECONDS):
-                        await send({"type": "http.response.body", "body": piece, "more_body": True})
-            async with asyncio.timeout(SLOW_SECONDS):
-                await send({"type": "http.response.body", "body": b""})
-        except TimeoutError:
-            self._drop(scope)
+                    await self._send(connection, send, {"type": "http.response.body", "body": piece, "more_body": True})
+            await self._send(connection, send, {"type": "http.response.body", "body": b""})
+        except Unavailable as error:
+            self._drop(connection, error)
 
-    def _drop(self, scope: Scope) -> None:
+    async def _send(self, connection: Lane | None, send: Send, message: Message) -> None:
+        """Waits for the reader while it takes anything at all and the node goes on; else raises ``Unavailable``."""
+        if connection is not None and not connection.flow.write_paused:
+            await send(message)  # it does not wait
+            return
+        sending = asyncio.ensure_future(send(message))
+        try:
+            unsent, since = _unsent(connection), monotonic()
+            while not (await asyncio.wait([sending], timeout=min(LOOK_SECONDS, SLOW_SECONDS)))[0]:
+                if self._service.draining:
+                    raise Unavailable("the node is stopping", hint="resume at another with Last-Event-ID")
+                if (left := _unsent(connection)) != unsent:
+                    unsent, since = left, monotonic()
+                elif monotonic() - since >= SLOW_SECONDS:
+                    raise Overloaded("the reader took nothing for too long", hint="resume with Last-Event-ID")
+            sending.result()
+        finally:
+            sending.cancel()
+
+    def _drop(self, connection: Lane | None, error: Unavailable) -> None:
         """The connection takes nothing, so the last event goes behind all that waits in it already."""
-        error = Overloaded("the reader took nothing for too long", hint="resume with Last-Event-ID")
-        connection: Lane | None = scope.get("extensions", {}).get("scribe", {}).get("connection")
         if connection is None:
             raise error  # another server than our own can only break the connection
         self._service.metrics.errors[error.kind] += 1
-        log.info("a reader of the live log is dropped: it took nothing for too long", next_index=self._next)
+        log.info("a reader of the live log is dropped", reason=error.message, next_index=self._next)
         connection.break_off(self._farewell(error))
 
     # --- what is sent ------------------------------------------------------------------------------------------
@@ -162,6 +183,19 @@ class EventStream(Response):
     def _farewell(self, error: ScribeError) -> bytes:
         _, _, body = error_answer(error, self._request.request_id)
         return b"event: error\ndata: %b\n\n" % body
+
+
+def _unsent(connection: Lane | None) -> int:
+    """What the reader has not taken yet. Most of it waits in the system, which takes more only when much has left."""
+    if connection is None:
+        return 0
+    transport = connection.transport
+    count = array("i", [0])
+    try:
+        fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, count)
+    except OSError:  # not every system says this of sockets, and none of one that is closed
+        count[0] = 0
+    return count[0] + transport.get_write_buffer_size()
 
 
 async def _disconnect(receive: Receive) -> None:
