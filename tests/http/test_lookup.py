@@ -168,6 +168,31 @@ def test_all_keys_are_of_one_moment_while_a_writer_runs(served: Served, count: i
         writer.join()
 
 
+@pytest.mark.parametrize("call", [1, 4])
+def test_a_commit_between_two_looks_at_the_cache_is_noticed(
+    served: Served, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    """The first call is of who finds everything cached, the fourth of who finds that something is not."""
+    keys = ["a", "b"] if call == 1 else ["a", "b", "never"]
+    served.ledger.put_many([("a", "1"), ("b", "1")])
+    look_up(served, "a", "b")
+    calls = iter(range(1, 100))
+    hit = served.service.answers.hit
+
+    def hit_and_commit(key: object) -> Answer | None:
+        found = hit(key)
+        if next(calls) == call:
+            served.ledger.put_many([("a", "2"), ("b", "2")])
+            assert served.service.latest(b"b") is not None  # another reader has it cached again
+        return found  # type: ignore[return-value]
+
+    monkeypatch.setattr(served.service.answers, "hit", hit_and_commit)
+    answer = look_up(served, *keys)
+    values = {value_of(entry) for entry in answer["entries"][:2]}
+    assert (values, answer["size"]) in [({b"1"}, 3), ({b"2"}, 5)]
+    assert next(calls) > call
+
+
 # --- proofs ----------------------------------------------------------------------------------------------------
 
 
