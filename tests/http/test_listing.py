@@ -6,6 +6,7 @@ import base64
 import json
 import socket
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, IncompleteRead
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -15,7 +16,7 @@ from tests.http.asking import ask, get, put
 from tests.http.serving import Served, serve
 
 from scribe_ledger.errors import Corruption
-from scribe_ledger.http import pages
+from scribe_ledger.http import listing, pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,6 +100,57 @@ def test_pages_together_are_one_moment_of_the_ledger(served: Served, reverse: bo
     assert [entry for page in found for entry in page] == expected
     assert all(len(page) == limit for page in found[:-1])
     assert 0 < len(found[-1]) <= limit
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("lines", [False, True])
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_page_ends_where_nothing_is_found_for_long(
+    served: Served, monkeypatch: pytest.MonkeyPatch, reverse: bool, lines: bool, deleted: bool
+) -> None:
+    monkeypatch.setattr(listing, "PASSED_KEYS", 3)
+    monkeypatch.setattr(pages, "MAX_PASSED", 4)
+    ledger = served.ledger
+    live = {0, 1, 17, 40, 41, 42, 99}
+    ledger.put_many([(f"k{number:02}", "1") for number in (range(100) if deleted else live)])
+    size = ledger.size
+    if deleted:
+        for number in sorted(set(range(100)) - live):
+            ledger.delete(f"k{number:02}")
+        size = ledger.size
+    else:  # the others are later than the moment that is asked for
+        ledger.put_many([(f"k{number:02}", "2") for number in range(100)])
+    expected = [entry.to_json() for entry in ledger.scan(as_of=size, reverse=reverse)]
+    target = f"/v1/kv?as_of={size}&limit=5&reverse={int(reverse)}"
+    found = follow_lines(served, target) if lines else follow(served, target)
+    assert [entry for page in found for entry in page] == expected
+    assert len(expected) == len(live)
+    assert [] in found
+    assert 8 <= len(found) <= 12  # at most 4 times 3 keys of nothing a page, and some between the live ones
+
+
+def follow_lines(served: Served, target: str) -> list[list[dict[str, Any]]]:
+    found, cursor = [], ""
+    while True:
+        *entries, last = map(json.loads, get(served, f"{target}{cursor}", accept=NDJSON).text.splitlines())
+        found.append(entries)
+        if last["cursor"] is None:
+            return found
+        cursor = f"&cursor={last['cursor']}"
+
+
+def test_a_listing_that_finds_nothing_does_not_stop_others(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "MAX_PASSED", 1 << 30)
+    served.ledger.put("a", "1")
+    for _ in range(20):
+        served.ledger.put_many([(f"k{served.ledger.size}-{number}", "1") for number in range(5000)])
+    with ThreadPoolExecutor(4) as others:
+        lookings = [others.submit(get, served, "/v1/kv?as_of=1") for _ in range(4)]
+        while served.service.page_turn.locked() is False:
+            assert not any(looking.done() for looking in lookings)
+        assert get(served, "/v1/kv?limit=1").status == 200
+        assert not any(looking.done() for looking in lookings)
+        assert all(len(looking.result().json["entries"]) == 1 for looking in lookings)
 
 
 def test_a_listing_as_of_a_size_is_what_was_then(served: Served) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from scribe_ledger.errors import InvalidRequest
 from scribe_ledger.http.cursors import make_cursor, read_cursor
-from scribe_ledger.http.pages import reply_page
+from scribe_ledger.http.pages import Passed, reply_page
 from scribe_ledger.http.values import missing
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from scribe_ledger.http.request import Request
     from scribe_ledger.model import Entry
+
+PASSED_KEYS = 1000
+"""After so many keys in a row that are deleted, or later than the listing, other requests have their turn."""
 
 
 async def list_keys(request: Request) -> Response:
@@ -29,12 +32,12 @@ async def list_keys(request: Request) -> Response:
         size, text = read_cursor(query["cursor"], question, (int, str))
         after = _bytes_of(text)
         _check_size(size, ledger.size)
-    entries = ledger.scan(prefix, start=start if after is None else after, reverse=reverse, as_of=size)
+    keys = ledger.walk(prefix, start=start if after is None else after, reverse=reverse, as_of=size)
 
-    def cursor_after(last: Entry | None, more: bool) -> str | None:
+    def cursor_after(last: Entry | Passed | None, more: bool) -> str | None:
         return make_cursor(question, [size, last.key.hex()]) if last is not None and more else None
 
-    return await reply_page(request, entries if after is None else _without(entries, after), cursor_after)
+    return await reply_page(request, _entries(keys, after), cursor_after)
 
 
 async def list_versions(request: Request) -> Response:
@@ -71,10 +74,18 @@ async def list_log(request: Request) -> Response:
     return await reply_page(request, ledger.log(start, min(start + query["limit"], ledger.size)), cursor_after)
 
 
-def _without(entries: Iterator[Entry], key: bytes) -> Iterator[Entry]:
-    for entry in entries:
-        if entry.key != key:
-            yield entry
+def _entries(keys: Iterator[tuple[bytes, Entry | None]], after: bytes | None) -> Iterator[Entry | Passed]:
+    """The entries of keys but ``after``, and now and then where it stands between two that lie far apart."""
+    passed = 0
+    for key, entry in keys:
+        if entry is not None:
+            if key != after:
+                yield entry
+                passed = 0
+        else:
+            passed += 1
+            if passed % PASSED_KEYS == 0:
+                yield Passed(key)
 
 
 def _index_of(text: str) -> int:

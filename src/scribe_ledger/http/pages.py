@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import orjson
 
@@ -22,7 +22,18 @@ if TYPE_CHECKING:
 PIECE_ENTRIES = 16
 PIECE_BYTES = 64 << 10
 """A piece ends with the entry that takes it beyond one of these: values may be large, and many readers slow."""
+MAX_PASSED = 100
+"""A page ends, though not full, when it has met so many places where there was nothing: no request reads all keys."""
 NDJSON = b"application/x-ndjson"
+
+
+class Passed(NamedTuple):
+    """A place up to which there was nothing for long. A cursor may lead on from it."""
+
+    key: bytes
+
+
+_Item = TypeVar("_Item", bound="Entry | Passed")
 
 
 def entry_json(entry: Entry, *, values: bool) -> bytes:
@@ -33,11 +44,11 @@ def entry_json(entry: Entry, *, values: bool) -> bytes:
 
 
 async def reply_page(
-    request: Request, entries: Iterator[Entry], cursor_after: Callable[[Entry | None, bool], str | None]
+    request: Request, entries: Iterator[_Item], cursor_after: Callable[[_Item | None, bool], str | None]
 ) -> Response:
     """As many entries as the request's limit, and the cursor that leads on.
 
-    ``cursor_after`` gets the last entry of the page, if there is one, and whether more follow. What is wrong with the
+    ``cursor_after`` gets the last item of the page, if there is one, and whether more follow. What is wrong with the
     first entries is a proper error; after that only a broken connection can tell.
     """
     lines = NDJSON in (request.header(b"accept") or b"").lower()
@@ -64,45 +75,48 @@ async def _next(service: Service, pieces: Generator[bytes]) -> bytes | None:
 
 
 def _document(
-    entries: Iterator[Entry],
+    entries: Iterator[_Item],
     limit: int,
-    cursor_after: Callable[[Entry | None, bool], str | None],
+    cursor_after: Callable[[_Item | None, bool], str | None],
     *,
     values: bool,
 ) -> Generator[bytes]:
-    before = b'{"entries":['
-    last: Entry | None = None
+    opening, between = b'{"entries":[', b""
+    last: _Item | None = None
     more = False
     for shapes, last, more in _pieces(entries, limit, values=values):  # noqa: B007  # the last of them is used below
-        yield before + b",".join(shapes)
-        before = b","
-    yield (b"" if last else before) + b'],"cursor":%b}' % orjson.dumps(cursor_after(last, more))
+        yield opening + (between + b",".join(shapes) if shapes else b"")
+        opening, between = b"", b"," if shapes else between
+    yield opening + b'],"cursor":%b}' % orjson.dumps(cursor_after(last, more))
 
 
 def _lines(
-    entries: Iterator[Entry],
+    entries: Iterator[_Item],
     limit: int,
-    cursor_after: Callable[[Entry | None, bool], str | None],
+    cursor_after: Callable[[_Item | None, bool], str | None],
     *,
     values: bool,
 ) -> Generator[bytes]:
-    last: Entry | None = None
+    last: _Item | None = None
     more = False
     for shapes, last, more in _pieces(entries, limit, values=values):  # noqa: B007
         yield b"".join([shape + b"\n" for shape in shapes])
     yield orjson.dumps({"cursor": cursor_after(last, more)}) + b"\n"
 
 
-def _pieces(entries: Iterator[Entry], limit: int, *, values: bool) -> Iterator[tuple[list[bytes], Entry, bool]]:
-    """Rendered entries in lists that are not empty, with the last entry of each and whether more follow it."""
+def _pieces(entries: Iterator[_Item], limit: int, *, values: bool) -> Iterator[tuple[list[bytes], _Item, bool]]:
+    """Rendered entries in lists, with the last item of each and whether more follow it."""
     following = next(entries, None)
-    while following is not None and limit:
+    passed = 0
+    while following is not None and limit and passed < MAX_PASSED:
         shapes: list[bytes] = []
         size = 0
         while following is not None and limit and len(shapes) < PIECE_ENTRIES and size < PIECE_BYTES:
-            last = following
+            last, following = following, next(entries, None)
+            if isinstance(last, Passed):
+                passed += 1
+                break
             shapes.append(entry_json(last, values=values))
             size += len(shapes[-1])
             limit -= 1
-            following = next(entries, None)
         yield shapes, last, following is not None

@@ -166,6 +166,14 @@ class Reader:
         self, size: int, *, prefix: bytes = b"", start: bytes | None = None, reverse: bool = False
     ) -> Iterator[Entry]:
         """The latest live entries in key order, beginning at ``start``, which is included."""
+        for _, entry in self.walk(size, prefix=prefix, start=start, reverse=reverse):
+            if entry is not None:
+                yield entry
+
+    def walk(
+        self, size: int, *, prefix: bytes = b"", start: bytes | None = None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, Entry | None]]:
+        """The same with every key on the way, and None where it has no live entry below ``size``."""
         for key, record in self._keys.scan(_scan_start(prefix, start, reverse=reverse), reverse=reverse):
             if not key.startswith(prefix):
                 if reverse and key > prefix:
@@ -174,8 +182,7 @@ class Reader:
             spot: Spot | None = records.latest_spot(record)
             if spot is not None and spot.index >= size:
                 spot = self._spot_before(key, size)
-            if spot is not None and not spot.deleted:
-                yield self.entry(spot, key)
+            yield key, None if spot is None or spot.deleted else self.entry(spot, key)
 
     def log(self, start: int, stop: int) -> Iterator[Entry]:
         """Entries in log order, from ``start`` to before ``stop``."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from scribe_ledger.errors import InvalidRequest
-from scribe_ledger.ledger.commands import columns_of
+from scribe_ledger.ledger.commands import columns_of, key_bytes
 from scribe_ledger.ledger.latest import LatestReader
 from scribe_ledger.ledger.ledger import Ledger
 
@@ -56,6 +56,18 @@ class ServedLedger(Ledger):
         """Part of an entry's large value in pieces, each checked before it is given."""
         self._check_open()
         return self._blobs.iter_chunks(entry.sha256, entry.size, entry.chunk_root, start=start, stop=stop)
+
+    def walk(
+        self, prefix: bytes, *, start: bytes | None, reverse: bool, as_of: int
+    ) -> Iterator[tuple[bytes, Entry | None]]:
+        """``scan`` with every key on the way, and None where it has no live entry: there may be millions in a row."""
+        self._check_open()
+        return self._reader.walk(
+            self._size_as_of(as_of),
+            prefix=prefix and key_bytes(prefix),
+            start=key_bytes(start) if start else None,
+            reverse=reverse,
+        )
 
     def stream_history_proof(self, key: Key, version: int | None = None, at: int | None = None) -> Iterator[str]:
         """The text of ``prove_history`` in pieces, in constant memory whatever the number of versions."""
