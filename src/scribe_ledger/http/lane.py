@@ -48,6 +48,12 @@ MAX_HEAD_BYTES = 64 << 10
 HEADER_SECONDS = 30
 """So long may a client take to send the head of a request."""
 
+BODY_SECONDS = 60
+"""A body of which nothing comes for so long is given up."""
+SLOW_SECONDS = 60
+"""And so is a reader that takes nothing of its answer."""
+MAX_PIPELINED = 32
+"""Requests that wait on one connection for the answer before theirs."""
 BREAK_OFF_SECONDS = 60
 """A reader that was given up on has so long to find out why."""
 MAX_REPEATS = 65_536
@@ -129,6 +135,8 @@ class Lane(HttpToolsProtocol):
     _ordinary = True
     _stalled_bytes = 0
     """Received in a message since its head or a piece of its body was last complete."""
+    _unsent = _moved = 0
+    """Bytes that wait for the reader, and since when they are as many."""
     _messages = 0
     """How many began in the data at hand."""
     _answered: bytes | None = None
@@ -149,20 +157,29 @@ class Lane(HttpToolsProtocol):
             self._stalled_bytes += len(data)
         elif (key := self.shared.repeats.get(data)) is not None and self._repeat(key):
             return
+        whole = not self._in_message
         self._messages = 0
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
         try:
-            self.parser.feed_data(data)
+            self._parse(data)
         except httptools.HttpParserError:
             self.send_400_response("")
             return
-        except httptools.HttpParserUpgrade:
-            self._unsupported_upgrade_warning()
         if self._answered is not None:
-            if self._messages == 1 and not self._in_message and len(data) <= MAX_REPEAT_BYTES:
+            if whole and self._messages == 1 and not self._in_message and len(data) <= MAX_REPEAT_BYTES:
                 self.shared.remember(data, self._answered)
             self._answered = None
+
+    def _parse(self, data: bytes) -> None:
+        """Nothing here is upgraded to: such a request is an ordinary one, and what stands behind it the next."""
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+            else:
+                return
 
     def on_message_begin(self) -> None:
         self.url = b""
@@ -201,6 +218,7 @@ class Lane(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._stalled_bytes = 0
+        self._since = self.shared.seconds
         if self._write is not None:
             self._write.parts.append(body)
         else:
@@ -217,6 +235,12 @@ class Lane(HttpToolsProtocol):
 
     def _leave_to_application(self) -> None:
         url, headers = self.url, self.headers
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self.transport.abort()
+            return
+        if any(name.lower() == b"transfer-encoding" and value.lower() != b"chunked" for name, value in headers):
+            self._send_last(InvalidRequest("a body is sent as it is, or chunked", hint="leave out other codings"))
+            return
         super().on_message_begin()
         self.scope["extensions"] = {"scribe": {"connection": self}}
         self.url = url
@@ -336,8 +360,8 @@ class Lane(HttpToolsProtocol):
     # --- care --------------------------------------------------------------------------------------------------
 
     def _refuse_head(self) -> None:
-        """Of a message without an end. Whoever still waits for an answer before it gets none."""
-        if self._in_head and (self.cycle is None or self.cycle.response_complete):
+        """Of a message without an end."""
+        if self._in_head:
             self._send_last(TooLarge(f"the head of the request is above {MAX_HEAD_BYTES} bytes"))
         else:
             self.transport.abort()
@@ -347,6 +371,10 @@ class Lane(HttpToolsProtocol):
         self._send_last(InvalidRequest("the request is not valid HTTP"))
 
     def _send_last(self, error: ScribeError) -> None:
+        """An error that ends the connection. Whoever still waits for an answer before it gets none, not this one."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.abort()
+            return
         status, headers, body = error_answer(error, make_request_id())
         head = join(headers)
         prefix = self.shared.prefix(self.server_state.default_headers)
@@ -363,16 +391,25 @@ class Lane(HttpToolsProtocol):
 
     @classmethod
     def sweep(cls, connections: Iterable[Any]) -> None:
-        """Called once a second: closes connections that have had no request for long, or never finish one's head."""
+        """Called once a second: ends connections that rest too long, leave a request half sent, or take nothing."""
         cls.shared.seconds += 1
         for connection in list(connections):
             if isinstance(connection, Lane):
-                connection._close_if_idle(cls.shared.seconds)
+                connection._look(cls.shared.seconds)
 
-    def _close_if_idle(self, now: int) -> None:
-        resting = self.cycle is None or self.cycle.response_complete
-        limit = HEADER_SECONDS if self._in_head else IDLE_SECONDS
-        if resting and now - self._since > limit and not self.transport.is_closing():
+    def _look(self, now: int) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        if not unsent or unsent != self._unsent:
+            self._unsent, self._moved = unsent, now
+        quiet = now - self._since
+        if unsent and now - self._moved > SLOW_SECONDS:
+            self.transport.abort()  # closing would wait for the reader
+        elif self.transport.is_closing():
+            return
+        elif self._in_message:
+            if quiet > (HEADER_SECONDS if self._in_head else BODY_SECONDS) and not self.flow.read_paused:
+                self.transport.abort()
+        elif quiet > IDLE_SECONDS and (self.cycle is None or self.cycle.response_complete):
             self.transport.close()
 
 

@@ -118,7 +118,10 @@ class Gatherer:
 
     def _finish(self, taken: _Round, outcomes: Sequence[Outcome]) -> None:
         for done, outcome in zip(taken.done, outcomes, strict=True):
-            done(outcome)
+            try:
+                done(outcome)
+            except Exception as error:  # noqa: BLE001  # the others must hear of theirs
+                self._loop.call_exception_handler({"message": "an answer could not be given", "exception": error})
         # Whoever was answered may come back at once with more. Two turns of the loop let them join those who wait;
         # begun earlier, rounds would be half as large and twice as many, for the same number of syncs a second.
         self._loop.call_soon(self._loop.call_soon, self._start)
