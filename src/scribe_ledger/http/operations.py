@@ -74,8 +74,7 @@ def _plain_puts(operations: list[Any], request_id: str | None) -> Puts | None:
         return None
     if request_id is None:
         return unit
-    requests = [commands.request_digest(f"{request_id}/{place}") for place in range(len(unit))]
-    return Puts(unit.columns._replace(requests=requests))
+    return Puts(unit.columns._replace(requests=commands.request_digests(request_id, len(unit))))
 
 
 def _read_one(place: int, operation: Any, request_id: str | None) -> Command:

@@ -306,6 +306,14 @@ def request_digest(request_id: str | bytes) -> bytes:
     return sha256(data).digest()[:REQUEST_DIGEST_BYTES]
 
 
+def request_digests(request_id: str, count: int) -> list[bytes]:
+    """Of the ids ``<request_id>/0``, ``<request_id>/1`` and so on."""
+    if count:
+        request_digest(f"{request_id}/{count - 1}")  # the longest: if it may be, all may
+    begun = request_id.encode() + b"/"
+    return [sha256(b"%b%d" % (begun, place)).digest()[:REQUEST_DIGEST_BYTES] for place in range(count)]
+
+
 def _condition(if_absent: bool, if_index: int | None, if_version: int | None) -> Condition:
     _check_flag(if_absent, "if_absent")
     return Condition(if_absent, natural(if_index, "if_index"), natural(if_version, "if_version"))

@@ -103,7 +103,7 @@ def _encode_put(write: WriteBatch, command: Command, edge: Edge, timestamp: int)
     write.put(Table.LEAVES, group, records.pack_one(leaf))
     write.put(Table.VALUES, group, records.pack_one(value))
     latest = LATEST.pack(index, 1, 0, 0, records.pack_header_bytes(1), size, digest)
-    write.put(Table.KEYS, key, latest + records.encode_requests({request: 1}) if request else latest)
+    write.put(Table.KEYS, key, latest + records.encode_first_request(request))
     return Encoded(grown, [leaf_hash], [digest], size, 0)
 
 
@@ -150,9 +150,13 @@ def _write_keys(write: WriteBatch, judged: Judged, keys: Sequence[bytes], latest
     if judged.requests is None:
         write.put_many(Table.KEYS, keys, latest)
         return
-    for key, record, requests in zip(keys, latest, judged.requests, strict=True):
+    complete = map(add, latest, judged.requests)
+    if all(keys):
+        write.put_many(Table.KEYS, keys, complete)
+        return
+    for key, record in zip(keys, complete, strict=True):
         if key:  # system entries have none
-            write.put(Table.KEYS, key, record + requests)
+            write.put(Table.KEYS, key, record)
 
 
 def _write_blobs(write: WriteBatch, commands: Sequence[Command], first: int, blobs: TableReader) -> int:

@@ -71,7 +71,7 @@ def judge(
         command = units[0][0]
         stored = [index.look_up_one(command.key)]
         if stored[0] is None and command.kind is Kind.PUT and command.condition is None:
-            requests = [records.encode_requests({command.request: 1})] if command.request else None
+            requests = [records.encode_first_request(command.request)] if command.request else None
             return Judged(units[0], [1], [NO_PREVIOUS], requests, [], 1, 1, policy, [(0,)])
         commands = units[0]
     else:
@@ -101,7 +101,7 @@ def _append_all(
     units: Sequence[Sequence[Command]], commands: Sequence[Command], columns: Columns, policy: Policy
 ) -> Judged:
     count, ids = len(commands), columns.requests
-    requests = [records.encode_requests({digest: 1}) if digest else b"" for digest in ids] if any(ids) else None
+    requests = [*map(records.encode_first_request, ids)] if any(ids) else None
     answers: list[Answer] = [range(count)]
     if len(units) > 1:
         ends = accumulate(map(len, units), initial=0)

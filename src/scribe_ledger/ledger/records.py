@@ -103,6 +103,11 @@ def encode_requests(requests: dict[bytes, int]) -> bytes:
     return b"".join([_REQUEST.pack(earlier, digest) for digest, earlier in requests.items()])
 
 
+def encode_first_request(digest: bytes) -> bytes:
+    """The same for a key's first version; empty if that came without a request id."""
+    return _REQUEST.pack(1, digest) if digest else b""
+
+
 def decode_spot(record: bytes) -> Spot:
     try:
         spot = Spot._make(SPOT.unpack(record))
