@@ -6,7 +6,8 @@ import asyncio
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.request import urlopen
 
 import uvicorn
 import uvloop
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+_T = TypeVar("_T")
+
 
 @dataclass
 class Served:
@@ -33,6 +36,34 @@ class Served:
     ledger: ServedLedger
     service: Service
     loop: asyncio.AbstractEventLoop
+    server: uvicorn.Server
+
+    def call(self, function: Callable[[], _T]) -> _T:
+        """In the server's loop."""
+
+        async def run() -> _T:
+            return function()
+
+        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(20)
+
+    def settle(self, *, full: bool = False) -> None:
+        """Until the server has seen all that was sent; ``full``: and can send no more to somebody."""
+        for _ in range(2):  # what came on other connections before is read before
+            urlopen(f"{self.url}/health/live", timeout=20).read()
+        while full and not self.call(lambda: any(one.flow.write_paused for one in self._connections())):
+            pass
+
+    def sweep(self, seconds: int) -> None:
+        """As if so much time had passed."""
+        for _ in range(seconds):
+            self.call(lambda: self._connections()[0].sweep(self._connections()))
+
+    def connections(self) -> int:
+        """How many are open and were not aborted."""
+        return self.call(lambda: sum(not one.transport.is_closing() for one in self._connections()))
+
+    def _connections(self) -> list[Any]:
+        return list(self.server.server_state.connections)
 
     @property
     def url(self) -> str:
@@ -83,7 +114,7 @@ def serve(
                 server.should_exit = True
 
             stop.append(lambda: loop.call_soon_threadsafe(end))
-            found.append(Served(host, port, ledger, service, loop))
+            found.append(Served(host, port, ledger, service, loop, server))
             ready.set()
             await serving
             await service.close()

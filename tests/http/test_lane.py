@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
@@ -10,7 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from tests.http.serving import Served, serve
 
-from scribe_ledger.http.lane import LANE_BODY_BYTES, Lane
+from scribe_ledger.http.lane import (
+    BODY_SECONDS,
+    HEADER_SECONDS,
+    LANE_BODY_BYTES,
+    MAX_PIPELINED,
+    SLOW_SECONDS,
+    Lane,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -261,3 +269,97 @@ def test_the_lane_answers_plain_requests_itself(twins: tuple[Served, Served], mo
     plain = [put("/k", b"v"), get("/k"), get("/k"), get("/k"), request("HEAD", "/k"), request("DELETE", "/k")]
     conversation(twins[0], [*plain, get("/k")], pipelined=False)
     assert left == [b"/k"]  # the last: what is not there goes the long way
+
+
+def ask(served: Served, *packets: bytes, answers: int) -> list[bytes]:
+    """The first lines of the answers to packets that arrive one by one."""
+    with socket.create_connection((served.host, served.port), timeout=20) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with connection.makefile("rb") as incoming:
+            found: list[bytes] = []
+            for packet in packets:
+                connection.sendall(packet)
+                served.settle()
+            while len(found) < answers:
+                found.append(read_answer(incoming, head=False).split(b"\r\n")[0])
+            return found
+
+
+def test_bytes_mean_nothing_to_others_if_they_did_not_begin_a_request(tmp_path: Path) -> None:
+    with serve(tmp_path) as served:
+        conversation(served, [put("/a", b"a"), put("/b", b"b"), put("/k", b"k"), get("/k")], pipelined=False)
+        two = get("/b") + get("/k")
+        half = b"GET /a HTTP/1.1\r\nUser-Agent: "
+        assert ask(served, half, two, answers=2) == [b"HTTP/1.1 200 OK"] * 2  # the first half hides a request
+        assert ask(served, two, answers=2) == [b"HTTP/1.1 200 OK"] * 2
+        body = put("/log", get("/k"))
+        begun = b"POST /v1/get?unknown=1 HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(body)
+        ask(served, begun, body, answers=1)
+        assert ask(served, body, answers=1) == [b"HTTP/1.1 201 Created"]
+
+
+def test_what_stands_behind_an_upgrade_is_the_next_request(tmp_path: Path) -> None:
+    upgrade = get("/k", "Connection: Upgrade", "Upgrade: h2c")
+    hidden = request("DELETE", "/k")
+    with serve(tmp_path) as served:
+        conversation(served, [put("/k", b"v")], pipelined=False)
+        assert ask(served, upgrade + get("/k"), answers=2) == [b"HTTP/1.1 200 OK"] * 2
+        whole = put("/notes", hidden)
+        head = whole.removesuffix(hidden)
+        assert ask(served, upgrade + head, hidden, answers=2) == [b"HTTP/1.1 200 OK", b"HTTP/1.1 201 Created"]
+        assert served.ledger.get("notes") == hidden
+        assert served.ledger.get("k") == b"v"
+
+
+def is_cut(connection: socket.socket) -> bool:
+    """Waits until the server has ended the connection."""
+    with contextlib.suppress(ConnectionResetError):
+        while connection.recv(65536):
+            pass
+    return True
+
+
+def test_a_pipeline_without_an_end_costs_the_connection(tmp_path: Path) -> None:
+    with serve(tmp_path) as served, socket.create_connection((served.host, served.port), timeout=20) as connection:
+        connection.sendall(get("/v1/watch") + get("/k?as_of=0") * (MAX_PIPELINED + 2))
+        assert is_cut(connection)
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "identity"])
+def test_other_codings_of_a_body_are_refused(tmp_path: Path, coding: str) -> None:
+    sent = request("PUT", "/k", f"Transfer-Encoding: {coding}", length=False) + b"1\r\nv\r\n0\r\n\r\n"
+    with serve(tmp_path) as served:
+        (answer,) = conversation(served, [sent], pipelined=False, last=True)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert served.ledger.size == 0
+
+
+@pytest.mark.parametrize(
+    ("begun", "limit"),
+    [
+        (b"GET /k HTTP/1.1\r\nHost:", HEADER_SECONDS),
+        (b"PUT /k HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf", BODY_SECONDS),
+    ],
+    ids=["head", "body"],
+)
+def test_a_request_that_does_not_go_on_is_given_up(tmp_path: Path, begun: bytes, limit: int) -> None:
+    with serve(tmp_path) as served, socket.create_connection((served.host, served.port), timeout=20) as connection:
+        connection.sendall(begun)
+        served.settle()
+        served.sweep(limit)
+        assert served.connections() == 1
+        served.sweep(1)
+        assert is_cut(connection)
+        assert served.connections() == 0
+
+
+def test_a_reader_that_takes_nothing_is_given_up(tmp_path: Path) -> None:
+    with serve(tmp_path) as served:
+        served.ledger.put_stream("large", [bytes(1 << 20)] * 32)
+        with socket.create_connection((served.host, served.port), timeout=20) as connection:
+            connection.sendall(get("/large"))
+            served.settle(full=True)
+            served.sweep(SLOW_SECONDS)
+            assert served.connections() == 1
+            served.sweep(2)
+            assert served.connections() == 0

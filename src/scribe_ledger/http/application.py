@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import structlog
 from starlette.requests import ClientDisconnect
 
+from scribe_ledger.config.addresses import split_address
 from scribe_ledger.errors import Forbidden, ScribeError
 from scribe_ledger.http.problems import error_answer
 from scribe_ledger.http.replies import reply
@@ -34,6 +36,8 @@ class Application:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._router = Router(ROUTES)
+        config = service.config
+        self._names = frozenset({config.listen_host, split_address(config.node.address)[0]})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(self._service, scope, receive, send)
@@ -59,12 +63,15 @@ class Application:
 
     async def _route(self, exchange: _Exchange) -> None:
         scope = exchange.scope
-        _check_origin(scope)
+        _check_origin(scope, self._names)
         route, rest = self._router.find(scope["method"], scope["raw_path"])
         exchange.route = route.path
         request = Request(self._service, route, rest, scope, exchange.receive, exchange.request_id)
-        response = await route.handler(request)
-        await response(scope, exchange.receive, exchange.send)
+        try:
+            response = await route.handler(request)
+            await response(scope, exchange.receive, exchange.send)
+        finally:
+            self._service.release(request.held)
 
 
 class _Exchange:
@@ -112,9 +119,17 @@ class _Exchange:
             )
 
 
-def _check_origin(scope: Scope) -> None:
-    """A page of another site must not use its reader's browser to write here."""
+def _check_origin(scope: Scope, known: frozenset[str]) -> None:
+    """A page of another site must not use its reader's browser to write here.
+
+    Nor one that has given its own name the node's address: a page is believed only under a name that is the node's.
+    """
     headers = dict(scope["headers"])
     origin = headers.get(b"origin")
-    if origin is not None and origin.partition(b"://")[2] != headers.get(b"host"):
+    if origin is None:
+        return
+    host = headers.get(b"host", b"").decode("latin-1")
+    name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+    own = name in known or name == "localhost" or re.fullmatch(r"[\d.]+|\[[\da-fA-F:.]+\]", name)
+    if not own or origin.partition(b"://")[2].decode("latin-1") != host:
         raise Forbidden("the request comes from a page of another site", hint="call the node from your own server")

@@ -52,7 +52,7 @@ BODY_SECONDS = 60
 """A body of which nothing comes for so long is given up."""
 SLOW_SECONDS = 60
 """And so is a reader that takes nothing of its answer."""
-MAX_PIPELINED = 32
+MAX_PIPELINED = 256
 """Requests that wait on one connection for the answer before theirs."""
 BREAK_OFF_SECONDS = 60
 """A reader that was given up on has so long to find out why."""

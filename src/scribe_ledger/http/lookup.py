@@ -42,6 +42,7 @@ async def get_many(request: Request) -> Response:
     if body is None:
         work = partial(_prove, request, keys, since) if proof else partial(_found, request, keys)
         body = await request.service.run(work)
+    request.hold(len(body))
     return reply_bytes(body, JSON_TYPE[1])
 
 

@@ -12,6 +12,7 @@ from scribe_ledger.http.headers import JSON_TYPE, NOSNIFF, Headers
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+PIECE_BYTES = 256 << 10
 NO_STORE = (b"cache-control", b"no-store")
 TEXT_TYPE = (b"content-type", b"text/plain; charset=utf-8")
 
@@ -25,7 +26,10 @@ def reply(status: int, headers: Headers, body: bytes = b"") -> Response:
 
 def reply_bytes(body: bytes, content_type: bytes, *, status: int = 200, headers: Headers | None = None) -> Response:
     length = (b"content-length", b"%d" % len(body))
-    return reply(status, [(b"content-type", content_type), *(headers or [NO_STORE]), NOSNIFF, length], body)
+    headers = [(b"content-type", content_type), *(headers or [NO_STORE]), NOSNIFF, length]
+    if len(body) <= PIECE_BYTES:
+        return reply(status, headers, body)
+    return reply_stream(status, headers, _pieces(body))  # as fast as the reader takes it, so that it counts until then
 
 
 def reply_json(content: Any, *, status: int = 200, headers: Headers | None = None) -> Response:
@@ -42,3 +46,9 @@ def reply_stream(status: int, headers: Headers, pieces: AsyncIterator[bytes]) ->
     response = StreamingResponse(pieces, status_code=status)
     response.raw_headers = list(headers)
     return response
+
+
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    view = memoryview(body)
+    for start in range(0, len(view), PIECE_BYTES):
+        yield bytes(view[start : start + PIECE_BYTES])

@@ -36,6 +36,7 @@ class Request:
         self.key = unquote_to_bytes(rest)
         self.query = Query(scope["query_string"], route.parameters)
         self.scope = scope
+        self.held = 0
         self._receive = receive
         self._headers: list[tuple[bytes, bytes]] = scope["headers"]
 
@@ -70,7 +71,16 @@ class Request:
                 yield piece
 
     async def body(self, most: int) -> bytes:
-        return b"".join([piece async for piece in self.pieces(most)])
+        pieces = []
+        async for piece in self.pieces(most):
+            self.hold(len(piece))
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def hold(self, size: int) -> None:
+        """Counts bytes that are kept until the answer is out."""
+        self.service.hold(size)
+        self.held += size
 
     async def json(self, most: int) -> dict[str, Any]:
         """The body as a JSON object."""

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
-from scribe_ledger.errors import ScribeError, Unavailable
+from scribe_ledger.errors import Overloaded, ScribeError, Unavailable
 from scribe_ledger.http.answers import Answer, Answers
 from scribe_ledger.http.checkpoints import Checkpoints
 from scribe_ledger.http.feed import Feed
@@ -28,6 +28,8 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 _STOPPING = Unavailable("the node is stopping", hint="ask another node, or this one when it is back")
+MAX_HELD_BYTES = 256 << 20
+"""Of bodies that many requests together keep whole in memory. Large values are streamed, and do not count."""
 READERS = 4
 """Threads for reads that may wait for the disk."""
 PAGES_AT_ONCE = 2
@@ -69,6 +71,7 @@ class Service:
         self.feed = Feed(ledger, self.run)
         self.watchers = 0
         """How many read the live log now."""
+        self._held = 0
         self._closed = False
         self.draining = False
         """True from the moment the node was told to stop; long answers end."""
@@ -92,6 +95,15 @@ class Service:
             unit = await self.run(self.ledger.prepare, unit)
             self._check_takes_writes()
         return await self._gatherer.write(unit)
+
+    def hold(self, size: int) -> None:
+        """Counts bytes of bodies that are kept whole; ``release`` them. Past the bound ``Overloaded``."""
+        if self._held and self._held + size > MAX_HELD_BYTES:
+            raise Overloaded(f"{self._held} bytes of requests and answers are under way", hint="retry after a moment")
+        self._held += size
+
+    def release(self, size: int) -> None:
+        self._held -= size
 
     @property
     def queued(self) -> tuple[int, int]:
