@@ -176,6 +176,61 @@ def test_a_checkpoint_below_the_remembered_one(world: World) -> None:
     caught(world, world.client.checkpoint, lie, "a log of 1 entries, and it had 2 before")
 
 
+def replayed(old: Answering) -> Any:
+    """Each question that a read of the present asks, as a node answers it that stopped at an earlier time."""
+
+    def change(target: str) -> str:
+        return target.partition("?")[0] + ("?proof=true" if "/v1/kv" in target else "")
+
+    parts = ("/v1/kv/", "/tlog/checkpoint", "/v1/proof/k", "/v1/proof/history/", "/v1/stats")
+    return lambda target, reply: old("GET", change(target), {}, b"") if any(part in target for part in parts) else reply
+
+
+READS: list[Callable[[Any], Any]] = [
+    lambda client: client.get("k"),
+    lambda client: client.checkpoint(),
+    lambda client: client.prove("k"),
+    lambda client: client.prove_history("k"),
+    lambda client: list(client.history("k")),
+    lambda client: list(client.log()),
+]
+READ_NAMES = ["get", "checkpoint", "prove", "prove_history", "history", "log"]
+
+
+@pytest.mark.parametrize("read", READS, ids=READ_NAMES)
+def test_an_answer_from_before_the_remembered_head(world: World, read: Callable[[Any], Any]) -> None:
+    world.ledger.put("k", "1")
+    old = world.twin("old")
+    world.ledger.put_many([("a", "2"), ("b", "3")])
+    world.client.checkpoint()
+    caught(world, lambda: read(world.client), replayed(world.answers(old)), "a log of 1 entries, and it had 3 before")
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["head known", "no head known"])
+@pytest.mark.parametrize("read", READS, ids=READ_NAMES)
+def test_an_answer_from_before_ones_own_write(world: World, read: Callable[[Any], Any], known: bool) -> None:
+    world.ledger.put("k", "1")
+    old = world.twin("old")
+    if known:
+        world.client.checkpoint()
+    world.client.put("a", "2")
+    world.client.put("b", "3")
+    world.server.lie = replayed(world.answers(old))
+    with pytest.raises(VerificationError, match="a log of 1 entries, which lacks the entry 2"):
+        read(world.client)
+    world.server.lie = None
+    read(world.client)
+
+
+def test_a_checkpoint_of_the_past_is_no_lie(world: World) -> None:
+    world.ledger.put_many([("k", "1"), ("a", "2")])
+    world.client.put("b", "3")
+    assert world.client.checkpoint().size == 3
+    assert world.client.checkpoint(at=1).size == 1
+    assert world.client.prove("k", at=1).checkpoint.size == 1
+    assert world.client.prove_history("k", at=2).checkpoint.size == 2
+
+
 def test_a_fork_of_the_same_size(world: World) -> None:
     world.ledger.put("k", "1")
     fork = world.twin("fork")

@@ -308,12 +308,21 @@ class Operations:
             gap = trust.close(gap, (yield from self._consistency_text(gap.old.size, gap.new.size)))
         return head
 
-    def _link(self, trust: Trust, text: str) -> Operation[Checkpoint]:
-        """A head of any size becomes part of what is known."""
-        head, gap = trust.link(text)
+    def _link(self, trust: Trust, text: str, at: int | None, stance: Stance) -> Operation[Checkpoint]:
+        """The head that was asked for, of one size or of the present, becomes part of what is known."""
+        head = trust.signed(text)
+        if at is None:
+            trust.check_fresh(head, stance)
+        elif head.size != at:
+            raise VerificationError(f"the node answers with a head of {head.size} entries, not {at}")
+        yield from self.join(trust, head)
+        return head
+
+    def join(self, trust: Trust, head: Checkpoint) -> Operation[None]:
+        """A head that is good by itself becomes part of what is known, by as many proofs as it takes."""
+        gap = trust.link(head)
         while gap is not None:
             gap = trust.close(gap, (yield from self._consistency_text(gap.old.size, gap.new.size)))
-        return head
 
     def _consistency_text(self, old: int, new: int | None) -> Operation[str]:
         reading = {"after": new - 1 if new else None, "consistency": self._consistency}
@@ -327,19 +336,13 @@ class Operations:
         trust = self.trust_for(checked)
         natural(at, "at")
         stance = self._stance(b"") if trust is None else trust.stance()
-        after = max(-1 if stance.after is None else stance.after, least - 1)
-        reading = {"after": after if after >= 0 else None, "consistency": self._consistency}
+        if least and (stance.after is None or stance.after < least - 1):
+            stance = stance._replace(after=least - 1)
+        reading = {"after": stance.after, "consistency": self._consistency}
         text = answers.text_of((yield requests.get(b"/tlog/checkpoint", at=at, **reading)))
         if trust is None:
             return Checkpoint.parse(text)
-        head = yield from self._link(trust, text)
-        _check_at(head, at)
-        if at is None and stance.head is not None and head.size < stance.head.size:
-            raise VerificationError(
-                f"the node shows a log of {head.size} entries, and it had {stance.head.size} before",
-                hint="entries were taken away, or this is an old copy",
-            )
-        return head
+        return (yield from self._link(trust, text, at, stance))
 
     def prove(self, key: Key, version: int | None, at: int | None, checked: bool | None) -> Operation[Proof]:
         trust = self.trust_for(checked)
@@ -348,8 +351,7 @@ class Operations:
         request = requests.under(b"/v1/proof/", wanted.key, version=version, at=at, **self._reading(stance))
         proof = Proof.parse(answers.text_of((yield request)))
         if trust is not None:
-            head = yield from self._link(trust, proof.checkpoint.text)
-            _check_at(head, at)
+            head = yield from self._link(trust, proof.checkpoint.text, at, stance)
             leaf, leaf_hash = _included(proof.index, proof.leaf_bytes, proof.hashes, head)
             trust.check_entry(leaf, leaf_hash, wanted, stance.seen)
         return proof
@@ -363,8 +365,7 @@ class Operations:
         request = requests.under(b"/v1/proof/history/", wanted.key, version=version, at=at, **self._reading(stance))
         proof = HistoryProof.parse(answers.text_of((yield request)))
         if trust is not None:
-            head = yield from self._link(trust, proof.checkpoint.text)
-            _check_at(head, at)
+            yield from self._link(trust, proof.checkpoint.text, at, stance)
             leaves = verify.history(proof, public_key=trust.public_key, key=wanted.key)
             trust.check_entry(leaves[0], hash_leaf(proof.entries[0].leaf_bytes), wanted, stance.seen)
         return proof
@@ -473,8 +474,3 @@ def _check_given(leaf: Leaf, value: bytes | None) -> None:
         verify.matches(leaf, value)
     elif leaf.kind is not Kind.DELETE and leaf.chunk_root == ZERO_HASH:
         raise VerificationError(f"the node leaves out the value of entry {leaf.index}, which is not a large one")
-
-
-def _check_at(head: Checkpoint, at: int | None) -> None:
-    if at is not None and head.size != at:
-        raise VerificationError(f"the node answers with a head of {head.size} entries, not {at}")

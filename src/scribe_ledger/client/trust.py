@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from scribe_ledger.model import Receipt
 
 KEYS_REMEMBERED = 10_000
+_TAKEN_AWAY = "entries were taken away, or this is an old copy"
 
 
 class Seen(NamedTuple):
@@ -123,16 +124,32 @@ class Trust:
         """
         known = self._head
         if known is not None and known.text == text:
+            self.check_fresh(known, stance)
             return known, None
         head = self.signed(text)
+        self.check_fresh(head, stance)
         if stance.head is not None:
             self._check_follows(stance.head, head, consistency)
         return head, self._advance(stance.head, head)
 
-    def link(self, text: str) -> tuple[Checkpoint, Gap | None]:
-        """The same for a head of any size, such as one that was asked for by its size."""
-        head = self.signed(text)
-        return head, self._advance(None, head)
+    def check_fresh(self, head: Checkpoint, stance: Stance) -> None:
+        """The head covers what was known when it was asked for.
+
+        The question said what that is, so an honest node that lags has waited for it, or refused to answer.
+        """
+        if stance.head is not None and head.size < stance.head.size:
+            raise VerificationError(
+                f"the node shows a log of {head.size} entries, and it had {stance.head.size} before", hint=_TAKEN_AWAY
+            )
+        if stance.after is not None and head.size <= stance.after:
+            raise VerificationError(
+                f"the node shows a log of {head.size} entries, which lacks the entry {stance.after} that it has",
+                hint=_TAKEN_AWAY,
+            )
+
+    def link(self, head: Checkpoint) -> Gap | None:
+        """The same for a signed head of any size, such as one that was asked for by its size."""
+        return self._advance(None, head)
 
     def close(self, gap: Gap, consistency: str) -> Gap | None:
         """Judges the proof that joins two heads. The head may have moved on meanwhile: then there is one more gap."""
@@ -153,11 +170,6 @@ class Trust:
         return Gap(known, head, behind=False) if known.size < head.size else Gap(head, known, behind=True)
 
     def _check_follows(self, known: Checkpoint, head: Checkpoint, consistency: str | None) -> None:
-        if head.size < known.size:
-            raise VerificationError(
-                f"the node shows a log of {head.size} entries, and it had {known.size} before",
-                hint="entries were taken away, or this is an old copy",
-            )
         if head.size == known.size:
             if head.root != known.root:
                 raise _forked(known, head)
