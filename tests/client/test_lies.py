@@ -482,6 +482,65 @@ def test_a_receipt_inside_of_the_log_that_was_there(world: World) -> None:
     world.client.put("d", "1")
 
 
+def unconditional(world: World, body: bytes) -> Callable[[str, Reply], Reply]:
+    """A node that writes although the condition does not hold."""
+
+    def lie(target: str, reply: Reply) -> Reply:
+        if reply.status != 412:
+            return reply
+        if "batch" in target:
+            return world.answers(world.ledger)("POST", target, {"content-type": "application/json"}, body)
+        return world.answers(world.ledger)("PUT", target.partition("?")[0], {}, body)
+
+    return lie
+
+
+@pytest.mark.parametrize("before", [0, 3])
+@pytest.mark.parametrize("known", [True, False], ids=["key known", "key not known"])
+@pytest.mark.parametrize(
+    ("condition", "match"),
+    [
+        ({"if_version": 1}, "which was to follow version 1"),
+        ({"if_version": 5}, "which was to follow version 5"),
+        ({"if_index": 1}, "which was to follow entry 1|leaf hash"),
+        ({"if_index": 1000}, "which was to follow entry 1000|leaf hash"),
+    ],
+)
+def test_a_receipt_against_the_condition(
+    world: World, before: int, known: bool, condition: dict[str, int], match: str
+) -> None:
+    for at in range(before):
+        world.ledger.put("k", f"{at}")
+    if known:
+        world.client.get("k")
+    world.server.lie = unconditional(world, b"forced")
+    with pytest.raises(VerificationError, match=match):
+        world.client.put("k", "forced", **condition)
+    assert world.ledger.get("k") == b"forced"
+    world.server.lie = None
+    assert world.client.put("k", "next", if_version=before + 1).version == before + 2
+    assert world.client.put("k", "last", if_index=before + 1).version == before + 3
+
+
+def test_a_receipt_in_a_batch_against_the_condition(world: World) -> None:
+    for at in range(3):
+        world.ledger.put("k", f"{at}")
+    padded = {"note": " no header can hold this"}  # so it goes as a batch of one
+    shape = {"operations": [{"op": "put", "key": "k", "value": "forced", "metadata": padded}]}
+    world.server.lie = unconditional(world, orjson.dumps(shape))
+    with pytest.raises(VerificationError, match="version 4 of 'k', which was to follow version 1"):
+        world.client.put("k", "forced", metadata=padded, if_version=1)
+    world.server.lie = None
+    assert world.client.put("k", "next", metadata=padded, if_version=4).version == 5
+
+
+def test_a_receipt_of_a_write_done_before_is_held_against_no_condition(world: World) -> None:
+    first = world.client.put("k", "1", request_id="once", if_version=0)
+    world.ledger.put("k", "2")
+    again = world.client.put("k", "1", request_id="once", if_version=0)
+    assert (again.index, again.created) == (first.index, False)
+
+
 def test_a_receipt_of_an_entry_that_is_not_there(world: World) -> None:
     """The leaf hash of a later version cannot be checked at once, but the next proof shows the lie."""
     world.ledger.put("k", "1")

@@ -97,7 +97,7 @@ class Operations:
         stance = self._stance(name)
         answer = yield requests.put(name, upload, tail, request_id_text(request_id))
         shape = answers.json_of(answer)
-        sent = Sent(Kind.PUT, name, tail["tail"], upload.size, upload.sha256(), upload.chunk_root, tail["if_index"])
+        sent = Sent(Kind.PUT, name, tail["tail"], upload.size, upload.sha256(), upload.chunk_root, **_conditions(tail))
         return self._receipts([sent], [shape], stance)[0]
 
     def delete(self, key: Key, request_id: str | bytes | None, options: Mapping[str, Any]) -> Operation[Receipt]:
@@ -413,12 +413,23 @@ def _wanted(key: Key, version: int | None, as_of: int | None) -> Wanted:
 def _sent_put(key: bytes, data: bytes, tail: Mapping[str, Any]) -> Sent:
     digest = sha256(data).digest()
     return Sent(
-        Kind.PUT, key, tail["tail"], len(data), digest, lambda: chunk_root(chunk_digests(data)), tail["if_index"]
+        Kind.PUT,
+        key,
+        tail["tail"],
+        len(data),
+        digest,
+        lambda: chunk_root(chunk_digests(data)),
+        **_conditions(tail),
     )
 
 
 def _sent_delete(key: bytes, tail: Mapping[str, Any]) -> Sent:
-    return Sent(Kind.DELETE, key, tail["tail"], 0, ZERO_HASH, lambda: ZERO_HASH, tail["if_index"])
+    return Sent(Kind.DELETE, key, tail["tail"], 0, ZERO_HASH, lambda: ZERO_HASH, **_conditions(tail))
+
+
+def _conditions(tail: Mapping[str, Any]) -> dict[str, int | None]:
+    """What a receipt can be held against; ``if_absent`` leaves no mark on an entry."""
+    return {"if_index": tail["if_index"], "if_version": tail["if_version"]}
 
 
 def _raise_unless_missing(answer: Answer) -> None:

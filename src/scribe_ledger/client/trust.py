@@ -235,6 +235,7 @@ class Trust:
 
     def _check_receipt(self, command: Sent, receipt: Receipt) -> None:
         check_digest(command, receipt)
+        command.check_condition(receipt)
         seen = self._seen.get(command.key)
         for previous in command.possible_previous(receipt, seen):
             if receipt.leaf_hash not in map(hash_leaf, command.possible_leaves(receipt, previous)):
@@ -283,14 +284,30 @@ class Sent:
     chunk_root: Callable[[], bytes]
     """What the leaf holds if the node keeps the value as a large one."""
     if_index: int | None = None
+    if_version: int | None = None
+
+    def check_condition(self, receipt: Receipt) -> None:
+        """A new entry stands where its conditions let it stand. ``if_index`` shows in the leaf hash besides."""
+        if not receipt.created:
+            return
+        if self.if_version is not None and receipt.version != self.if_version + 1:
+            raise VerificationError(
+                f"the node says it wrote version {receipt.version} of {show_key(self.key)}, "
+                f"which was to follow version {self.if_version}"
+            )
+        if self.if_index is not None and receipt.version == 1:
+            raise VerificationError(
+                f"the node says it wrote the first version of {show_key(self.key)}, "
+                f"which was to follow entry {self.if_index}"
+            )
 
     def possible_previous(self, receipt: Receipt, seen: Seen | None) -> list[int | None]:
         """The index of the key's entry before, as a list of none or one: it is not always known."""
         if receipt.version == 1:
             return [None]
-        if seen is not None and seen.version == receipt.version - 1:
-            return [seen.index]
-        return [self.if_index] if receipt.created and self.if_index is not None else []
+        if receipt.created and self.if_index is not None:
+            return [self.if_index]
+        return [seen.index] if seen is not None and seen.version == receipt.version - 1 else []
 
     def possible_leaves(self, receipt: Receipt, previous: int | None) -> Iterator[bytes]:
         """The leaf with this value kept inline, and as a large one: which it is, the node's settings say."""
