@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scribe_ledger.client.trust_file import HEADER, TrustFile
-from scribe_ledger.errors import ConfigurationError, ScribeError, SerializationError, StorageError, VerificationError
+from scribe_ledger.errors import (
+    ConfigurationError,
+    NetworkError,
+    ScribeError,
+    SerializationError,
+    StorageError,
+    Unavailable,
+    VerificationError,
+)
 from scribe_ledger.merkle import Checkpoint, Signer, sign_checkpoint
 
 if TYPE_CHECKING:
@@ -61,7 +69,10 @@ def test_a_rolled_back_ledger_is_found_out_in_the_next_run(world: World) -> None
 def test_it_never_goes_back(tmp_path: Path) -> None:
     file, other = TrustFile(tmp_path / "trust", KEY), TrustFile(tmp_path / "trust", KEY)
     file.save(head(5), 0.0)
-    other.save(head(3), 0.0)
+    there = other.save(head(3), 0.0)
+    assert there is not None
+    other.joined(there)
+    assert other.save(head(3), 0.0) is None
     found = TrustFile(tmp_path / "trust", KEY).load()
     assert found is not None
     assert found.size == 5
@@ -71,6 +82,84 @@ def test_two_processes_that_were_shown_two_logs_find_out(tmp_path: Path) -> None
     TrustFile(tmp_path / "trust", KEY).save(head(5, 1), 0.0)
     with pytest.raises(VerificationError, match="another log of 5 entries"):
         TrustFile(tmp_path / "trust", KEY).save(head(5, 2), 0.0)
+
+
+@pytest.mark.parametrize("size", [3, 7])
+def test_what_another_process_saved_stays_until_it_is_joined(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "trust"
+    TrustFile(path, KEY).save(head(2), 0.0)
+    file, other = TrustFile(path, KEY), TrustFile(path, KEY)
+    file.load()
+    other.load()
+    assert file.save(head(5, 1), 0.0) is None
+    there = other.save(head(size, 2), 0.0)
+    assert there is not None
+    assert (there.size, there.root) == (5, head(5, 1).root)
+    assert other.save(head(size, 2), 0.0) is not None
+    found = TrustFile(path, KEY).load()
+    assert found is not None
+    assert found.size == 5
+    other.joined(there)
+    assert other.save(head(size, 2), 0.0) is None
+    found = TrustFile(path, KEY).load()
+    assert found is not None
+    assert found.size == max(5, size)
+
+
+@pytest.mark.parametrize("beyond", [3, 9])
+def test_two_processes_on_two_forks_find_out(world: World, beyond: int) -> None:
+    path = world.path / "trust"
+    world.ledger.put("k", "1")
+    fork = world.twin("fork")
+    first = world.connect(world.server.url, trust=path)
+    second = world.connect(world.url_of(fork), trust=path, retries=0)
+    for at in range(5):
+        world.ledger.put("k", f"true {at}")
+    for at in range(beyond):
+        fork.put("k", f"forged {at}")
+    first.get("k")
+    first.close()
+    kept = path.read_bytes()
+    if beyond > 5:
+        with pytest.raises(VerificationError, match="does not lead to the old root"):
+            second.get("k")
+    else:  # the fork has nothing yet to prove or disprove it with
+        assert second.get("k") == b"forged 2"
+    with pytest.raises((VerificationError, Unavailable), match=r"does not lead to the old root|4 entries here"):
+        second.close()
+    assert path.read_bytes() == kept
+
+
+@pytest.mark.parametrize("newer", ["first", "second"])
+def test_two_processes_on_one_log_share_a_file(world: World, newer: str) -> None:
+    path = world.path / "trust"
+    world.ledger.put("k", "1")
+    clients = {name: world.connect(world.server.url, trust=path) for name in ("first", "second")}
+    older = next(name for name in clients if name != newer)
+    clients[older].checkpoint()
+    world.ledger.put_many([("a", "2"), ("b", "3")])
+    clients[newer].checkpoint()
+    clients["first"].close()
+    clients["second"].close()
+    found = TrustFile(path, world.ledger.public_key).load()
+    assert found is not None
+    assert found.size == 3
+
+
+def test_a_file_that_cannot_be_joined_for_now_stays_and_the_close_says_so(world: World) -> None:
+    path = world.path / "trust"
+    world.ledger.put("k", "1")
+    first = world.connect(world.server.url, trust=path)
+    second = world.connect(world.server.url, trust=path, retries=0)
+    first.checkpoint()
+    first.close()
+    kept = path.read_bytes()
+    world.ledger.put("k", "2")
+    world.server.lie = lambda target, reply: None if "consistency" in target else reply
+    assert second.get("k") == b"2"  # what was asked for went well
+    with pytest.raises(NetworkError, match="no node answered"):
+        second.close()
+    assert path.read_bytes() == kept
 
 
 def test_a_moving_head_is_not_written_each_time(tmp_path: Path) -> None:
@@ -116,7 +205,8 @@ def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: 
     import os
 
     path = tmp_path / "trust"
-    TrustFile(path, KEY).save(head(5), 0.0)
+    file = TrustFile(path, KEY)
+    file.save(head(5), 0.0)
     before = path.read_bytes()
 
     def fail(_: int) -> None:
@@ -124,7 +214,7 @@ def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(ScribeError, match=r"cannot write .*Input/output error"):
-        TrustFile(path, KEY).save(head(6), 0.0)
+        file.save(head(6), 0.0)
     assert path.read_bytes() == before
     assert sorted(each.name for each in tmp_path.iterdir()) == ["trust", "trust.lock"]
 

@@ -21,9 +21,10 @@ from scribe_ledger.client.nodes import Attempts, Broken, Lost, Nodes, Patience
 from scribe_ledger.client.operations import Operation, Operations
 from scribe_ledger.client.settings import check_settings, make_trust
 from scribe_ledger.client.streams import AsyncPool
+from scribe_ledger.client.trust_file import SAVE_ATTEMPTS
 from scribe_ledger.client.values import CheckedPieces
 from scribe_ledger.client.watching import Watch
-from scribe_ledger.errors import InvalidRequest, LedgerClosed, StorageError
+from scribe_ledger.errors import InvalidRequest, LedgerClosed, StorageError, Unavailable
 
 if TYPE_CHECKING:
     import os
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from scribe_ledger.client.messages import Answer, Request
     from scribe_ledger.client.streams import AsyncStream
     from scribe_ledger.client.trust import Trust
+    from scribe_ledger.client.trust_file import TrustFile
     from scribe_ledger.merkle.checkpoint import Checkpoint
     from scribe_ledger.merkle.prooftext import ConsistencyProof, HistoryProof, Proof
     from scribe_ledger.model import Entry, Receipt
@@ -72,7 +74,7 @@ class AsyncClient:
         self._patience = Patience(timeout, deadline, retries)
         self._pool = AsyncPool(most_idle=pool_size, connect_timeout=connect_timeout, tls=tls)
         self._trust, self._file = make_trust(public_key, trust)
-        self._saving = False
+        self._saving = asyncio.Lock()
         self._closed = False
         self._operations = Operations(
             self._trust, consistency=consistency, several_nodes=len(self._nodes) > 1, fetch=_refuse_to_block
@@ -259,10 +261,13 @@ class AsyncClient:
     async def close(self) -> None:
         if self._closed:
             return
-        self._closed = True
-        await self._pool.close()
-        if self._file is not None and self._trust is not None:
-            await asyncio.to_thread(self._file.save, self._trust.head, time.monotonic())
+        try:
+            if self._file is not None and self._trust is not None:
+                async with self._saving:
+                    await self._keep(self._file, self._trust)
+        finally:
+            self._closed = True
+            await self._pool.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -279,15 +284,19 @@ class AsyncClient:
         """Does what an operation asks for, until it has its result."""
         if self._closed:
             raise LedgerClosed("the client is closed")
+        result = await self._drive(operation)
+        if self._file is not None and self._trust is not None:
+            await self._save(self._file, self._trust)
+        return result
+
+    async def _drive(self, operation: Operation[_T]) -> _T:
         try:
             request = next(operation)
             while True:
                 request = operation.send(await self._exchange(request))
         except StopIteration as stop:
             result: _T = stop.value
-        if self._file is not None:
-            await self._save()
-        return result
+            return result
 
     async def _exchange(self, request: Request) -> Answer:
         attempts = self._attempts(request)
@@ -362,18 +371,22 @@ class AsyncClient:
     async def _order(self, path: bytes, content: dict[str, Any] | None) -> dict[str, Any]:
         return await self._run(self._operations.json(requests.post(path, content, request_id_text(None))))
 
-    async def _save(self) -> None:
-        assert self._file is not None
-        assert self._trust is not None
-        head, now = self._trust.head, time.monotonic()
-        if self._saving or not self._file.due(head, now):
+    async def _save(self, file: TrustFile, trust: Trust) -> None:
+        if self._saving.locked() or not file.due(trust.head, time.monotonic()):
             return
-        self._saving = True
-        try:
-            with contextlib.suppress(StorageError):  # the call itself went well; `close` tries again, and raises
-                await asyncio.to_thread(self._file.save, head, now)
-        finally:
-            self._saving = False
+        async with self._saving:
+            # the call itself went well; `close` tries again, and raises
+            with contextlib.suppress(StorageError, Unavailable):
+                await self._keep(file, trust)
+
+    async def _keep(self, file: TrustFile, trust: Trust) -> None:
+        for _ in range(SAVE_ATTEMPTS):
+            there = await asyncio.to_thread(file.save, trust.head, time.monotonic())
+            if there is None:
+                return
+            await self._drive(self._operations.join(trust, there))
+            file.joined(there)
+        raise file.busy()
 
 
 def _refuse_to_block(_key: bytes, _index: int) -> NoReturn:

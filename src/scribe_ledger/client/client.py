@@ -21,9 +21,10 @@ from scribe_ledger.client.listing import History, Log, Scan, entry_at, watched
 from scribe_ledger.client.nodes import Attempts, Broken, Lost, Nodes, Patience
 from scribe_ledger.client.operations import Operation, Operations
 from scribe_ledger.client.settings import check_settings, make_trust
+from scribe_ledger.client.trust_file import SAVE_ATTEMPTS
 from scribe_ledger.client.values import buffered
 from scribe_ledger.client.watching import Watch
-from scribe_ledger.errors import LedgerClosed, StorageError
+from scribe_ledger.errors import LedgerClosed, StorageError, Unavailable
 
 if TYPE_CHECKING:
     import os
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from scribe_ledger.client.listing import Pages
     from scribe_ledger.client.messages import Answer, Request
     from scribe_ledger.client.trust import Trust
+    from scribe_ledger.client.trust_file import TrustFile
     from scribe_ledger.merkle.checkpoint import Checkpoint
     from scribe_ledger.merkle.prooftext import ConsistencyProof, HistoryProof, Proof
     from scribe_ledger.model import Entry, Receipt
@@ -307,11 +309,13 @@ class Client:
         """Saves what it remembers and closes its connections. Idempotent."""
         if self._closed:
             return
-        self._closed = True
-        self._pool.close()
-        if self._file is not None and self._trust is not None:
-            with self._saving:
-                self._file.save(self._trust.head, time.monotonic())
+        try:
+            if self._file is not None and self._trust is not None:
+                with self._saving:
+                    self._keep(self._file, self._trust)
+        finally:
+            self._closed = True
+            self._pool.close()
 
     def __enter__(self) -> Self:
         return self
@@ -328,15 +332,19 @@ class Client:
         """Does what an operation asks for, until it has its result."""
         if self._closed:
             raise LedgerClosed("the client is closed")
+        result = self._drive(operation)
+        if self._file is not None and self._trust is not None:
+            self._save(self._file, self._trust)
+        return result
+
+    def _drive(self, operation: Operation[_T]) -> _T:
         try:
             request = next(operation)
             while True:
                 request = operation.send(self._exchange(request))
         except StopIteration as stop:
             result: _T = stop.value
-        if self._file is not None:
-            self._save()
-        return result
+            return result
 
     def _exchange(self, request: Request) -> Answer:
         attempts = self._attempts(request)
@@ -399,12 +407,21 @@ class Client:
     def _order(self, path: bytes, content: dict[str, Any] | None) -> dict[str, Any]:
         return self._run(self._operations.json(requests.post(path, content, request_id_text(None))))
 
-    def _save(self) -> None:
-        assert self._file is not None
-        assert self._trust is not None
-        if self._file.due(self._trust.head, time.monotonic()) and self._saving.acquire(blocking=False):
+    def _save(self, file: TrustFile, trust: Trust) -> None:
+        if file.due(trust.head, time.monotonic()) and self._saving.acquire(blocking=False):
             try:
-                with contextlib.suppress(StorageError):  # the call itself went well; `close` tries again, and raises
-                    self._file.save(self._trust.head, time.monotonic())
+                # the call itself went well; `close` tries again, and raises
+                with contextlib.suppress(StorageError, Unavailable):
+                    self._keep(file, trust)
             finally:
                 self._saving.release()
+
+    def _keep(self, file: TrustFile, trust: Trust) -> None:
+        """Saves what is remembered, joined to what other processes have saved."""
+        for _ in range(SAVE_ATTEMPTS):
+            there = file.save(trust.head, time.monotonic())
+            if there is None:
+                return
+            self._drive(self._operations.join(trust, there))
+            file.joined(there)
+        raise file.busy()

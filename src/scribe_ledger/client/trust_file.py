@@ -1,8 +1,9 @@
 """The file that remembers the last checkpoint from one run to the next.
 
-It is replaced as a whole and synced, so a crash leaves the old one or the new one. It never goes back: what another
-process has written meanwhile stays if it is newer, and two heads of one size with different roots are an error. A file
-that is damaged, or for another key, is refused; deleting it is a decision that its owner makes.
+It is replaced as a whole and synced, so a crash leaves the old one or the new one. It never goes back, and it never
+changes to another log: what another process has written meanwhile stays until a proof has joined it to what is to be
+saved. Two heads of one size with different roots are an error. A file that is damaged, or for another key, is refused;
+deleting it is a decision that its owner makes. Getting the proof is the client's.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 HEADER = "scribe-ledger/trust@v1"
 SAVE_SECONDS = 1.0
 """A head that moves all the time is written this often, and when the client is closed."""
+SAVE_ATTEMPTS = 8
+"""How many heads of other processes one saving joins; beyond that it is left to the next."""
 
 
 class TrustFile:
@@ -38,7 +41,58 @@ class TrustFile:
         self._saved_at = float("-inf")
 
     def load(self) -> Checkpoint | None:
-        """The remembered head; None where there is no file yet."""
+        """The remembered head; None where there is no file yet. What is saved from now on must extend it."""
+        self._saved = self._read()
+        return self._saved
+
+    def due(self, head: Checkpoint | None, now: float) -> bool:
+        return head is not None and head is not self._saved and now - self._saved_at >= SAVE_SECONDS
+
+    def save(self, head: Checkpoint | None, now: float) -> Checkpoint | None:
+        """Makes the head durable, unless a newer one is there already.
+
+        A head that another process left there is given back, and stays. Once it is ``joined``, ``save`` again.
+        """
+        if head is None or head is self._saved:
+            return None
+        self._saved_at = now
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._locked():
+                there = self._read()
+                if there is not None and there.size == head.size:
+                    self._check_same(there, head)
+                elif there is not None and not self._is_joined(there):
+                    return there
+                elif there is None or there.size < head.size:
+                    self._replace(head)
+        except OSError as error:
+            raise StorageError(f"cannot write {self.path}: {error.strerror}") from error
+        self._saved = head
+        return None
+
+    def joined(self, there: Checkpoint) -> None:
+        """A consistency proof joins what is there and all that is to be saved."""
+        self._saved = there
+
+    def busy(self) -> StorageError:
+        return StorageError(
+            f"other processes keep writing {self.path}",
+            hint="what they wrote stays; give processes that are many a file each",
+        )
+
+    def _is_joined(self, there: Checkpoint) -> bool:
+        saved = self._saved
+        return saved is not None and (there.size, there.root) == (saved.size, saved.root)
+
+    def _check_same(self, there: Checkpoint, head: Checkpoint) -> None:
+        if there.root != head.root:
+            raise VerificationError(
+                f"{self.path} holds another log of {head.size} entries with the same signature",
+                hint="the log was forked; keep both checkpoints, they are the evidence",
+            )
+
+    def _read(self) -> Checkpoint | None:
         try:
             text = self.path.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -57,33 +111,9 @@ class TrustFile:
                 hint="name another file; one file is for one ledger",
             )
         try:
-            self._saved = verify.checkpoint(checkpoint, public_key=public_key)
+            return verify.checkpoint(checkpoint, public_key=public_key)
         except VerificationError as error:
             raise self._damaged(error.message) from error
-        return self._saved
-
-    def due(self, head: Checkpoint | None, now: float) -> bool:
-        return head is not None and head is not self._saved and now - self._saved_at >= SAVE_SECONDS
-
-    def save(self, head: Checkpoint | None, now: float) -> None:
-        """Makes the head durable, unless a newer one is there already."""
-        if head is None or head is self._saved:
-            return
-        self._saved_at = now
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self._locked():
-                there = self.load()
-                if there is not None and there.size == head.size and there.root != head.root:
-                    raise VerificationError(
-                        f"{self.path} holds another log of {head.size} entries with the same signature",
-                        hint="the log was forked; keep both checkpoints, they are the evidence",
-                    )
-                if there is None or there.size < head.size:
-                    self._replace(head)
-        except OSError as error:
-            raise StorageError(f"cannot write {self.path}: {error.strerror}") from error
-        self._saved = head
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
