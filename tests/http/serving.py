@@ -99,6 +99,7 @@ def serve(
                     log_config=None,
                     access_log=False,
                     server_header=False,
+                    date_header=False,
                     timeout_graceful_shutdown=5,
                 )
             )

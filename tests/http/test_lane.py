@@ -6,7 +6,9 @@ import contextlib
 import json
 import re
 import socket
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.request import Request, urlopen
 
 import pytest
 from tests.http.serving import Served, serve
@@ -248,6 +250,26 @@ def test_what_is_not_http_gets_the_one_shape_of_error(tmp_path: Path, case: Case
     assert answer.startswith(b"HTTP/1.1 400 ")
     error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
     assert error == {"kind": "invalid", "message": "the request is not valid HTTP", "hint": "", "request_id": ""}
+
+
+def test_an_answer_that_is_due_goes_out_before_the_connection_ends(tmp_path: Path) -> None:
+    with serve(tmp_path) as served:
+        for target in ("/k", "/v1/kv/k?dedupe=false"):
+            (answer,) = conversation(
+                served, [put(target, b"v") + b"this is not HTTP\r\n\r\n"], pipelined=False, last=True
+            )
+            assert answer.startswith(b"HTTP/1.1 201 ")
+            assert b"connection: close" in answer
+
+
+def test_last_modified_is_never_after_the_date(tmp_path: Path) -> None:
+    with serve(tmp_path) as served:
+        for number in range(40):
+            with urlopen(Request(f"{served.url}/k{number}", b"v", method="PUT"), timeout=20):
+                pass
+            with urlopen(f"{served.url}/k{number}", timeout=20) as answer:
+                dates = [parsedate_to_datetime(answer.headers[name]) for name in ("last-modified", "date")]
+                assert dates == sorted(dates)
 
 
 @pytest.mark.parametrize("pipelined", [False, True])

@@ -37,6 +37,12 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         self.closed = True
 
+    def abort(self) -> None:
+        self.closed = True
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
 
 class Connections:
     """Connections of one lane, made as a server makes them."""

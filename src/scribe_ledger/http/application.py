@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING
 
 import structlog
@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from scribe_ledger.config.addresses import split_address
 from scribe_ledger.errors import Forbidden, ScribeError
+from scribe_ledger.http.headers import http_date
 from scribe_ledger.http.problems import error_answer
 from scribe_ledger.http.replies import reply
 from scribe_ledger.http.request import Request
@@ -93,7 +94,8 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message["headers"], (b"x-request-id", self.request_id)]
+            date = (b"date", http_date(int(time())))  # uvicorn's own may be a second behind a Last-Modified
+            message["headers"] = [date, *message["headers"], (b"x-request-id", self.request_id)]
         else:
             self._bytes += len(message.get("body", b""))
         await self._send(message)

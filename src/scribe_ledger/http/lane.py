@@ -14,14 +14,14 @@ application. Both give the same bytes: what an answer says is decided in ``value
 from __future__ import annotations
 
 import re
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from scribe_ledger.errors import InvalidRequest, ScribeError, TooLarge
-from scribe_ledger.http.headers import join
+from scribe_ledger.http.headers import http_date, join
 from scribe_ledger.http.paths import KEYS, RESERVED, key_of_path
 from scribe_ledger.http.problems import error_answer
 from scribe_ledger.http.proven import proven_at_once, proven_head
@@ -101,8 +101,6 @@ class _Shared:
         self._stats: dict[tuple[str, bool, int], RequestStats] = {}
         self.seconds = 0
         """Counted by ``sweep``: a clock that costs nothing to read."""
-        self._default: object = None
-        self._prefix = b""
 
     def stats(self, method: str, url: bytes, status: int) -> RequestStats:
         kind = (method, url.startswith(KEYS), status)
@@ -116,12 +114,6 @@ class _Shared:
         if len(self.repeats) >= MAX_REPEATS:
             self.repeats.clear()
         self.repeats[request] = key
-
-    def prefix(self, default: list[tuple[bytes, bytes]]) -> bytes:
-        """The headers that uvicorn puts first, which it renews every second."""
-        if default is not self._default:
-            self._default, self._prefix = default, join(default)
-        return self._prefix
 
 
 class Lane(HttpToolsProtocol):
@@ -311,7 +303,7 @@ class Lane(HttpToolsProtocol):
         if body is None:
             return False
         self._send(200, proven_head(body), body, request_id)
-        self._note("GET", self.url, 200, len(body), started, request_id)
+        self._note("GET", asked[1], 200, len(body), started, request_id)
         return True
 
     def _only_request_id(self) -> bytes | None:
@@ -336,9 +328,9 @@ class Lane(HttpToolsProtocol):
         return meaning == _CONNECTION and value.lower() == b"keep-alive" and self.parser.get_http_version() == "1.1"
 
     def _send(self, status: int, head: bytes, body: bytes, request_id: bytes) -> None:
-        prefix = self.shared.prefix(self.server_state.default_headers)
         self.transport.write(
-            b"%b%b%bx-request-id: %b\r\n\r\n%b" % (STATUS_LINE[status], prefix, head, request_id, body)
+            b"%bdate: %b\r\n%bx-request-id: %b\r\n\r\n%b"
+            % (STATUS_LINE[status], http_date(int(time())), head, request_id, body)
         )
 
     def _finish(self, keep_alive: bool) -> None:
@@ -371,14 +363,15 @@ class Lane(HttpToolsProtocol):
         self._send_last(InvalidRequest("the request is not valid HTTP"))
 
     def _send_last(self, error: ScribeError) -> None:
-        """An error that ends the connection. Whoever still waits for an answer before it gets none, not this one."""
+        """An error that ends the connection, unless an answer is still due: that one goes out, and is the last."""
         if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.abort()
+            self.cycle.keep_alive = False
+            self.pipeline.clear()
+            self.flow.pause_reading()
             return
-        status, headers, body = error_answer(error, make_request_id())
-        head = join(headers)
-        prefix = self.shared.prefix(self.server_state.default_headers)
-        self.transport.write(b"".join((STATUS_LINE[status], prefix, head, b"connection: close\r\n\r\n", body)))
+        request_id = make_request_id()
+        status, headers, body = error_answer(error, request_id)
+        self._send(status, join(headers) + b"connection: close\r\n", body, request_id)
         self.transport.close()
 
     def break_off(self, last: bytes) -> None:
@@ -490,6 +483,8 @@ class _Write:
             status = 201 if receipt.created and self._method == "PUT" else 200
             head, body = receipt_answer(self._key, receipt)
         self.response_complete = True
+        if not self.keep_alive:
+            head += b"connection: close\r\n"
         if not lane.transport.is_closing():
             lane._send(status, head, body, request_id)
         lane._note(self._method, self._url, status, len(body), self._started, request_id)

@@ -39,7 +39,7 @@ class Parameter:
                 return self._whole(raw)
             case "flag":
                 if raw.lower() not in _FLAGS:
-                    raise self._wrong(raw, "it is true or false")
+                    raise self._wrong(raw, "true or false")
                 return _FLAGS[raw.lower()]
             case "bytes":
                 return raw

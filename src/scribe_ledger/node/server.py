@@ -70,6 +70,7 @@ class NodeServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                date_header=False,
                 proxy_headers=False,
                 workers=1,
                 backlog=BACKLOG,
