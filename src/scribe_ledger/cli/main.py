@@ -45,6 +45,7 @@ def run_command(command: click.Command, arguments: Sequence[str], session: Sessi
         print_error(session, error.kind, error.message, error.hint, details=getattr(error, "problems", ()))
         code = KINDS[error.kind].exit_code
     except OSError as error:
+        _flush_or_silence()
         print_error(session, "storage", _os_message(error))
         code = UNREACHABLE
     except Exception as error:  # noqa: BLE001 - a mistake of ours must not pass for an answer, such as no
@@ -128,6 +129,14 @@ def _usage_hint(error: click.ClickException) -> str:
 def _os_message(error: OSError) -> str:
     place = f": {error.filename}" if error.filename else ""
     return f"{(error.strerror or str(error)).lower()}{place}"
+
+
+def _flush_or_silence() -> None:
+    """What was printed before an error is still wanted, unless printing it is the error."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _silence_stdout()
 
 
 def _silence_stdout() -> None:

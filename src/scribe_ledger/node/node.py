@@ -8,6 +8,7 @@ that the node ends with.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -102,6 +103,7 @@ class _Node:
             sys.stdout.flush()
         except OSError as error:  # nobody reads it; the log says the same
             log.debug("the banner could not be printed", error=str(error))
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or it fails again when the process ends
         for warning in config.warnings:
             log.warning(warning)
         if config.has_explicit_object_store:
