@@ -141,24 +141,6 @@ def _leaf(shape: dict[str, Any]) -> tuple[Leaf, bytes, bytes]:
     return leaf, leaf.hash(), _digest(shape["leaf_hash"])
 
 
-def entry_of(leaf: Leaf, leaf_hash: bytes, load: Callable[[], bytes]) -> Entry:
-    return Entry(
-        index=leaf.index,
-        kind=leaf.kind,
-        timestamp=leaf.timestamp,
-        key=leaf.key,
-        version=leaf.version,
-        previous=leaf.previous,
-        size=leaf.size,
-        sha256=leaf.sha256,
-        chunk_root=leaf.chunk_root,
-        content_type=leaf.content_type,
-        metadata=leaf.metadata,
-        leaf_hash=leaf_hash,
-        load=load,
-    )
-
-
 def value_of(shape: dict[str, Any]) -> bytes | None:
     """The value beside an entry; None where the node left it out."""
     encoded = shape.get("value_base64")

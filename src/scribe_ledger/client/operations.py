@@ -20,7 +20,7 @@ from scribe_ledger.errors import InvalidRequest, NotFound, SerializationError, V
 from scribe_ledger.merkle.checkpoint import Checkpoint
 from scribe_ledger.merkle.chunks import chunk_digests, chunk_root
 from scribe_ledger.merkle.hashing import ZERO_HASH, hash_leaf
-from scribe_ledger.merkle.leaf import Leaf, decode_leaf
+from scribe_ledger.merkle.leaf import Leaf, decode_leaf, entry_of
 from scribe_ledger.merkle.proof import verify_inclusion
 from scribe_ledger.merkle.prooftext import ConsistencyProof, HistoryProof, Proof
 from scribe_ledger.model import Entry, Kind, Receipt
@@ -232,7 +232,7 @@ class Operations:
                 return value or b""
             return answers.check_value(leaf, fetch(key, index))
 
-        return answers.entry_of(leaf, leaf_hash, load)
+        return entry_of(leaf, leaf_hash, load)
 
     def plain(self, shape: Any) -> Found:
         """An entry that nothing proves; it agrees with itself at least."""

@@ -13,9 +13,9 @@ import orjson
 
 from scribe_ledger.http.headers import Headers, split, value_head
 from scribe_ledger.ledger.cache import ValueCache
-from scribe_ledger.ledger.reads import decode_stored_leaf, make_entry
+from scribe_ledger.ledger.reads import decode_stored_leaf
 from scribe_ledger.merkle.hashing import ZERO_HASH, hash_leaf
-from scribe_ledger.merkle.leaf import HEADER
+from scribe_ledger.merkle.leaf import HEADER, entry_of
 from scribe_ledger.model import NO_PREVIOUS, key_to_json
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def head_of(entry: Entry) -> bytes:
 
 def _entry_of(leaf: bytes, value: bytes) -> Entry:
     (index,) = HEADER.unpack_from(leaf)[4:5]
-    return make_entry(decode_stored_leaf(leaf, index), hash_leaf(leaf), lambda: value)
+    return entry_of(decode_stored_leaf(leaf, index), hash_leaf(leaf), lambda: value)
 
 
 def is_large(entry: Entry) -> bool:
@@ -101,7 +101,7 @@ def leaf_json(leaf: bytes) -> bytes:
     _, _, _, _, index, timestamp, version, previous, size, digest, _ = HEADER.unpack_from(leaf)
     key_end = HEADER.size + 2 + int.from_bytes(leaf[HEADER.size : HEADER.size + 2], "big")
     if len(leaf) > key_end + _EMPTY_TAIL_BYTES:
-        entry = make_entry(decode_stored_leaf(leaf, index), hash_leaf(leaf), bytes)
+        entry = entry_of(decode_stored_leaf(leaf, index), hash_leaf(leaf), bytes)
         return orjson.dumps(entry.to_json())
     return _PLAIN_ENTRY % (
         orjson.dumps(key_to_json(leaf[HEADER.size + 2 : key_end]))[1:-1],

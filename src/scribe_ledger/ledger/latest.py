@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import struct
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.errors import Corruption
-from scribe_ledger.ledger.records import GROUP_ENTRIES
+from scribe_ledger.ledger.records import U64, latest_spot, unpack_item
 from scribe_ledger.ledger.store import Store, Table
 from scribe_ledger.merkle.leaf import HEADER
 from scribe_ledger.model import show_key
@@ -15,10 +14,6 @@ from scribe_ledger.model import show_key
 if TYPE_CHECKING:
     from scribe_ledger.ledger.machine import Machine
 
-_LATEST_HEAD = struct.Struct(">QQHBII")
-_U16 = struct.Struct(">H")
-_LENGTHS = [struct.Struct(f">{count}I") for count in range(GROUP_ENTRIES + 1)]
-"""Compiled once: struct's own cache of formats is smaller than a group."""
 _HINT = "run `scribe fsck`"
 
 
@@ -44,29 +39,18 @@ class LatestReader:
         record = self._get_key(key)
         if record is None:
             return None
-        try:
-            index, _, ordinal, flags, offset, length = _LATEST_HEAD.unpack_from(record)
-            if index >= size or flags:
-                return None
-            group = (index - ordinal).to_bytes(8, "big")
-            leaf = _item(self._get_leaves(group) or b"", ordinal)
-        except (struct.error, OverflowError, IndexError) as error:
-            raise Corruption(f"the key index of {show_key(key)} is damaged", hint=_HINT) from error
-        value = (self._get_values(group) or b"")[offset : offset + length]
+        spot = latest_spot(record)
+        if spot.index >= size or spot.deleted or spot.in_blob:
+            return None
+        group = U64.pack(spot.group)
+        leaf = unpack_item(self._get_leaves(group) or b"", spot.ordinal)
+        value = (self._get_values(group) or b"")[spot.offset : spot.offset + spot.length]
         if leaf[HEADER.size + 2 : HEADER.size + 2 + len(key)] != key:
             raise Corruption(f"the key index of {show_key(key)} names another key's entry", hint=_HINT)
         if sha256(value).digest() != leaf[DIGEST]:
-            raise Corruption(f"the value of entry {index} does not match its digest", hint=_HINT)
+            raise Corruption(f"the value of entry {spot.index} does not match its digest", hint=_HINT)
         return Latest(leaf, value)
 
 
 DIGEST = slice(HEADER.size - 64, HEADER.size - 32)
 """Where a leaf has its value's digest."""
-
-
-def _item(record: bytes, ordinal: int) -> bytes:
-    """One item of a pack."""
-    (count,) = _U16.unpack_from(record)
-    lengths = _LENGTHS[ordinal + 1].unpack_from(record, 2)
-    start = 2 + 4 * count + sum(lengths[:-1])
-    return record[start : start + lengths[-1]]

@@ -16,7 +16,7 @@ from scribe_ledger.ledger import records
 from scribe_ledger.ledger.records import DELETED, IN_BLOB, U64, Spot
 from scribe_ledger.ledger.store import Store, Table
 from scribe_ledger.merkle.hashing import ZERO_HASH, hash_leaf
-from scribe_ledger.merkle.leaf import Leaf, decode_leaf
+from scribe_ledger.merkle.leaf import Leaf, decode_leaf, entry_of
 from scribe_ledger.model import Entry, Kind, show_key
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Reader:
         leaf = decode_stored_leaf(data, spot.index)
         if key is not None and leaf.key != key:
             raise _damaged_index(key)
-        return make_entry(leaf, hash_leaf(data), partial(self._checked_value, spot, leaf))
+        return entry_of(leaf, hash_leaf(data), partial(self._checked_value, spot, leaf))
 
     def _checked_value(self, spot: Spot, leaf: Leaf) -> bytes:
         value = self.value(spot)
@@ -191,7 +191,7 @@ class Reader:
             for index in range(max(first, start), min(first + len(leaves), stop)):
                 data = leaves[index - first]
                 leaf = decode_stored_leaf(data, index)
-                yield make_entry(leaf, hash_leaf(data), partial(self._log_value, leaf, index - first, values))
+                yield entry_of(leaf, hash_leaf(data), partial(self._log_value, leaf, index - first, values))
 
     def leaves(self, start: int, stop: int) -> list[bytes]:
         """The leaves from ``start`` to before ``stop``, as they are stored."""
@@ -257,24 +257,6 @@ def _slice(values: bytes | None, head: tuple[int, ...]) -> bytes:
     if values is None or len(values) < offset + length:
         raise _missing_value(index)
     return values[offset : offset + length]
-
-
-def make_entry(leaf: Leaf, leaf_hash: bytes, load: Callable[[], bytes]) -> Entry:
-    return Entry(
-        index=leaf.index,
-        kind=leaf.kind,
-        timestamp=leaf.timestamp,
-        key=leaf.key,
-        version=leaf.version,
-        previous=leaf.previous,
-        size=leaf.size,
-        sha256=leaf.sha256,
-        chunk_root=leaf.chunk_root,
-        content_type=leaf.content_type,
-        metadata=leaf.metadata,
-        leaf_hash=leaf_hash,
-        load=load,
-    )
 
 
 def decode_stored_leaf(data: bytes, index: int) -> Leaf:

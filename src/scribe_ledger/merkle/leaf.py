@@ -20,11 +20,12 @@ from scribe_ledger.model import (
     MAX_KEY_BYTES,
     MAX_METADATA_BYTES,
     NO_PREVIOUS,
+    Entry,
     Kind,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 FORMAT = 1
 SHA256_ALGORITHM = 1
@@ -77,6 +78,25 @@ def encode_leaf(leaf: Leaf) -> bytes:
         leaf.chunk_root,
     )
     return header + encode_tail(leaf.key, leaf.content_type, leaf.metadata, system=leaf.kind in _SYSTEM_KINDS)
+
+
+def entry_of(leaf: Leaf, leaf_hash: bytes, load: Callable[[], bytes]) -> Entry:
+    """The entry that a leaf is of; ``load`` fetches its value when it is asked for."""
+    return Entry(
+        index=leaf.index,
+        kind=leaf.kind,
+        timestamp=leaf.timestamp,
+        key=leaf.key,
+        version=leaf.version,
+        previous=leaf.previous,
+        size=leaf.size,
+        sha256=leaf.sha256,
+        chunk_root=leaf.chunk_root,
+        content_type=leaf.content_type,
+        metadata=leaf.metadata,
+        leaf_hash=leaf_hash,
+        load=load,
+    )
 
 
 def encode_tail(
