@@ -1,0 +1,82 @@
+"""The contract of an object store: whole objects under relative paths, which never change once they are there.
+
+``folder.FolderStore`` and ``remote.RemoteStore`` keep it, and one suite tests every backend. The obligations:
+
+- A put is durable when it returns, and an object appears complete or not at all. It is create-only: where the object
+  exists nothing changes and the answer is False, and whether the bytes are the same is the caller's question. With
+  ``replace`` a whole new object takes its place, in one step.
+- What is not there is None, or False, or not in a listing; it is never an error. A store that cannot be asked, after
+  all retries, raises ``Unavailable`` (``StorageError`` for a folder) with the object's name. So "missing" is certain.
+- Paths are those of ``paths`` and nothing else. Calls may come from any thread, and block.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import BinaryIO
+
+
+class ObjectStat(NamedTuple):
+    """What the store knows of an object without reading it."""
+
+    size: int
+    modified: float
+    """Seconds since 1970, by the clock of the machine that holds the store."""
+
+
+class ListedObject(NamedTuple):
+    path: str
+    size: int
+    modified: float
+
+
+class ObjectStore(Protocol):
+    """One store, or the part of a bucket under one prefix."""
+
+    @property
+    def url(self) -> str:
+        """Where it is, for people: without secrets."""
+        ...
+
+    @property
+    def is_local(self) -> bool:
+        """True for a folder, where a put of a large value costs no network."""
+        ...
+
+    def put_bytes(self, path: str, content: bytes, *, replace: bool = False) -> bool: ...
+
+    def put_file(self, path: str, source: Path, *, replace: bool = False) -> bool:
+        """Stores a finished file of any size in constant memory. The source may be moved away."""
+        ...
+
+    def get(self, path: str) -> bytes | None:
+        """The whole object, which the caller knows to be small enough."""
+        ...
+
+    def get_range(self, path: str, start: int, stop: int) -> bytes | None:
+        """The bytes from ``start`` to before ``stop``, in one request; fewer where the object ends before."""
+        ...
+
+    def open(self, path: str) -> BinaryIO | None:
+        """The object as a seekable file without a buffer, each read one ranged request."""
+        ...
+
+    def stat(self, path: str) -> ObjectStat | None: ...
+
+    def list(self, prefix: str) -> Iterator[ListedObject]:
+        """All objects under a folder, in order of their paths, a page in memory at a time. It scans."""
+        ...
+
+    def delete(self, path: str) -> bool:
+        """Removes an object, durably; whether there was one (a remote store may not know, and says True)."""
+        ...
+
+    def check(self) -> None:
+        """Raises why the store cannot be used now, without retries and within seconds."""
+        ...
+
+    def close(self) -> None: ...
