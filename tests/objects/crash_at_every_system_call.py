@@ -15,6 +15,7 @@ from typing import Any
 
 from scribe_ledger.merkle.chunks import chunk_digests, chunk_root
 from scribe_ledger.objects.blobs import Blob, BlobStore
+from scribe_ledger.objects.folder import FolderStore
 
 SYSTEM_CALLS = ("open", "close", "write", "fsync", "mkdir", "link", "replace", "unlink")
 VALUE = bytes(range(256)) * 4096 + b"the last chunk"
@@ -47,7 +48,7 @@ def crash_in_child(folder: Path, *, at: int) -> bool:
 
 
 def store(folder: Path) -> None:
-    BlobStore(folder / "objects", folder / "spool").store_bytes(VALUE)
+    BlobStore(FolderStore(folder / "objects"), folder / "spool").store_bytes(VALUE)
 
 
 def kill_at_system_call(at: int) -> None:
@@ -70,7 +71,7 @@ def kill_at_system_call(at: int) -> None:
 
 
 def is_whole(folder: Path) -> bool:
-    blobs = BlobStore(folder / "objects", folder / "spool")
+    blobs = BlobStore(FolderStore(folder / "objects"), folder / "spool")
     left = [path for path in folder.rglob("*.partial") if path.is_file()]
     if left:
         sys.exit(f"left behind: {left}")

@@ -18,6 +18,7 @@ from scribe_ledger.errors import Corruption, StorageError
 from scribe_ledger.merkle.chunks import chunk_digests, chunk_root
 from scribe_ledger.model import CHUNK_BYTES
 from scribe_ledger.objects.blobs import Blob, BlobStore, SpooledBlob
+from scribe_ledger.objects.folder import FolderStore
 from scribe_ledger.objects.paths import blob_path, chunk_digests_path
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ VALUE = random.Random(1).randbytes(2 * CHUNK_BYTES + 1000)
 
 @pytest.fixture
 def blobs(tmp_path: Path) -> BlobStore:
-    return BlobStore(tmp_path / "objects", tmp_path / "spool")
+    return BlobStore(FolderStore(tmp_path / "objects"), tmp_path / "spool")
 
 
 def files_under(folder: Path) -> list[str]:
@@ -209,7 +210,7 @@ def test_opening_removes_what_a_crash_left_and_nothing_in_use(blobs: BlobStore, 
     with blobs.begin(inline_max=0) as spooler:
         spooler.write(VALUE)
         (tmp_path / "spool/0123.partial").write_bytes(b"left by a crash")
-        again = BlobStore(tmp_path / "objects", tmp_path / "spool")
+        again = BlobStore(FolderStore(tmp_path / "objects"), tmp_path / "spool")
         assert len(files_under(tmp_path / "spool")) == 1
         (tmp_path / "spool/0123.partial").write_bytes(b"left by a crash")
         assert again.clean_spool() == 1

@@ -106,7 +106,9 @@ def test_list_is_in_order_and_knows_no_temporary_files(tmp_path: Path) -> None:
         store.put_bytes(path, b"")
     (tmp_path / "objects/a/Foreign (1)").mkdir()
     (tmp_path / "objects/a/Foreign (1)/file").touch()
-    assert list(store.list("a")) == sorted([*(path for path in paths if path.startswith("a")), "a/Foreign (1)/file"])
+    assert [found.path for found in store.list("a")] == sorted(
+        [*(path for path in paths if path.startswith("a")), "a/Foreign (1)/file"]
+    )
 
 
 def test_delete(tmp_path: Path) -> None:

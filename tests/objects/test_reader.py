@@ -15,6 +15,7 @@ from scribe_ledger.merkle.chunks import chunk_digests
 from scribe_ledger.model import CHUNK_BYTES
 from scribe_ledger.objects.blobs import Blob, BlobReader, BlobStore
 from scribe_ledger.objects.chunk_file import ChunkDigests
+from scribe_ledger.objects.folder import FolderStore
 from scribe_ledger.objects.paths import blob_path, chunk_digests_path
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def blobs(folder: Path) -> BlobStore:
-    return BlobStore(folder / "objects", folder / "spool")
+    return BlobStore(FolderStore(folder / "objects"), folder / "spool")
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +128,7 @@ def test_reading_forward_reads_each_chunk_once(blobs: BlobStore, blob: Blob, mon
 
 @pytest.fixture
 def stored(tmp_path: Path) -> tuple[BlobStore, Blob, Path]:
-    blobs = BlobStore(tmp_path / "objects", tmp_path / "spool")
+    blobs = BlobStore(FolderStore(tmp_path / "objects"), tmp_path / "spool")
     blob = blobs.store_bytes(VALUE)
     return blobs, blob, tmp_path / "objects" / blob_path(blob.sha256)
 
@@ -175,7 +176,7 @@ def test_damage_after_opening_is_found(stored: tuple[BlobStore, Blob, Path]) -> 
 
 def test_a_full_read_withholds_the_last_chunk_until_the_digest_holds(tmp_path: Path) -> None:
     """An entry may name the chunk root of one value and the digest of another: each chunk holds, the whole does not."""
-    blobs = BlobStore(tmp_path / "objects", tmp_path / "spool")
+    blobs = BlobStore(FolderStore(tmp_path / "objects"), tmp_path / "spool")
     blobs.store_bytes(VALUE)
     claimed = sha256(b"another value").digest()
     digests = ChunkDigests(sha256=claimed, size=len(VALUE), digests=b"".join(chunk_digests(VALUE)))
@@ -199,7 +200,7 @@ def test_a_full_read_withholds_the_last_chunk_until_the_digest_holds(tmp_path: P
 
 
 def test_an_empty_value_under_a_wrong_digest_is_found(tmp_path: Path) -> None:
-    blobs = BlobStore(tmp_path / "objects", tmp_path / "spool")
+    blobs = BlobStore(FolderStore(tmp_path / "objects"), tmp_path / "spool")
     claimed = sha256(b"not empty").digest()
     digests = ChunkDigests(sha256=claimed, size=0, digests=b"")
     file = tmp_path / "objects" / blob_path(claimed)

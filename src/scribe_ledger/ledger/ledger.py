@@ -40,6 +40,7 @@ from scribe_ledger.ledger.signing import Signing
 from scribe_ledger.ledger.tiles import TileSource
 from scribe_ledger.model import CHUNK_BYTES, Entry, Kind, Receipt, show_key
 from scribe_ledger.objects.blobs import BlobStore
+from scribe_ledger.objects.folder import FolderStore
 from scribe_ledger.objects.spool import pieces_of
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Ledger:
         self._closing = threading.Lock()
         tiles = TileSource(store)
         self._machine = Machine(store, tiles.fetch)
-        self._blobs = BlobStore(folder.path / OBJECTS, folder.path / SPOOL)
+        self._blobs = BlobStore(FolderStore(folder.path / OBJECTS), folder.path / SPOOL)
         self._reader = Reader(store, self._blobs)
         self._cache: ValueCache[bytes] = ValueCache(capacity_bytes=max_cache_size, capacity_entries=cache_capacity)
         self._caching = max_cache_size > 0 and cache_capacity > 0

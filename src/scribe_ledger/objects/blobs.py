@@ -16,7 +16,6 @@ from scribe_ledger.errors import Corruption
 from scribe_ledger.model import CHUNK_BYTES
 from scribe_ledger.objects.chunk_file import ChunkDigests, decode_chunk_digests, encoded_size
 from scribe_ledger.objects.durable import make_root, read_up_to, storage_errors
-from scribe_ledger.objects.folder import FolderStore, ObjectStat
 from scribe_ledger.objects.paths import (
     BLOBS,
     blob_path,
@@ -33,18 +32,20 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
+    from scribe_ledger.objects.store import ObjectStat, ObjectStore
+
 __all__ = ["Blob", "BlobReader", "BlobStore", "SpooledBlob", "Spooler"]
 
 
 class BlobStore:
-    """The large values of one ledger. Safe for use by several threads at once, and several stores over one folder.
+    """The large values of one ledger. Safe for use by several threads at once, and several over one object store.
 
-    ``folder`` holds the objects and ``spool`` the values that are on their way in; a value moves without being copied
-    if both lie on one filesystem. Opening creates them and removes what a crash left in the spool.
+    ``spool`` holds the values that are on their way in; a value moves without being copied if the objects are a folder
+    on the same filesystem. Opening creates the spool and removes what a crash left in it.
     """
 
-    def __init__(self, folder: Path, spool: Path) -> None:
-        self._objects = FolderStore(folder)
+    def __init__(self, objects: ObjectStore, spool: Path) -> None:
+        self._objects = objects
         self._spool = spool
         with storage_errors("open the spool in", spool):
             make_root(spool)
@@ -118,7 +119,7 @@ class BlobStore:
             raise self._missing(f"the value {sha256.hex()}", path)
         try:
             self._check_size(file, sha256, size)
-            return BlobReader(file, digests, place=self._objects.root / path)
+            return BlobReader(file, digests, place=self._objects.place(path))
         except BaseException:
             file.close()
             raise
@@ -155,8 +156,8 @@ class BlobStore:
 
     def iter_digests(self) -> Iterator[bytes]:
         """The digests of all blobs, in order. It scans."""
-        for path in self._objects.list(BLOBS):
-            digest = digest_of_blob_path(path)
+        for found in self._objects.list(BLOBS):
+            digest = digest_of_blob_path(found.path)
             if digest is not None:
                 yield digest
 
@@ -165,16 +166,15 @@ class BlobStore:
 
         A crash while a value is stored may leave the latter; they are harmless, and the next store uses them.
         """
-        for path in self._objects.list(BLOBS):
-            if digest_of_blob_path(path) is None:
-                digest = digest_of_chunk_digests_path(path)
+        for found in self._objects.list(BLOBS):
+            if digest_of_blob_path(found.path) is None:
+                digest = digest_of_chunk_digests_path(found.path)
                 if digest is None or self.stat(digest) is None:
-                    yield path
+                    yield found.path
 
     def total_bytes(self) -> int:
         """The size of all blobs together, without their chunk digests. It scans."""
-        found = (self.stat(digest) for digest in self.iter_digests())
-        return sum(stat.size for stat in found if stat is not None)
+        return sum(found.size for found in self._objects.list(BLOBS) if digest_of_blob_path(found.path) is not None)
 
     # --- helpers ------------------------------------------------------------------------------------------------------
 
@@ -190,12 +190,12 @@ class BlobStore:
         file = self._objects.open(path)
         if file is None:
             return None
-        with file, storage_errors("read", self._objects.root / path):
+        with file, storage_errors("read", self._objects.place(path)):
             return read_up_to(file, encoded_size(size) + 1)
 
     def _chunk_digests(self, sha256: bytes, size: int, chunk_root: bytes) -> ChunkDigests:
         path = chunk_digests_path(sha256)
-        place = f"the file of chunk digests {self._objects.root / path}"
+        place = f"the file of chunk digests {self._objects.place(path)}"
         content = self._read_chunk_digests(sha256, size)
         if content is None:
             raise self._missing(f"the chunk digests of the value {sha256.hex()}", path)
@@ -208,7 +208,7 @@ class BlobStore:
         return digests
 
     def _check_size(self, file: BinaryIO, sha256: bytes, size: int) -> None:
-        place = self._objects.root / blob_path(sha256)
+        place = self._objects.place(blob_path(sha256))
         with storage_errors("read", place):
             found = file.seek(0, io.SEEK_END)
         if found != size:
@@ -220,7 +220,7 @@ class BlobStore:
 
     def _missing(self, what: str, path: str) -> Corruption:
         return Corruption(
-            f"{what} is missing, though the ledger holds an entry for it: {self._objects.root / path}",
+            f"{what} is missing, though the ledger holds an entry for it: {self._objects.place(path)}",
             hint="restore the file from a copy, or put the same value again",
         )
 

@@ -32,7 +32,7 @@ _NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.
 
 
 @contextlib.contextmanager
-def storage_errors(operation: str, path: Path) -> Iterator[None]:
+def storage_errors(operation: str, path: Path | str) -> Iterator[None]:
     """Turn what the system reports into a StorageError that names the operation and the path, its cause kept."""
     try:
         yield

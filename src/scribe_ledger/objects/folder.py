@@ -11,11 +11,13 @@ import contextlib
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from scribe_ledger.errors import StorageError
 from scribe_ledger.model import CHUNK_BYTES
-from scribe_ledger.objects.durable import link_new, make_root, storage_errors, sync_directory
+from scribe_ledger.objects.durable import link_new, make_root, read_up_to, storage_errors, sync_directory
 from scribe_ledger.objects.paths import checked_path
+from scribe_ledger.objects.store import ListedObject, ObjectStat, check_range
 from scribe_ledger.objects.temporary import TemporaryFile, remove_abandoned
 
 if TYPE_CHECKING:
@@ -26,26 +28,31 @@ if TYPE_CHECKING:
 _PARTIAL = ".partial"
 
 
-class ObjectStat(NamedTuple):
-    """What the store knows of an object without reading it."""
-
-    size: int
-    modified: float
-    """Seconds since 1970, by the clock of the machine that holds the store."""
-
-
 class FolderStore:
-    """Objects as files under ``root``. Safe for use by several threads and processes at once."""
+    """Objects as files under ``root``. Safe for use by several threads and processes at once.
 
-    def __init__(self, root: Path) -> None:
+    Opening creates the folder; with ``create=False`` one that is missing is an error and nothing is made.
+    """
+
+    is_local = True
+
+    def __init__(self, root: Path, *, create: bool = True) -> None:
         self.root = root
         self._partial = root / _PARTIAL
         self._named: set[Path] = {root}
         """Folders whose own name is known to be durable."""
-        with storage_errors("open the object store in", root):
-            make_root(root)
-            self._partial.mkdir(mode=0o700, exist_ok=True)
-        remove_abandoned(self._partial)
+        if create:
+            self._make_partial()
+            remove_abandoned(self._partial)
+        elif not root.is_dir():
+            raise StorageError(f"there is no object store in {root}: no such folder", hint="check the path for a typo")
+
+    @property
+    def url(self) -> str:
+        return self.root.absolute().as_uri()
+
+    def place(self, path: str) -> str:
+        return str(self.root / path) if path else str(self.root)
 
     def put_file(self, path: str, source: Path, *, replace: bool = False) -> bool:
         """Store a finished file; durable on return.
@@ -61,7 +68,7 @@ class FolderStore:
             except OSError as cause:
                 if cause.errno != errno.EXDEV:
                     raise
-        with TemporaryFile(self._partial) as copy, storage_errors("store", target):
+        with self._temporary() as copy, storage_errors("store", target):
             with source.open("rb", buffering=0) as file:
                 while piece := file.read(CHUNK_BYTES):
                     copy.write(piece)
@@ -71,10 +78,28 @@ class FolderStore:
     def put_bytes(self, path: str, content: bytes, *, replace: bool = False) -> bool:
         """Like ``put_file``, for an object small enough to be at hand."""
         target = self._locate(path)
-        with TemporaryFile(self._partial) as file, storage_errors("store", target):
+        with self._temporary() as file, storage_errors("store", target):
             file.write(content)
             file.sync()
             return self._name(file.path, target, replace=replace)
+
+    def get(self, path: str) -> bytes | None:
+        """All bytes of the object; None if there is none."""
+        file = self.open(path)
+        if file is None:
+            return None
+        with file, storage_errors("read", self.root / path):
+            return file.read()
+
+    def get_range(self, path: str, start: int, stop: int) -> bytes | None:
+        """The bytes from ``start`` to before ``stop``, or what there is of them; None if there is no object."""
+        check_range(start, stop)
+        file = self.open(path)
+        if file is None:
+            return None
+        with file, storage_errors("read", self.root / path):
+            file.seek(start)
+            return read_up_to(file, stop - start)
 
     def open(self, path: str) -> BinaryIO | None:
         """The object, open for unbuffered reading; None if there is none."""
@@ -95,9 +120,11 @@ class FolderStore:
                 return None
         return ObjectStat(found.st_size, found.st_mtime) if stat.S_ISREG(found.st_mode) else None
 
-    def list(self, prefix: str) -> Iterator[str]:
-        """The paths of all objects under a folder, in order. It scans, one folder in memory at a time."""
-        return _walk(self._locate(prefix), prefix)
+    def list(self, prefix: str) -> Iterator[ListedObject]:
+        """All objects under a folder (all of the store for ``""``), in order, one folder in memory at a time."""
+        if not prefix:
+            return _walk(self.root, "", hidden=_PARTIAL)
+        return _walk(self._locate(prefix), f"{prefix}/")
 
     def delete(self, path: str) -> bool:
         """Remove an object, durably; whether there was one."""
@@ -109,6 +136,23 @@ class FolderStore:
                 return False
             sync_directory(target.parent)
         return True
+
+    def check(self) -> None:
+        """Raises unless a file can be written."""
+        self._temporary().close()
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _temporary(self) -> TemporaryFile:
+        if not self._partial.is_dir():
+            self._make_partial()
+        return TemporaryFile(self._partial)
+
+    def _make_partial(self) -> None:
+        with storage_errors("open the object store in", self.root):
+            make_root(self.root)
+            self._partial.mkdir(mode=0o700, exist_ok=True)
 
     def _locate(self, path: str) -> Path:
         return self.root / checked_path(path)
@@ -135,18 +179,28 @@ class FolderStore:
         self._named.add(directory)
 
 
-def _walk(directory: Path, prefix: str) -> Iterator[str]:
+def _walk(directory: Path, prefix: str, *, hidden: str = "") -> Iterator[ListedObject]:
+    """``prefix`` is empty or ends in a slash, and so do the names of folders: then their order is that of paths."""
     with storage_errors("list", directory):
         try:
-            with os.scandir(directory) as found:
-                names = sorted(entry.name + "/" * entry.is_dir(follow_symlinks=False) for entry in found)
-        except FileNotFoundError:
+            with os.scandir(directory) as scanned:
+                found = sorted((_listed_name(entry), entry) for entry in scanned if entry.name != hidden)
+        except (FileNotFoundError, NotADirectoryError):
             return
-    for name in names:
+    for name, entry in found:
         if name.endswith("/"):
-            yield from _walk(directory / name, f"{prefix}/{name[:-1]}")
-        else:
-            yield f"{prefix}/{name}"
+            yield from _walk(directory / entry.name, prefix + name)
+            continue
+        with storage_errors("look up", directory / name):
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:  # deleted meanwhile
+                continue
+        yield ListedObject(prefix + name, status.st_size, status.st_mtime)
+
+
+def _listed_name(entry: os.DirEntry[str]) -> str:
+    return f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name
 
 
 def _sync_file(path: Path) -> None:

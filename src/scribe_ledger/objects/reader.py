@@ -19,7 +19,6 @@ from scribe_ledger.objects.durable import read_up_to, storage_errors
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from hashlib import _Hash as Hash
-    from pathlib import Path
     from typing import BinaryIO
 
     from _typeshed import WriteableBuffer
@@ -34,7 +33,7 @@ class BlobReader(io.RawIOBase):
     it succeeds. Not for two threads at once.
     """
 
-    def __init__(self, file: BinaryIO, digests: ChunkDigests, *, place: Path) -> None:
+    def __init__(self, file: BinaryIO, digests: ChunkDigests, *, place: str) -> None:
         """``digests`` are checked already; ``file`` belongs to the reader from now on."""
         super().__init__()
         self._file = file

@@ -7,12 +7,17 @@
   ``replace`` a whole new object takes its place, in one step.
 - What is not there is None, or False, or not in a listing; it is never an error. A store that cannot be asked, after
   all retries, raises ``Unavailable`` (``StorageError`` for a folder) with the object's name. So "missing" is certain.
-- Paths are those of ``paths`` and nothing else. Calls may come from any thread, and block.
+- Bytes that arrive are all that were asked for and exist, or the call fails: an answer that broke off is never taken
+  for an object that ends there. Whether they are the right bytes is the caller's question.
+- Paths are those of ``paths`` and nothing else; a listing also shows what others put there. Calls may come from any
+  thread, and block.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from scribe_ledger.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +52,10 @@ class ObjectStore(Protocol):
         """True for a folder, where a put of a large value costs no network."""
         ...
 
+    def place(self, path: str) -> str:
+        """Where an object is, for messages: a file name, or a URL without secrets."""
+        ...
+
     def put_bytes(self, path: str, content: bytes, *, replace: bool = False) -> bool: ...
 
     def put_file(self, path: str, source: Path, *, replace: bool = False) -> bool:
@@ -58,7 +67,7 @@ class ObjectStore(Protocol):
         ...
 
     def get_range(self, path: str, start: int, stop: int) -> bytes | None:
-        """The bytes from ``start`` to before ``stop``, in one request; fewer where the object ends before."""
+        """The bytes from ``start`` to before ``stop``, in one request; fewer, or none, where the object ends before."""
         ...
 
     def open(self, path: str) -> BinaryIO | None:
@@ -68,7 +77,10 @@ class ObjectStore(Protocol):
     def stat(self, path: str) -> ObjectStat | None: ...
 
     def list(self, prefix: str) -> Iterator[ListedObject]:
-        """All objects under a folder, in order of their paths, a page in memory at a time. It scans."""
+        """All objects under a folder, in order of their paths, a page in memory at a time. It scans.
+
+        The empty prefix stands for the whole store, and only here.
+        """
         ...
 
     def delete(self, path: str) -> bool:
@@ -80,3 +92,9 @@ class ObjectStore(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def check_range(start: int, stop: int) -> None:
+    """Refuses what is no range. An empty one is allowed."""
+    if not 0 <= start <= stop:
+        raise InvalidRequest(f"there are no bytes from {start} to before {stop}")
