@@ -674,9 +674,9 @@ def test_a_replay_that_differs_in_one_leaf_writes_nothing(bench: Bench) -> None:
     hashes = [receipt.leaf_hash for receipt in bench.do(put(b"k", b"1"), put(b"n", b"1"))]
     before = contents(other.store)
     with pytest.raises(VerificationError, match="entry 1"):
-        other.machine.replay(unit, [hashes[0], bytes(32)], position=1, timestamp=NOW)
+        other.machine.replay(unit, [NOW, NOW], [hashes[0], bytes(32)], position=1)
     assert contents(other.store) == before
-    other.machine.replay(unit, hashes, position=1, timestamp=NOW)
+    other.machine.replay(unit, [NOW, NOW], hashes, position=1)
     assert contents(other.store) == contents(bench.store)
 
 

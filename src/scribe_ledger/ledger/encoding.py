@@ -22,7 +22,7 @@ from scribe_ledger.merkle.tree import Edge, grow
 from scribe_ledger.model import NO_PREVIOUS, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from scribe_ledger.ledger.commands import Command
     from scribe_ledger.ledger.judging import Judged
@@ -43,25 +43,40 @@ class Encoded(NamedTuple):
     digests: Sequence[bytes]
     value_bytes: int
     blob_bytes: int
+    log_bytes: int
 
 
-def encode(write: WriteBatch, judged: Judged, edge: Edge, timestamp: int, blobs: TableReader) -> Encoded:
-    """Fills ``write`` with the records of all entries that ``judged`` appends to the tree at ``edge``."""
+def encode(
+    write: WriteBatch,
+    judged: Judged,
+    edge: Edge,
+    timestamps: Iterable[int],
+    blobs: TableReader,
+    *,
+    values_archived: bool = False,
+) -> Encoded:
+    """Fills ``write`` with the records of all entries that ``judged`` appends to the tree at ``edge``.
+
+    With ``values_archived`` the values are in a segment and stay there; all other records are as if they were here.
+    """
     commands, first = judged.commands, edge.size
     if (
         len(commands) == 1
         and commands[0].kind is Kind.PUT
         and judged.versions[0] == 1
         and commands[0].value is not None
+        and not values_archived
     ):
-        return _encode_put(write, commands[0], edge, timestamp)
+        return _encode_put(write, commands[0], edge, next(iter(timestamps)))
     kinds, keys, tails, values, sizes, digests, chunk_roots, _, _, _ = columns_of(commands)
     count = len(kinds)
     plain = kinds.count(Kind.PUT) == count and None not in values
     indexes = range(first, first + count)
     words = repeat(_PUT_WORD) if plain else [_WORDS[kind] for kind in kinds]
-    previous, stamps = judged.previous, repeat(timestamp)
-    headers = map(_WORDED_HEADER.pack, words, indexes, stamps, judged.versions, previous, sizes, digests, chunk_roots)
+    previous = judged.previous
+    headers = map(
+        _WORDED_HEADER.pack, words, indexes, timestamps, judged.versions, previous, sizes, digests, chunk_roots
+    )
     leaves = list(map(add, headers, tails))
     hashes = [sha256(b"\0" + leaf).digest() for leaf in leaves]
 
@@ -69,8 +84,10 @@ def encode(write: WriteBatch, judged: Judged, edge: Edge, timestamp: int, blobs:
     for tile in full_tiles:
         write.put(Table.TREE, records.tile_key(tile.level, tile.index), tile.nodes)
 
-    slices = _write_groups(write, first, leaves, [value or b"" for value in values])
     flags = [0] * count if plain else [_flags(command) for command in commands]
+    lengths = list(sizes) if plain else [0 if flag else size for flag, size in zip(flags, sizes, strict=True)]
+    held = None if values_archived else [value or b"" for value in values]
+    slices = _write_groups(write, first, leaves, held, lengths)
     latest = map(LATEST.pack, indexes, judged.versions, slices.ordinals, flags, slices.offsets, slices.lengths, digests)
     _write_keys(write, judged, keys, latest)
     for key, spot, place in judged.superseded:
@@ -85,7 +102,7 @@ def encode(write: WriteBatch, judged: Judged, edge: Edge, timestamp: int, blobs:
         write.put(Table.HISTORY, records.version_key(key, spot.version), record)
         write.put(Table.HISTORY, records.index_key(key, spot.index), record)
     blob_bytes = 0 if plain else _write_blobs(write, commands, first, blobs)
-    return Encoded(grown, hashes, digests, sum(sizes), blob_bytes)
+    return Encoded(grown, hashes, digests, sum(sizes), blob_bytes, sum(map(len, leaves)) + sum(lengths))
 
 
 def _encode_put(write: WriteBatch, command: Command, edge: Edge, timestamp: int) -> Encoded:
@@ -104,7 +121,7 @@ def _encode_put(write: WriteBatch, command: Command, edge: Edge, timestamp: int)
     write.put(Table.VALUES, group, records.pack_one(value))
     latest = LATEST.pack(index, 1, 0, 0, records.pack_header_bytes(1), size, digest)
     write.put(Table.KEYS, key, latest + records.encode_first_request(request))
-    return Encoded(grown, [leaf_hash], [digest], size, 0)
+    return Encoded(grown, [leaf_hash], [digest], size, 0, len(leaf) + size)
 
 
 class _Slices(NamedTuple):
@@ -115,10 +132,11 @@ class _Slices(NamedTuple):
     lengths: list[int]
 
 
-def _write_groups(write: WriteBatch, first: int, leaves: list[bytes], values: Sequence[bytes]) -> _Slices:
-    """Cuts a batch into groups and writes their two records."""
+def _write_groups(
+    write: WriteBatch, first: int, leaves: list[bytes], values: Sequence[bytes] | None, lengths: list[int]
+) -> _Slices:
+    """Cuts a batch into groups and writes their two records; without ``values`` only that of the leaves."""
     count = len(leaves)
-    lengths = [*map(len, values)]
     ends = [*accumulate(lengths, initial=0)]
     if ends[-1] <= records.GROUP_BYTES and count <= records.GROUP_ENTRIES:
         _write_group(write, first, leaves, values, lengths)
@@ -130,7 +148,8 @@ def _write_groups(write: WriteBatch, first: int, leaves: list[bytes], values: Se
     while start < count:
         end = bisect_right(ends, ends[start] + records.GROUP_BYTES, start + 1, count + 1) - 1
         end = min(max(end, start + 1), start + records.GROUP_ENTRIES)
-        _write_group(write, first + start, leaves[start:end], values[start:end], lengths[start:end])
+        part = None if values is None else values[start:end]
+        _write_group(write, first + start, leaves[start:end], part, lengths[start:end])
         shift = records.pack_header_bytes(end - start) - ends[start]
         ordinals += range(end - start)
         offsets += [at + shift for at in ends[start:end]]
@@ -139,11 +158,12 @@ def _write_groups(write: WriteBatch, first: int, leaves: list[bytes], values: Se
 
 
 def _write_group(
-    write: WriteBatch, first: int, leaves: Sequence[bytes], values: Sequence[bytes], lengths: Sequence[int]
+    write: WriteBatch, first: int, leaves: Sequence[bytes], values: Sequence[bytes] | None, lengths: Sequence[int]
 ) -> None:
     group = U64.pack(first)
     write.put(Table.LEAVES, group, records.pack(leaves, [*map(len, leaves)]))
-    write.put(Table.VALUES, group, records.pack(values, lengths))
+    if values is not None:
+        write.put(Table.VALUES, group, records.pack(values, lengths))
 
 
 def _write_keys(write: WriteBatch, judged: Judged, keys: Sequence[bytes], latest: map[bytes]) -> None:

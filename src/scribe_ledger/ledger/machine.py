@@ -11,12 +11,14 @@ only in ``commit``, which the sequencer calls after the sync. A batch whose writ
 from __future__ import annotations
 
 import struct
+from itertools import pairwise, repeat
 from typing import TYPE_CHECKING, NamedTuple
 
-from scribe_ledger.errors import ConfigurationError, Corruption, ScribeError, VerificationError
-from scribe_ledger.ledger import records
+from scribe_ledger.errors import ConfigurationError, Conflict, Corruption, ScribeError, VerificationError
+from scribe_ledger.ledger import manifest, records
 from scribe_ledger.ledger.encoding import Encoded, encode
 from scribe_ledger.ledger.judging import Judged, judge
+from scribe_ledger.ledger.manifest import Change, Manifest, ManifestTable, Retire
 from scribe_ledger.ledger.policy import Policy
 from scribe_ledger.ledger.receipts import Batch, Receipts
 from scribe_ledger.ledger.records import U64, Spot
@@ -37,7 +39,10 @@ POLICY_KEY = b"policy"
 APPLY_VERSION = 1
 """The rules of ``apply`` that this code knows. A ledger may ask for older ones, never for newer."""
 
-_STATE = struct.Struct(">HQQQQQQQ")
+EVICTED_KEY = b"evicted"
+"""What this machine alone knows: below which index the values of archived entries are no longer here."""
+
+_STATE = struct.Struct(">HQQQQQQQQ")
 
 Outcome = Receipts | ScribeError
 
@@ -56,7 +61,10 @@ class State(NamedTuple):
     """Of all values, large ones included, each version counted."""
     blob_bytes: int
     """Of the large values that are kept as files, each counted once."""
+    log_bytes: int
+    """Of all leaves and inline values: what the archive has to take."""
     edge: Edge
+    manifest: Manifest
 
     def encode(self) -> bytes:
         return _STATE.pack(
@@ -68,10 +76,11 @@ class State(NamedTuple):
             self.live,
             self.value_bytes,
             self.blob_bytes,
+            self.log_bytes,
         )
 
 
-EMPTY = State(0, 0, 0, 0, 0, 0, 0, EMPTY_EDGE)
+EMPTY = State(0, 0, 0, 0, 0, 0, 0, 0, EMPTY_EDGE, manifest.EMPTY)
 
 
 class Machine:
@@ -82,8 +91,12 @@ class Machine:
         self.look_up = store.table(Table.KEYS).get_many
         self.look_up_one = store.table(Table.KEYS).get
         self.blobs = store.table(Table.BLOBS)
+        self.manifest_table = ManifestTable(store)
+        self.may_store = self.manifest_table.may_store
         self.policy = self.committed_policy = _load_policy(store)
-        self.applied = self.committed = _load_state(store, fetch_tile)
+        self.applied = self.committed = _load_state(store, fetch_tile, self.manifest_table.load())
+        self.evicted = _load_evicted(store)
+        """All values of entries below this index are in segments only."""
         self._nodes = Nodes(self.committed.edge, fetch_tile)
         self.torn = False
         """True while the store may hold a batch that ``applied`` does not: never apply again after that."""
@@ -96,29 +109,77 @@ class Machine:
         batch = Batch(before.size, timestamp)
         if judged.commands:
             write = self._store.batch()
-            encoded = encode(write, judged, before.edge, timestamp, self.blobs)
+            encoded = encode(write, judged, before.edge, repeat(timestamp), self.blobs)
             self._write(write, judged, encoded, position, timestamp)
             batch.fill(judged.versions, encoded.digests, encoded.hashes)
         return [answer if isinstance(answer, ScribeError) else Receipts(batch, answer) for answer in judged.answers]
 
     def replay(
-        self, commands: Sequence[Command], leaf_hashes: Sequence[bytes], *, position: int, timestamp: int
+        self,
+        commands: Sequence[Command],
+        timestamps: Sequence[int],
+        leaf_hashes: Sequence[bytes],
+        *,
+        position: int,
+        values_archived: bool = False,
     ) -> None:
         """Writes one batch of entries that another ledger has accepted, or nothing if a leaf would not be the same.
 
-        No policy refuses them: what was allowed there at the time is part of the log. Config entries take effect.
+        No policy refuses them: what was allowed there at the time is part of the log. Config entries take effect. With
+        ``values_archived`` the commands have no values, because a segment has them.
         """
         before = self.applied
-        timestamp = max(timestamp, before.timestamp)
+        for place, (earlier, later) in enumerate(pairwise((before.timestamp, *timestamps))):
+            if later < earlier:
+                raise VerificationError(f"entry {before.size + place} does not follow from the entries before it")
         judged = judge(self, [commands], size=before.size, policy=self.policy, obeys_policy=False)
         if isinstance(judged.answers[0], ScribeError):
             raise judged.answers[0]
         write = self._store.batch()
-        encoded = encode(write, judged, before.edge, timestamp, self.blobs)
+        encoded = encode(write, judged, before.edge, timestamps, self.blobs, values_archived=values_archived)
         for place, (made, given) in enumerate(zip(encoded.hashes, leaf_hashes, strict=True)):
             if made != given:
                 raise VerificationError(f"entry {before.size + place} does not follow from the entries before it")
-        self._write(write, judged, encoded, position, timestamp)
+        if values_archived:
+            write.put(Table.META, EVICTED_KEY, U64.pack(encoded.edge.size))
+        self._write(write, judged, encoded, position, timestamps[-1])
+        if values_archived:
+            self.evicted = encoded.edge.size
+
+    def change_manifest(self, change: Change, *, position: int, timestamp: int) -> None:
+        """Writes one change of the manifest, or raises ``Conflict``. It appends no entry, and is not durable yet."""
+        before = self.applied
+        if isinstance(change, Retire):
+            for digest in change.blobs:
+                if self.blobs.get(digest) is not None:
+                    raise Conflict(f"an entry refers to the large value {digest.hex()}")
+        write = self._store.batch()
+        changed = self.manifest_table.apply(
+            write, before.manifest, change, size=before.size, timestamp=max(timestamp, before.timestamp)
+        )
+        self._write_state(write, before._replace(position=position, manifest=changed))
+
+    def evict(self, stop: int) -> None:
+        """Drops the values of archived entries below ``stop``, or of somewhat fewer: groups are dropped whole.
+
+        Nothing that an answer depends on changes, so nobody has to wait for a sync.
+        """
+        archived = self.committed.manifest.archived_size
+        stop = self._group_start(min(stop, archived))
+        if stop <= self.evicted:
+            return
+        write = self._store.batch()
+        write.delete_range(Table.VALUES, U64.pack(self.evicted), U64.pack(stop))
+        write.put(Table.META, EVICTED_KEY, U64.pack(stop))
+        self._store.write(write)
+        self.evicted = stop
+
+    def _group_start(self, index: int) -> int:
+        """The index itself if a group begins there, else where the group with that entry begins."""
+        if index >= self.committed.size:
+            return index
+        found = self._store.table(Table.LEAVES).seek(U64.pack(index), reverse=True)
+        return 0 if found is None else int.from_bytes(found[0], "big")
 
     def _write(self, write: WriteBatch, judged: Judged, encoded: Encoded, position: int, timestamp: int) -> None:
         before = self.applied
@@ -130,11 +191,17 @@ class Machine:
             before.live + judged.new_live,
             before.value_bytes + encoded.value_bytes,
             before.blob_bytes + encoded.blob_bytes,
+            before.log_bytes + encoded.log_bytes,
             encoded.edge,
+            before.manifest,
         )
-        write.put(Table.META, STATE_KEY, after.encode())
         if judged.policy is not self.policy:
             write.put(Table.META, POLICY_KEY, judged.policy.encode())
+        self._write_state(write, after)
+        self.policy = judged.policy
+
+    def _write_state(self, write: WriteBatch, after: State) -> None:
+        write.put(Table.META, STATE_KEY, after.encode())
         self.torn = True
         try:
             self._store.write(write)
@@ -142,7 +209,6 @@ class Machine:
             self.torn = error.kind != "overloaded"
             raise
         self.applied = after
-        self.policy = judged.policy
         self.torn = False
 
     def commit(self) -> State:
@@ -198,7 +264,12 @@ def _load_policy(store: Store) -> Policy:
     return policy
 
 
-def _load_state(store: Store, fetch_tile: Callable[[int, int], bytes]) -> State:
+def _load_evicted(store: Store) -> int:
+    record = store.table(Table.META).get(EVICTED_KEY)
+    return 0 if record is None else int.from_bytes(record, "big")
+
+
+def _load_state(store: Store, fetch_tile: Callable[[int, int], bytes], archived: Manifest) -> State:
     record = store.table(Table.META).get(STATE_KEY)
     if record is None:
         raise Corruption("the ledger's state record is missing from its store")
@@ -210,8 +281,9 @@ def _load_state(store: Store, fetch_tile: Callable[[int, int], bytes]) -> State:
         raise ConfigurationError(
             f"this store has format {form}, this program reads {records.FORMAT}", hint="use a newer scribe-ledger"
         )
-    position, timestamp, size, keys, live, value_bytes, blob_bytes = numbers
-    return State(position, timestamp, size, keys, live, value_bytes, blob_bytes, _load_edge(store, fetch_tile, size))
+    position, timestamp, size, keys, live, value_bytes, blob_bytes, log_bytes = numbers
+    edge = _load_edge(store, fetch_tile, size)
+    return State(position, timestamp, size, keys, live, value_bytes, blob_bytes, log_bytes, edge, archived)
 
 
 def _load_edge(store: Store, fetch_tile: Callable[[int, int], bytes], size: int) -> Edge:

@@ -27,12 +27,16 @@ class MemoryTable(TableReader):
     def set(self, key: bytes, value: bytes | None) -> None:
         """None removes the record."""
         if value is None:
-            del self.records[key]
-            self._sorted.pop(bisect_left(self._sorted, key))
+            if self.records.pop(key, None) is not None:
+                self._sorted.pop(bisect_left(self._sorted, key))
         else:
             if key not in self.records:
                 insort(self._sorted, key)
             self.records[key] = value
+
+    def between(self, start: bytes, stop: bytes) -> list[bytes]:
+        """The keys from ``start`` to before ``stop``."""
+        return self._sorted[bisect_left(self._sorted, start) : bisect_left(self._sorted, stop)]
 
     def get(self, key: bytes, /) -> bytes | None:
         with self._lock:
@@ -73,14 +77,22 @@ class MemoryTable(TableReader):
 
 
 class MemoryBatch(WriteBatch):
+    """Changes in their order: a record, its removal, or (with an end) the removal of a range."""
+
     def __init__(self) -> None:
-        self.puts: list[tuple[Table, bytes, bytes]] = []
+        self.changes: list[tuple[Table, bytes, bytes | None, bytes | None]] = []
 
     def put(self, table: Table, key: bytes, value: bytes) -> None:
-        self.puts.append((table, key, value))
+        self.changes.append((table, key, value, None))
 
     def put_many(self, table: Table, keys: Iterable[bytes], values: Iterable[bytes]) -> None:
-        self.puts.extend((table, key, value) for key, value in zip(keys, values, strict=True))
+        self.changes.extend((table, key, value, None) for key, value in zip(keys, values, strict=True))
+
+    def delete(self, table: Table, key: bytes) -> None:
+        self.changes.append((table, key, None, None))
+
+    def delete_range(self, table: Table, start: bytes, stop: bytes) -> None:
+        self.changes.append((table, start, None, stop))
 
 
 class MemoryStore(Store):
@@ -108,9 +120,11 @@ class MemoryStore(Store):
             if self.fail_write is not None:
                 raise self.fail_write
             undo: list[tuple[Table, bytes, bytes | None]] = []
-            for table, key, value in batch.puts:
-                undo.append((table, key, self._tables[table].get(key)))
-                self._tables[table].set(key, value)
+            for name, start, value, stop in batch.changes:
+                table = self._tables[name]
+                for key in [start] if stop is None else table.between(start, stop):
+                    undo.append((name, key, table.get(key)))
+                    table.set(key, value)
             self._undo.append(undo)
 
     def sync(self) -> None:

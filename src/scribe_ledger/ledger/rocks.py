@@ -170,6 +170,12 @@ class RocksBatch(WriteBatch):
         for key, value in zip(keys, values, strict=True):
             put(key, value, handle)
 
+    def delete(self, table: Table, key: bytes) -> None:
+        self.raw.delete(key, self._handles[table])
+
+    def delete_range(self, table: Table, start: bytes, stop: bytes) -> None:
+        self.raw.delete_range(start, stop, self._handles[table])
+
 
 class RocksStore(Store):
     """Opens or creates a RocksDB database in ``path``, one column family a table."""

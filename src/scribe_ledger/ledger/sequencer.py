@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from scribe_ledger.ledger.commands import Command
     from scribe_ledger.ledger.machine import Machine, Outcome
+    from scribe_ledger.ledger.manifest import Change, Manifest
     from scribe_ledger.ledger.receipts import Receipts
     from scribe_ledger.ledger.store import Store
 
@@ -43,11 +44,13 @@ _INTERRUPTED = OutcomeUnknown(
 
 
 class Replayed(NamedTuple):
-    """Entries of one timestamp that another ledger has accepted, and the leaves that they must come out as."""
+    """Entries that another ledger has accepted, and the leaves that they must come out as."""
 
-    timestamp: int
     commands: Sequence[Command]
+    timestamps: Sequence[int]
     leaf_hashes: Sequence[bytes]
+    values_archived: bool = False
+    """The commands have no values: a segment has them."""
 
 
 class _Ticket:
@@ -117,6 +120,8 @@ class Sequencer:
         """Whose units the leader has taken and not answered."""
         self._queue: deque[tuple[Sequence[Command], _Ticket]] = deque()
         self._queued_entries = self._queued_bytes = 0
+        self._guests: deque[_Ticket] = deque()
+        """Who waits to lead alone; see ``_alone``."""
         self._failure: ScribeError | None = None
         self._closed = False
         self._unsynced = False
@@ -215,43 +220,66 @@ class Sequencer:
             answered[0].wake()
         self._round = ()
 
-    def replay(self, batches: Sequence[Replayed], *, first: int) -> None:
-        """Writes entries of another ledger with one sync, the first of them at index ``first``.
+    def replay(self, batch: Replayed, *, first: int) -> None:
+        """Writes entries of another ledger, the first of them at index ``first``, or raises why they do not hold."""
 
-        A batch that does not hold raises why; those before it are in the ledger.
-        """
-        leader = object()
+        def write() -> None:
+            machine = self._machine
+            if machine.applied.size != first:
+                raise Conflict(f"somebody else has written to the ledger: it has {machine.applied.size} entries")
+            machine.replay(
+                batch.commands,
+                batch.timestamps,
+                batch.leaf_hashes,
+                position=machine.applied.position + 1,
+                values_archived=batch.values_archived,
+            )
+
+        self._alone(write, [batch.commands])
+
+    def change_manifest(self, change: Change) -> Manifest:
+        """Changes the manifest, durably on return, or raises ``Conflict``."""
+
+        def write() -> None:
+            machine = self._machine
+            machine.change_manifest(change, position=machine.applied.position + 1, timestamp=self._clock())
+
+        self._alone(write, [])
+        return self._machine.committed.manifest
+
+    def evict(self, stop: int) -> None:
+        """Drops the values of archived entries below ``stop``."""
+        self._alone(lambda: self._machine.evict(stop), [])
+
+    def _alone(self, write: Callable[[], None], units: Sequence[Sequence[Command]]) -> None:
+        """Leads for one piece of work that no batch can hold, with its own sync. It comes before those who wait."""
+        leader, ticket = object(), None
         try:
             with self._lock:
-                self._wait_until_idle()
                 self._check_writable()
-                self._leader = leader
-            self._replay_and_sync(batches, first)
+                if self._leader is None:
+                    self._leader = leader
+                else:
+                    ticket = _Ticket()
+                    self._guests.append(ticket)
+            if ticket is not None:
+                ticket.wait()
+                with self._lock:
+                    self._leader = leader
+            self._check_may_apply()
+            write()
+            if self._machine.applied is not self._machine.committed:
+                self.batches += 1
+                self._sync()
+                self._on_commit(units)
             self._hand_over(leader)
         except BaseException as error:
             if self._leader is leader:
                 self._note_failure(error)
             self._hand_over(leader)
+            if ticket is not None:
+                self._leave(ticket)
             raise
-
-    def _replay_and_sync(self, batches: Sequence[Replayed], first: int) -> None:
-        self._check_may_apply()
-        machine = self._machine
-        if machine.applied.size != first:
-            raise Conflict(f"somebody else has written to the ledger: it has {machine.applied.size} entries")
-        try:
-            for batch in batches:
-                machine.replay(
-                    batch.commands,
-                    batch.leaf_hashes,
-                    position=machine.applied.position + 1,
-                    timestamp=batch.timestamp,
-                )
-        finally:
-            if machine.applied is not machine.committed and not machine.torn:
-                self.batches += 1
-                self._sync()
-                self._on_commit([batch.commands for batch in batches])
 
     def _run(self, units: Sequence[Sequence[Command]]) -> list[Outcome]:
         """Applies, syncs and commits one batch. Whatever goes wrong becomes the outcome of every unit in it."""
@@ -375,6 +403,8 @@ class Sequencer:
             if self._leader is not leader:
                 return
             following = self._queue[0][1] if self._queue else None
+            if self._guests:
+                following = self._guests.popleft()
             if following is not None:
                 following.wake()
             elif self._idle_wanted:
@@ -395,6 +425,7 @@ class Sequencer:
         if isinstance(waiter, _Ticket):
             waiter.pass_on()
         with self._lock:
+            self._guests = deque([guest for guest in self._guests if guest is not waiter])
             self._queue = deque([place for place in self._queue if place[1] is not waiter])
             self._queued_entries = sum([len(unit) for unit, _ in self._queue])
             self._queued_bytes = sum([queue_bytes(unit) for unit, _ in self._queue])

@@ -37,7 +37,9 @@ class Table(enum.StrEnum):
     BLOBS = "blobs"
     """digest of a large value → the first entry that refers to it"""
     META = "meta"
-    """the state record and the ledger's policies"""
+    """the state record, the ledger's policies, and what this machine alone knows"""
+    MANIFEST = "manifest"
+    """what is archived, and how that came about; see ``manifest``"""
 
 
 class TableReader(Protocol):
@@ -57,11 +59,19 @@ class TableReader(Protocol):
 
 
 class WriteBatch(Protocol):
-    """Collects what one atomic write changes. Of two puts of one key the later wins."""
+    """Collects what one atomic write changes. Of two changes of one key the later wins."""
 
     def put(self, table: Table, key: bytes, value: bytes) -> None: ...
 
     def put_many(self, table: Table, keys: Iterable[bytes], values: Iterable[bytes]) -> None: ...
+
+    def delete(self, table: Table, key: bytes) -> None:
+        """Removes a record, or does nothing where there is none."""
+        ...
+
+    def delete_range(self, table: Table, start: bytes, stop: bytes) -> None:
+        """Removes all records from ``start`` to before ``stop``, at a cost that does not depend on how many."""
+        ...
 
 
 class Store(Protocol):

@@ -7,8 +7,6 @@ again from its fields, its value is hashed, and the state machine refuses a batc
 from __future__ import annotations
 
 import json
-from itertools import groupby
-from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.errors import Conflict, ScribeError
@@ -33,8 +31,8 @@ ROUND_BYTES = 16 << 20
 
 
 class _Prepared(NamedTuple):
-    timestamp: int
     command: Command
+    timestamp: int
     leaf_hash: bytes
 
 
@@ -57,7 +55,7 @@ class VerbatimImporter:
         self._round_bytes = 0
 
     def run(self, rows: Iterable[Row]) -> int:
-        """Takes over all rows; how many. On an error the ledger keeps what came before the row that it names."""
+        """Takes over all rows; how many. After an error the ledger has at most the rows before the one that it names."""
         try:
             for row in rows:
                 self._round.append(self._prepare(row, self.size + len(self._round)))
@@ -82,7 +80,7 @@ class VerbatimImporter:
             raise malformed(row.place, f"it is entry {leaf.index} where entry {index} should stand")
         if _hash_of(row, leaf) != row.leaf_hash:
             raise malformed(row.place, f"the fields of entry {index} do not give its leaf hash")
-        return _Prepared(leaf.timestamp, self._command(row, leaf), row.leaf_hash)
+        return _Prepared(self._command(row, leaf), leaf.timestamp, row.leaf_hash)
 
     def _command(self, row: Row, leaf: Leaf) -> Command:
         if row.kind is Kind.CONFIG:
@@ -101,13 +99,9 @@ class VerbatimImporter:
         return blob
 
     def _write(self) -> None:
-        batches = []
-        for timestamp, group in groupby(self._round, attrgetter("timestamp")):
-            prepared = list(group)
-            leaf_hashes = [each.leaf_hash for each in prepared]
-            batches.append(Replayed(timestamp, [each.command for each in prepared], leaf_hashes))
-        if batches:
-            self._sequencer.replay(batches, first=self.size)
+        if self._round:
+            written, timestamps, leaf_hashes = zip(*self._round, strict=True)
+            self._sequencer.replay(Replayed(written, timestamps, leaf_hashes), first=self.size)
         self.size += len(self._round)
         self._round = []
         self._round_bytes = 0
