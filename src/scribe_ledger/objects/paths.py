@@ -15,10 +15,13 @@ from scribe_ledger.merkle.hashing import HASH_BYTES
 BLOBS = "blobs/sha256"
 """The folder of all blobs; ``sha256`` stands in the path so that another hash algorithm can stand beside it."""
 
+SEGMENTS = "segments"
+
 _CHUNKS_SUFFIX = ".chunks"
 _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{2})/([0-9a-f]{2})/(\1\2[0-9a-f]{60})")
-_SEGMENT = r"[a-z0-9_][a-z0-9._-]*"
-_PATH = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
+_SEGMENT_OBJECT = re.compile(r"segments/([0-9]{20})-([0-9]{20})-([0-9a-f]{64})\.parquet")
+_PART = r"[a-z0-9_][a-z0-9._-]*"
+_PATH = re.compile(rf"{_PART}(?:/{_PART})*")
 
 
 def blob_path(sha256: bytes) -> str:
@@ -43,6 +46,24 @@ def digest_of_blob_path(path: str) -> bytes | None:
 def digest_of_chunk_digests_path(path: str) -> bytes | None:
     """The digest of the blob that a file of chunk digests belongs to; None if it is no such path."""
     return digest_of_blob_path(path.removesuffix(_CHUNKS_SUFFIX)) if path.endswith(_CHUNKS_SUFFIX) else None
+
+
+def segment_path(first_index: int, last_index: int, sha256: bytes) -> str:
+    """Where the segment of that range and digest lies. The name tells both, so that a listing is a directory."""
+    if len(sha256) != HASH_BYTES:
+        raise InvalidRequest(f"a SHA-256 digest has {HASH_BYTES} bytes, not {len(sha256)}")
+    return f"{SEGMENTS}/{first_index:020d}-{last_index:020d}-{sha256.hex()}.parquet"
+
+
+def range_of_segment_path(path: str) -> tuple[int, int, bytes] | None:
+    """First index, last index and digest that a segment's path stands for; None if no segment has this path."""
+    match = _SEGMENT_OBJECT.fullmatch(path)
+    return (int(match[1]), int(match[2]), bytes.fromhex(match[3])) if match else None
+
+
+def segment_id_of_path(path: str) -> str:
+    """The name of a segment: that of its object."""
+    return path.removeprefix(f"{SEGMENTS}/").removesuffix(".parquet")
 
 
 def checked_path(path: str) -> str:
