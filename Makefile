@@ -11,8 +11,12 @@ LOCK := $(VENV)-lock
 UV := uv==0.13.8
 PIP := -m pip --disable-pip-version-check --no-input
 
+# The real S3 server of the tests, built once a machine and kept outside of the clone. tests/s3_server.py looks for it there.
+VERSITYGW_VERSION := 1.8.0
+VERSITYGW := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/scribe-ledger/versitygw-$(VERSITYGW_VERSION)/versitygw
+
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format bench docs soak lock clean
+.PHONY: help install run test check format bench docs soak lock clean s3-server
 
 help:
 	@echo 'usage: make TARGET'
@@ -42,8 +46,25 @@ $(INSTALLED): pyproject.toml requirements.txt requirements-dev.txt
 run: $(INSTALLED) ## start a node on ./data, port 8001 (another folder: make run DATA=DIR)
 	@exec $(BIN)/scribe-node --data-dir "$(DATA)"
 
-test: $(INSTALLED) ## run the whole test suite, with coverage held at its limit
+test: $(INSTALLED) s3-server ## run the whole test suite, with coverage held at its limit
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --cov --cov-report=term
+
+# Each build has a folder of its own and appears in one step, so two at once do no harm.
+s3-server:
+	@if [ ! -x "$(VERSITYGW)" ]; then \
+	  if ! command -v go >/dev/null; then \
+	    echo 'no Go toolchain was found: the S3 tests run on moto instead of a real server (versitygw)' >&2; \
+	  else \
+	    echo 'building versitygw $(VERSITYGW_VERSION), the S3 server of the tests: about two minutes, once'; \
+	    mkdir -p "$(dir $(VERSITYGW))" && building=$$(mktemp -d "$(dir $(VERSITYGW))building.XXXXXX") && \
+	    if GOBIN="$$building" go install github.com/versity/versitygw/cmd/versitygw@v$(VERSITYGW_VERSION); then \
+	      mv "$$building/versitygw" "$(VERSITYGW)"; rmdir "$$building"; \
+	    else \
+	      rm -rf "$$building"; \
+	      echo 'versitygw cannot be built; without a Go toolchain on the PATH the S3 tests would run on moto' >&2; exit 1; \
+	    fi; \
+	  fi; \
+	fi
 
 check: $(INSTALLED) ## lint, check the formatting, check the types
 	@$(BIN)/python -m ruff check

@@ -1,0 +1,85 @@
+"""What a remote store's refusal means, told by the one thing that every provider gives: status, code and text.
+
+obstore raises a handful of classes whose text begins with what happened and goes on with a dump of the request and the
+answer. Only the beginning is kept, without queries and signatures, so that no message carries a secret; for the same
+reason obstore's own exception is not chained.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+_STATUS = re.compile(r"non-2xx status code: (\d{3})")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+_QUERY = re.compile(r"(https?://[^\s?]*)\?\S*")
+_USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
+_BUCKET_IS_MISSING = re.compile(r"NoSuchBucket|ContainerNotFound|specified bucket does not exist", re.IGNORECASE)
+_BUSY_CODES = frozenset({"SlowDown", "RequestTimeout", "ConditionalRequestConflict", "OperationAborted"})
+_GIVEN_UP = "NoSuchUpload"
+"""Said of parts that nobody waits for any more, also after a completion whose answer was lost."""
+_BUSY_STATUSES = frozenset({408, 425, 429})
+_ROLE_ENDPOINT = "169.254.169.254"
+_CREDENTIALS = "check the credentials in [storage.s3] or the environment: they may be wrong, expired, or lack a right"
+_CREDENTIALS_CODES = frozenset({"ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"})
+
+
+class Kind(Enum):
+    """What follows for the one who asked."""
+
+    ABSENT = "the object is not there"
+    EXISTS = "the object is there, and was not to be replaced"
+    BEYOND = "the object ends before the range begins"
+    PASSING = "worth another try"
+    REFUSED = "another try will end the same"
+
+
+class Failure(Exception):
+    """A request that failed, or found what it did not look for."""
+
+    def __init__(self, kind: Kind, text: str, *, hint: str = "") -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.hint = hint
+
+
+def judge(error: Exception) -> Failure:
+    """The failure behind an exception of obstore."""
+    text = str(error)
+    status = int(found[1]) if (found := _STATUS.search(text)) else 0
+    code = found[1] if (found := _CODE.search(text)) else ""
+    kind, hint = _meaning(error, status, code, text)
+    return Failure(kind, _shorten(text, status, code), hint=hint)
+
+
+def _meaning(error: Exception, status: int, code: str, text: str) -> tuple[Kind, str]:
+    from obstore import exceptions
+
+    hint = ""
+    if code in {*_BUSY_CODES, _GIVEN_UP} or status >= 500 or status in _BUSY_STATUSES:
+        kind = Kind.PASSING
+    elif _BUCKET_IS_MISSING.search(text):
+        kind, hint = Kind.REFUSED, "there is no such bucket: create it, or correct its name"
+    elif isinstance(error, FileNotFoundError):
+        kind = Kind.ABSENT
+    elif isinstance(error, (exceptions.AlreadyExistsError, exceptions.PreconditionError)):
+        kind = Kind.EXISTS
+    elif status == 416:
+        kind = Kind.BEYOND
+    elif status in {401, 403} or code in _CREDENTIALS_CODES:
+        kind, hint = Kind.REFUSED, _CREDENTIALS
+    elif status or isinstance(error, (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)):
+        kind = Kind.REFUSED
+    else:
+        kind = Kind.PASSING  # no answer at all, or one that makes no sense
+        hint = "no credentials were found, and no role of this machine answered" if _ROLE_ENDPOINT in text else ""
+    return kind, hint
+
+
+def _shorten(text: str, status: int, code: str) -> str:
+    """The first line up to the answer's body, and the innermost reason that the dump names."""
+    if status:
+        return f"status {status} {code}".rstrip()
+    first = _USER_INFO.sub("", _QUERY.sub(r"\1", text.partition("\n")[0].strip()))
+    reasons = re.findall(r'(TimedOut|IncompleteBody|IncompleteMessage|message: "[^"]*")', text)
+    return f"{first} [{reasons[-1]}]" if reasons else first

@@ -1,0 +1,173 @@
+"""From a URL or a Config to the object store: the one place that node, commands and library share.
+
+Credentials come from the options, else from the environment, else from the machine's role, in obstore's order. Opening
+sends no request: whether the store can be used, ``check`` says.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from scribe_ledger.errors import ConfigurationError
+from scribe_ledger.objects.folder import FolderStore
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore as Client
+
+    from scribe_ledger.config import Config
+    from scribe_ledger.objects.store import ObjectStore
+
+_ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+_IDLE_SECONDS = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreOptions:
+    """How to talk to a remote store. Empty texts and None leave it to the environment."""
+
+    pool_size: int = 10
+    timeout_secs: float = 30
+    max_retries: int = 3
+    region: str = ""
+    endpoint: str = ""
+    access_key_id: str = field(default="", repr=False)
+    secret_access_key: str = field(default="", repr=False)
+    path_style: bool | None = None
+
+
+def store_of(config: Config, *, create: bool = True) -> ObjectStore:
+    """The store that the settings name: ``object_store``, else ``[storage.s3]``, else ``<data_dir>/objects``."""
+    return open_object_store(config.object_store_url, options_of(config), create=create)
+
+
+def options_of(config: Config) -> StoreOptions:
+    """The options of ``[storage.s3]``, else the defaults."""
+    s3 = config.storage.s3
+    if s3 is None:
+        return StoreOptions()
+    return StoreOptions(
+        pool_size=s3.pool_size,
+        timeout_secs=s3.timeout_secs,
+        max_retries=s3.max_retries,
+        region=s3.region,
+        endpoint=s3.endpoint,
+        access_key_id=s3.access_key_id,
+        secret_access_key=s3.secret_access_key,
+        path_style=s3.path_style,
+    )
+
+
+def open_object_store(url: str, options: StoreOptions | None = None, *, create: bool = True) -> ObjectStore:
+    """The store under ``file:///folder``, ``s3://bucket/prefix``, ``gs://bucket/prefix`` or ``az://container/prefix``.
+
+    A folder that is missing is made, or with ``create=False`` an error. Buckets are never made.
+    """
+    options = options or StoreOptions()
+    found = urlsplit(url)
+    if found.query or found.fragment or "@" in found.netloc:
+        raise ConfigurationError(
+            "the URL of the object store may hold a bucket and a prefix, nothing else",
+            hint="give credentials by [storage.s3] or by environment variables",
+        )
+    if found.scheme == "file":
+        return FolderStore(_folder_of(found.netloc, unquote(found.path)), create=create)
+    if found.scheme not in _CLIENTS or not found.netloc:
+        raise ConfigurationError(
+            f"{url} is not the URL of an object store",
+            hint="file:///folder, s3://bucket, gs://bucket or az://container",
+        )
+    from scribe_ledger.objects.remote import RemoteStore
+
+    prefix = found.path.strip("/")
+    client = _CLIENTS[found.scheme](found.netloc, prefix, options)
+    shown = f"{found.scheme}://{found.netloc}/{prefix}".rstrip("/")
+    return RemoteStore(client, shown, pool_size=options.pool_size, max_retries=options.max_retries)
+
+
+def _folder_of(host: str, path: str) -> Path:
+    if host not in {"", "localhost"} or not path.startswith("/"):
+        raise ConfigurationError(
+            f"file://{host}{path} is not an absolute file URL", hint="write three slashes: file:///srv/scribe"
+        )
+    return Path(path)
+
+
+# --- clients -----------------------------------------------------------------------------------------------------
+
+
+def _s3(bucket: str, prefix: str, options: StoreOptions) -> Client:
+    from obstore.store import S3Store
+
+    endpoint = options.endpoint or next(filter(None, map(os.environ.get, _ENDPOINT_VARIABLES)), "")
+    settings: dict[str, Any] = {
+        "region": options.region,
+        "access_key_id": options.access_key_id,
+        "secret_access_key": options.secret_access_key,
+        "disable_bulk_delete": True,  # not every compatible store has it, and one object needs no list
+    }
+    if options.path_style is not None:
+        in_host = not options.path_style and not _is_address(endpoint)
+        settings["virtual_hosted_style_request"] = in_host
+        endpoint = _with_bucket(endpoint, bucket) if in_host and options.endpoint else endpoint
+    settings["endpoint"] = endpoint
+    given = {name: value for name, value in settings.items() if value != ""}
+    return _build(S3Store, bucket, prefix, options, given, plain_http=endpoint.startswith("http://"))
+
+
+def _gcs(bucket: str, prefix: str, options: StoreOptions) -> Client:
+    from obstore.store import GCSStore
+
+    return _build(GCSStore, bucket, prefix, options, {})
+
+
+def _azure(container: str, prefix: str, options: StoreOptions) -> Client:
+    from obstore.store import AzureStore
+
+    given = {"endpoint": options.endpoint} if options.endpoint else {}
+    return _build(AzureStore, container, prefix, options, given, plain_http=options.endpoint.startswith("http://"))
+
+
+_CLIENTS = {"s3": _s3, "gs": _gcs, "az": _azure}
+
+
+def _build(
+    kind: Any, bucket: str, prefix: str, options: StoreOptions, given: dict[str, Any], *, plain_http: bool = False
+) -> Client:
+    from obstore.exceptions import BaseError
+
+    timeout = timedelta(seconds=options.timeout_secs)
+    client_options = {
+        "timeout": timeout,
+        "connect_timeout": min(timeout, timedelta(seconds=5)),
+        "pool_max_idle_per_host": str(options.pool_size),
+        "pool_idle_timeout": timedelta(seconds=_IDLE_SECONDS),
+    }
+    if plain_http:
+        client_options["allow_http"] = True
+    once = {"max_retries": 0, "retry_timeout": timeout}
+    try:
+        client: Client = kind(bucket, prefix=prefix or None, client_options=client_options, retry_config=once, **given)
+    except (BaseError, ValueError) as cause:
+        reason = str(cause).partition("\n")[0]
+        raise ConfigurationError(f"the object store of bucket {bucket} cannot be set up: {reason}") from None
+    return client
+
+
+def _is_address(endpoint: str) -> bool:
+    """Whether the host is a bare address, before which no bucket can stand."""
+    try:
+        ip_address(urlsplit(endpoint).hostname or "")
+    except ValueError:
+        return False
+    return True
+
+
+def _with_bucket(endpoint: str, bucket: str) -> str:
+    scheme, _, rest = endpoint.partition("://")
+    return f"{scheme}://{bucket}.{rest}"
