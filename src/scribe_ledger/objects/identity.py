@@ -1,0 +1,97 @@
+"""``scribe.json``: whose store this is. The first ledger that uses a store writes it, and nobody ever changes it.
+
+The store id is random, so that two stores with the same ledger can be told apart: a copy of a bucket, or the second
+of two that were both made at first use. Whether a ledger may use the store it found, the ledger decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from scribe_ledger.errors import ConfigurationError, Corruption, Unavailable
+from scribe_ledger.objects.paths import IDENTITY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scribe_ledger.objects.store import ObjectStore
+
+FORMAT = 1
+_STORE_ID_BYTES = 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoreIdentity:
+    """What ``scribe.json`` says."""
+
+    format: int = FORMAT
+    ledger_id: str
+    store_id: str
+    """128 random bits in hex."""
+    origin: str
+    vkey: str
+    """The verifier key of checkpoints at the time; after a recovery the epochs tell the later ones."""
+    created: int
+    """Milliseconds since 1970."""
+
+
+def read_identity(store: ObjectStore) -> StoreIdentity | None:
+    """Whose store it is; None if nobody has used it yet."""
+    content = store.get(IDENTITY)
+    return None if content is None else _decode(content, store.place(IDENTITY))
+
+
+def claim(
+    store: ObjectStore,
+    *,
+    ledger_id: str,
+    origin: str,
+    vkey: str,
+    created: int,
+    randbytes: Callable[[int], bytes],
+) -> StoreIdentity:
+    """Make the store this ledger's, unless it is somebody's: the answer is what the store says from now on.
+
+    Compare it: of two that claim at once one is answered with the other's identity.
+    """
+    found = read_identity(store)
+    if found is not None:
+        return found
+    ours = StoreIdentity(
+        ledger_id=ledger_id, store_id=randbytes(_STORE_ID_BYTES).hex(), origin=origin, vkey=vkey, created=created
+    )
+    if store.put_bytes(IDENTITY, orjson.dumps(asdict(ours), option=orjson.OPT_INDENT_2)):
+        return ours
+    found = read_identity(store)
+    if found is None:
+        raise Unavailable(f"{store.place(IDENTITY)} was there and is gone: somebody removes what is being claimed")
+    return found
+
+
+def _decode(content: bytes, place: str) -> StoreIdentity:
+    try:
+        fields: dict[str, Any] = orjson.loads(content)
+        version = int(fields["format"])
+        if version == FORMAT:
+            return StoreIdentity(
+                ledger_id=_text(fields, "ledger_id"),
+                store_id=_text(fields, "store_id"),
+                origin=_text(fields, "origin"),
+                vkey=_text(fields, "vkey"),
+                created=int(fields["created"]),
+            )
+    except (ValueError, KeyError, TypeError) as cause:
+        raise Corruption(f"{place} does not say whose store it is", hint="restore the file from a copy") from cause
+    raise ConfigurationError(
+        f"{place} has format {version}", hint="a later version of Scribe Ledger wrote it: use that version"
+    )
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    value = fields[name]
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} is no text")
+    return value
