@@ -123,7 +123,7 @@ class Node:
         assert state.size == self.model.size
         assert self.machine.nodes.root() == self.model.root()
         assert self.machine.policy._asdict() == {**self.model.policies, "apply_version": 1}
-        reader = Reader(self.store, None)  # type: ignore[arg-type]  # there are no large values
+        reader = Reader(self.store, None, None)  # type: ignore[arg-type]  # no large values, no archive
         for key in KEYS:
             assert reader.latest_value(key, state.size) == self.model.get(key)
             assert [entry.index for entry in reader.history(key, state.size)] == [

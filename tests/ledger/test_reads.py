@@ -309,7 +309,7 @@ def test_a_past_read_costs_the_same_few_look_ups_whatever_the_number_of_versions
                     return use(*args, **named)
 
                 monkeypatch.setattr(store.table(table), name, counted)
-        reader = Reader(store, ledger._blobs)
+        reader = Reader(store, ledger._blobs, ledger._cold)
         for read, expected in (
             (lambda: reader.spot(b"k", 5000, 17), ["keys.get", "history.get"]),
             (lambda: reader.spot(b"k", 18), ["keys.get", "history.seek"]),

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias, TypedDict, overload
 from scribe_ledger.errors import InvalidRequest, TooLarge
 from scribe_ledger.ledger.records import REQUEST_DIGEST_BYTES
 from scribe_ledger.merkle.hashing import ZERO_HASH
-from scribe_ledger.merkle.leaf import encode_tail
+from scribe_ledger.merkle.leaf import HEADER, encode_tail
 from scribe_ledger.model import MAX_KEY_BYTES, MAX_REQUEST_ID_BYTES, Kind
 from scribe_ledger.objects.blobs import Blob
 
@@ -21,6 +21,7 @@ _LENGTHS = [length.to_bytes(2, "big") for length in range(MAX_KEY_BYTES + 1)]
 _PLAIN = b"\0\0\0\0"
 """The end of a leaf without content type and metadata."""
 _ANY_BYTES = (bytearray, memoryview)
+_KINDS = {kind.value: kind for kind in Kind}
 
 
 _PAIRS_HINT = 'such as [("a", b"1"), ("b", b"2")], or the items() of a dictionary'
@@ -40,6 +41,11 @@ class Condition(NamedTuple):
     """The key's latest entry has this index."""
     version: int | None = None
     """The key's latest version is this one; 0 means that the key was never written."""
+    begun: int = 0
+    """Of a large value: its object was not removed since the manifest had this version."""
+
+
+_NO_CONDITION = Condition()
 
 
 class PutOptions(TypedDict, total=False):
@@ -162,6 +168,8 @@ def put(
     condition = None
     if if_absent is not False or if_index is not None or if_version is not None:
         condition = _condition(if_absent, if_index, if_version)
+    if isinstance(value, Blob):
+        condition = _begun(condition, value)
     if dedupe is not True:
         _check_flag(dedupe, "dedupe")
     return Command(Kind.PUT, name, tail, data, size, digest, chunk_root, request, condition, dedupe)
@@ -170,7 +178,13 @@ def put(
 def with_value(command: Command, value: bytes | Blob) -> Command:
     """The put with another value."""
     if isinstance(value, Blob):
-        return command._replace(value=None, size=value.size, sha256=value.sha256, chunk_root=value.chunk_root)
+        return command._replace(
+            value=None,
+            size=value.size,
+            sha256=value.sha256,
+            chunk_root=value.chunk_root,
+            condition=_begun(command.condition, value),
+        )
     return command._replace(value=value, size=len(value), sha256=sha256(value).digest())
 
 
@@ -246,6 +260,24 @@ def configure(changes: Mapping[str, Any]) -> Command:
     return Command(Kind.CONFIG, b"", tail, data, len(data), sha256(data).digest(), ZERO_HASH, b"", None, False)
 
 
+def archived_commands(leaves: Sequence[bytes], config_values: Mapping[int, bytes]) -> list[Command]:
+    """The commands that made these leaves, without the values, which are archived. Config entries take effect again."""
+    return [_archived_command(leaf, config_values) for leaf in leaves]
+
+
+def _archived_command(leaf: bytes, config_values: Mapping[int, bytes]) -> Command:
+    _, _, number, _, index, _, _, _, size, digest, chunk_root = HEADER.unpack_from(leaf)
+    kind = _KINDS[number]
+    tail = leaf[HEADER.size :]
+    key = tail[2 : 2 + int.from_bytes(tail[:2], "big")]
+    value: bytes | None = b""
+    if kind is Kind.CONFIG:
+        value = config_values[index]
+    elif kind is Kind.DELETE or chunk_root != ZERO_HASH:
+        value = None
+    return Command(kind, key, tail, value, size, digest, chunk_root, b"", None, False)
+
+
 def natural(number: int | None, name: str, *, least: int = 0) -> int | None:
     """An optional whole number of at least ``least`` that a leaf could hold."""
     if number is None:
@@ -317,6 +349,10 @@ def request_digests(request_id: str, count: int) -> list[bytes]:
 def _condition(if_absent: bool, if_index: int | None, if_version: int | None) -> Condition:
     _check_flag(if_absent, "if_absent")
     return Condition(if_absent, natural(if_index, "if_index"), natural(if_version, "if_version"))
+
+
+def _begun(condition: Condition | None, blob: Blob) -> Condition:
+    return (condition or _NO_CONDITION)._replace(begun=blob.begun)
 
 
 def _check_flag(flag: object, name: str) -> None:

@@ -13,7 +13,15 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from scribe_ledger.errors import Conflict, Forbidden, NotFound, PreconditionFailed, ScribeError, StorageError
+from scribe_ledger.errors import (
+    Conflict,
+    Forbidden,
+    NotFound,
+    Overloaded,
+    PreconditionFailed,
+    ScribeError,
+    StorageError,
+)
 from scribe_ledger.ledger import records
 from scribe_ledger.ledger.commands import columns_of
 from scribe_ledger.ledger.records import DELETED, Latest, Spot
@@ -37,6 +45,8 @@ if TYPE_CHECKING:
         def spot_of_version(self, key: bytes, version: int) -> Spot: ...
 
         def leaf_at(self, spot: Spot) -> bytes: ...
+
+        def is_stored(self, digest: bytes, begun: int) -> bool: ...
 
 
 Answer = Sequence[int | Receipt] | ScribeError
@@ -192,6 +202,7 @@ class _Judge:
             _check_condition(command, None)
             if command.kind is Kind.DELETE:
                 raise NotFound(f"there is no key {show_key(command.key)} to delete")
+            self._check_stored(command)
             return self._append_version(command, 1, NO_PREVIOUS, {})
         if command.request and (earlier := known.latest.requests.get(command.request)) is not None:
             return self._repeat(command, known, earlier)
@@ -205,6 +216,7 @@ class _Judge:
         ):
             return same
         self._check_policy(command, spot)
+        self._check_stored(command)
         self._superseded.append((command.key, spot, known.place))
         return self._append_version(command, spot.version + 1, spot.index, known.latest.requests)
 
@@ -267,6 +279,16 @@ class _Judge:
                 f"key {show_key(command.key)} was written before and this ledger forbids a second version",
                 hint="the policy `overwrite` is `forbid`: use another key",
             )
+
+    def _check_stored(self, command: Command) -> None:
+        """Whether a large value is still there: its object may have been removed while no entry referred to it."""
+        if command.in_blob:
+            begun = 0 if command.condition is None else command.condition.begun
+            if not self._index.is_stored(command.sha256, begun):
+                raise Overloaded(
+                    f"an unused copy of the value of key {show_key(command.key)} is just being removed",
+                    hint="retry after a moment",
+                )
 
     # --- appending ---------------------------------------------------------------------------------------------
 

@@ -34,7 +34,8 @@ class LatestReader:
         self._machine = machine
 
     def read(self, key: bytes) -> Latest | None:
-        """None where there is more to say: the key is absent, deleted, large, or was written since the last commit."""
+        """None where there is more to say: the key is absent, deleted, large, was
+        written since the last commit, or its value is not hot."""
         size = self._machine.committed.size
         record = self._get_key(key)
         if record is None:
@@ -44,7 +45,10 @@ class LatestReader:
             return None
         group = U64.pack(spot.group)
         leaf = unpack_item(self._get_leaves(group) or b"", spot.ordinal)
-        value = (self._get_values(group) or b"")[spot.offset : spot.offset + spot.length]
+        values = self._get_values(group)
+        if values is None:
+            return None
+        value = values[spot.offset : spot.offset + spot.length]
         if leaf[HEADER.size + 2 : HEADER.size + 2 + len(key)] != key:
             raise Corruption(f"the key index of {show_key(key)} names another key's entry", hint=_HINT)
         if sha256(value).digest() != leaf[DIGEST]:

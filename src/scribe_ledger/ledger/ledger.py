@@ -8,6 +8,7 @@ any thread.
 from __future__ import annotations
 
 import io
+import secrets
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +18,7 @@ from scribe_ledger.errors import ConfigurationError, InvalidRequest, LedgerClose
 from scribe_ledger.ledger import check, commands, machine
 from scribe_ledger.ledger.batch import Batch
 from scribe_ledger.ledger.cache import ValueCache
+from scribe_ledger.ledger.cold import ColdValues
 from scribe_ledger.ledger.commands import Columns, Key, columns_of, key_bytes, natural, required
 from scribe_ledger.ledger.copying import copy_ledger
 from scribe_ledger.ledger.folder import (
@@ -32,6 +34,7 @@ from scribe_ledger.ledger.folder import (
 )
 from scribe_ledger.ledger.forking import keep_from_children
 from scribe_ledger.ledger.machine import Machine
+from scribe_ledger.ledger.manifest import Adopt
 from scribe_ledger.ledger.policy import Policy
 from scribe_ledger.ledger.reads import Reader
 from scribe_ledger.ledger.rocks import RocksStore
@@ -41,6 +44,8 @@ from scribe_ledger.ledger.tiles import TileSource
 from scribe_ledger.model import CHUNK_BYTES, Entry, Kind, Receipt, show_key
 from scribe_ledger.objects.blobs import BlobStore
 from scribe_ledger.objects.folder import FolderStore
+from scribe_ledger.objects.identity import claim, read_identity
+from scribe_ledger.objects.paths import IDENTITY
 from scribe_ledger.objects.spool import pieces_of
 
 if TYPE_CHECKING:
@@ -54,7 +59,9 @@ if TYPE_CHECKING:
     from scribe_ledger.ledger.transfer.rows import Row
     from scribe_ledger.merkle.checkpoint import Checkpoint
     from scribe_ledger.merkle.prooftext import ConsistencyProof, HistoryProof, Proof
-    from scribe_ledger.objects.blobs import Blob
+    from scribe_ledger.objects.blobs import Blob, SpooledBlob
+    from scribe_ledger.objects.identity import StoreIdentity
+    from scribe_ledger.objects.store import ObjectStore
 
 _P = TypeVar("_P")
 
@@ -78,9 +85,13 @@ class Ledger:
         flush_interval_ms: int,
         max_cache_size: int,
         cache_capacity: int,
+        cold_cache_size: int,
         inline_max: int,
+        objects: ObjectStore,
+        owns_objects: bool,
     ) -> None:
         self._folder = folder
+        self._clock = clock
         self._identity = identity
         self._store = store
         self._inline_max = inline_max
@@ -89,8 +100,19 @@ class Ledger:
         self._closing = threading.Lock()
         tiles = TileSource(store)
         self._machine = Machine(store, tiles.fetch)
-        self._blobs = BlobStore(FolderStore(folder.path / OBJECTS), folder.path / SPOOL)
-        self._reader = Reader(store, self._blobs)
+        self._objects = objects
+        self._owns_objects = owns_objects
+        self._blobs = BlobStore(objects, folder.path / SPOOL)
+        self._adopting = threading.Lock()
+        self._adopted: StoreIdentity | None = None
+        self._cold = ColdValues(
+            self._machine,
+            objects,
+            ledger_id=identity.ledger_id,
+            cache_bytes=cold_cache_size,
+            folder=folder.path / SPOOL,
+        )
+        self._reader = Reader(store, self._blobs, self._cold)
         self._cache: ValueCache[bytes] = ValueCache(capacity_bytes=max_cache_size, capacity_entries=cache_capacity)
         self._caching = max_cache_size > 0 and cache_capacity > 0
         self._hit = self._cache.hit
@@ -120,7 +142,9 @@ class Ledger:
         flush_interval_ms: int = 200,
         max_cache_size: int = 256 << 20,
         cache_capacity: int = 100_000,
+        cold_cache_size: int | None = None,
         inline_max: int = 256 << 10,
+        object_store: ObjectStore | str = "",
         clock: Callable[[], int] = system_clock,
         open_store: Callable[[Path], Store] = RocksStore,
     ) -> Self:
@@ -128,7 +152,9 @@ class Ledger:
 
         ``name`` (the origin), ``overwrite`` and ``deletes`` are set at creation; later they may be left out, and must
         agree if they are given. ``durability="relaxed"`` acknowledges before the sync, which follows within
-        ``flush_interval_ms``. ``inline_max`` is the size above which a value is kept as a file of its own.
+        ``flush_interval_ms``. ``inline_max`` is the size above which a value is kept as an object of its own, in
+        ``object_store``: a URL such as ``s3://bucket/prefix``, or the folder's own ``objects``. ``max_cache_size`` is
+        for values and for row groups of the archive, half each, unless ``cold_cache_size`` says what the latter get.
         """
         if durability not in DURABILITIES:
             raise ConfigurationError(f"the durability {durability!r} is unknown", hint="full or relaxed")
@@ -136,14 +162,20 @@ class Ledger:
             flush_interval_ms=flush_interval_ms,
             max_cache_size=max_cache_size,
             cache_capacity=cache_capacity,
+            cold_cache_size=cold_cache_size or 0,
             inline_max=inline_max,
         )
+        if cold_cache_size is None:
+            cold_cache_size = max_cache_size // 2
+            max_cache_size -= cold_cache_size
         wanted = {name: value for name, value in (("overwrite", overwrite), ("deletes", deletes)) if value is not None}
         policy = Policy().changed(wanted)
         check_name(name)
         folder = DataFolder(Path(path), create=create)
         store: Store | None = None
+        objects: ObjectStore | None = None
         try:
+            objects = _open_objects(object_store, folder.path / OBJECTS)
             identity = folder.load_identity() if folder.exists else folder.create_identity(name, clock=clock)
             store = open_store(folder.path / STORE)
             if not folder.exists:
@@ -159,9 +191,14 @@ class Ledger:
                 flush_interval_ms=flush_interval_ms,
                 max_cache_size=max_cache_size,
                 cache_capacity=cache_capacity,
+                cold_cache_size=cold_cache_size,
                 inline_max=inline_max,
+                objects=objects,
+                owns_objects=objects is not object_store,
             )
         except BaseException:
+            if objects is not None and objects is not object_store:
+                objects.close()
             if store is not None:
                 store.close()
             folder.close()
@@ -477,7 +514,18 @@ class Ledger:
             "live_keys": state.live,
             "value_bytes": state.value_bytes,
             "last_timestamp": state.timestamp,
-            "storage_bytes": {"hot": self._store.disk_bytes(), "blobs": state.blob_bytes},
+            "storage_bytes": {
+                "hot": self._store.disk_bytes(),
+                "blobs": state.blob_bytes,
+                "archive": sum(segment.size for segment in state.manifest.segments),
+            },
+            "archive": {
+                "manifest_version": state.manifest.version,
+                "archived_size": state.manifest.archived_size,
+                "segments": len(state.manifest.segments),
+                "pending_bytes": state.log_bytes - state.manifest.archived_bytes,
+                "evicted_size": self._machine.evicted,
+            },
             "cache": {"entries": self._cache.entries, "bytes": self._cache.used_bytes},
             "queue": {"entries": entries, "bytes": size},
             "batches": self._sequencer.batches,
@@ -506,6 +554,8 @@ class Ledger:
                 if self._sequencer.failure is None:  # otherwise every writer was told
                     raise
             finally:
+                if self._owns_objects:
+                    self._objects.close()
                 self._folder.close()
 
     def leave_to_parent(self) -> None:
@@ -548,7 +598,50 @@ class Ledger:
         if isinstance(spooled, bytes):
             return spooled
         with spooled:
-            return self._blobs.keep(spooled)
+            return self._keep(spooled)
+
+    def _keep(self, spooled: SpooledBlob) -> Blob:
+        """Makes a large value durable in the object store."""
+        self._adopt_store()
+        begun = self._machine.committed.manifest.version
+        return self._blobs.keep(spooled, is_referenced=self._refers_to)._replace(begun=begun)
+
+    def _refers_to(self, digest: bytes) -> bool:
+        return self._machine.blobs.get(digest) is not None
+
+    def _adopt_store(self) -> StoreIdentity:
+        """Makes sure, once, that the object store is the one that this ledger's objects are in."""
+        with self._adopting:
+            if self._adopted is None:
+                self._adopted = self._claim_store()
+            return self._adopted
+
+    def _claim_store(self) -> StoreIdentity:
+        wanted = self._machine.committed.manifest.store_id
+        found = read_identity(self._objects)
+        if found is None and wanted:
+            raise ConfigurationError(
+                f"{self._objects.url} has no {IDENTITY}: it is not the store with this ledger's objects",
+                hint="name the store that was used before, or copy all of its objects to this one",
+            )
+        if found is None:
+            found = claim(
+                self._objects,
+                ledger_id=self.ledger_id,
+                origin=self.origin,
+                vkey=self.public_key,
+                created=self._clock(),
+                randbytes=secrets.token_bytes,
+            )
+        if found.ledger_id != self.ledger_id or wanted not in ("", found.store_id):
+            raise ConfigurationError(
+                f"{self._objects.url} holds the objects of {found.origin} (ledger {found.ledger_id}, store"
+                f" {found.store_id}), and this ledger is {self.ledger_id}" + (f", store {wanted}" if wanted else ""),
+                hint="give every ledger a bucket, or a prefix of one, of its own",
+            )
+        if not wanted:
+            self._sequencer.change_manifest(Adopt(found.store_id))
+        return found
 
     def _publish(self, units: Iterable[Sequence[Command]]) -> None:
         self._cache.commit((key for unit in units for key in columns_of(unit).keys), self._machine.commit)
@@ -556,8 +649,10 @@ class Ledger:
     def _with_blob(self, command: Command) -> Command:
         if command.value is None or not self._is_large(command):
             return command
-        blob = self._blobs.store_bytes(command.value)
-        return command._replace(value=None, chunk_root=blob.chunk_root)
+        with self._blobs.begin(inline_max=0) as spooler:
+            spooler.write(command.value)
+            with spooler.finish_spooled() as spooled:
+                return commands.with_value(command, self._keep(spooled))
 
     def _is_large(self, command: Command) -> bool:
         return command.size > self._inline_max and command.kind is Kind.PUT and command.value is not None
@@ -565,6 +660,16 @@ class Ledger:
     def _check_open(self) -> None:
         if self._closed:
             raise LedgerClosed("the ledger is closed")
+
+
+def _open_objects(wanted: ObjectStore | str, default: Path) -> ObjectStore:
+    if not isinstance(wanted, str):
+        return wanted
+    if not wanted:
+        return FolderStore(default)
+    from scribe_ledger.objects.opening import StoreOptions, open_object_store
+
+    return open_object_store(wanted, StoreOptions())
 
 
 def _pieces(reader: BinaryIO | Iterable[bytes]) -> Iterator[bytes]:

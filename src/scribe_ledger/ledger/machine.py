@@ -92,7 +92,6 @@ class Machine:
         self.look_up_one = store.table(Table.KEYS).get
         self.blobs = store.table(Table.BLOBS)
         self.manifest_table = ManifestTable(store)
-        self.may_store = self.manifest_table.may_store
         self.policy = self.committed_policy = _load_policy(store)
         self.applied = self.committed = _load_state(store, fetch_tile, self.manifest_table.load())
         self.evicted = _load_evicted(store)
@@ -229,6 +228,10 @@ class Machine:
         if record is None:
             raise Corruption(f"version {version} of key {show_key(key)} is missing from the key index")
         return records.decode_spot(record)
+
+    def is_stored(self, digest: bytes, begun: int) -> bool:
+        """Whether the object of a large value is sure to be there, if its upload began at that manifest version."""
+        return self.blobs.get(digest) is not None or self.manifest_table.may_store(digest, begun)
 
     def leaf_at(self, spot: Spot) -> bytes:
         record = self._store.table(Table.LEAVES).get(U64.pack(spot.group))

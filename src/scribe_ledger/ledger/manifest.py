@@ -192,13 +192,13 @@ class ManifestTable:
     def blobs_being_removed(self) -> list[bytes]:
         return [digest for digest, fields in self._scan(_BLOB) if fields["gone"] is None]
 
-    def may_store(self, digest: bytes, begun: int | None) -> bool:
+    def may_store(self, digest: bytes, begun: int) -> bool:
         """Whether a large value is sure to be there: nothing removed it since its upload, begun at that version."""
         record = self._table.get(_BLOB + digest)
         if record is None:
             return True
         gone = _decode(record)["gone"]
-        return gone is not None and begun is not None and gone <= begun
+        return gone is not None and gone <= begun
 
     # --- judging -----------------------------------------------------------------------------------------------
 

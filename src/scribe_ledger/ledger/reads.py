@@ -18,24 +18,27 @@ from scribe_ledger.ledger.store import Store, Table
 from scribe_ledger.merkle.hashing import ZERO_HASH, hash_leaf
 from scribe_ledger.merkle.leaf import Leaf, decode_leaf, entry_of
 from scribe_ledger.model import Entry, Kind, show_key
+from scribe_ledger.segments.columns import Group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from scribe_ledger.ledger.cold import ColdScan, ColdValues
     from scribe_ledger.objects.blobs import BlobReader, BlobStore
 
 _LATEST_HEAD = struct.Struct(">QQHBII")
 
 
 class Reader:
-    """Reads of one ledger over its store and its blobs."""
+    """Reads of one ledger over its store, its blobs and its archive."""
 
-    def __init__(self, store: Store, blobs: BlobStore) -> None:
+    def __init__(self, store: Store, blobs: BlobStore, cold: ColdValues) -> None:
         self._keys = store.table(Table.KEYS)
         self._history = store.table(Table.HISTORY)
         self._leaves = store.table(Table.LEAVES)
         self._values = store.table(Table.VALUES)
         self._blobs = blobs
+        self._cold = cold
         self._get_key = self._keys.get
         self._get_values = self._values.get
 
@@ -55,12 +58,17 @@ class Reader:
             spot = self.spot(key, size)
             return None if spot is None or spot.deleted else self.value(spot)
         values = self._get_values(group)
-        if values is None or len(values) < offset + length:
+        if values is None:
+            return self._cold_value(records.latest_spot(record))
+        if len(values) < offset + length:
             raise _missing_value(index)
         return values[offset : offset + length]
 
     def latest_values(self, keys: list[bytes], size: int) -> list[bytes | None]:
-        """The same for many keys, with one look-up for all of their places and one for all of their groups."""
+        """The same for many keys, with one look-up for all of their places and one for all of their groups.
+
+        Those that are no longer hot are read in the order of their keys, which is that of the segments.
+        """
         found = self._keys.get_many(keys)
         heads = [
             None if record is None or len(record) < _LATEST_HEAD.size else _LATEST_HEAD.unpack_from(record)
@@ -69,9 +77,14 @@ class Reader:
         plain = [head if head is not None and head[2] <= head[0] < size and not head[3] else None for head in heads]
         groups = list({head[0] - head[2] for head in plain if head is not None})
         values = dict(zip(groups, self._values.get_many([U64.pack(group) for group in groups]), strict=True))
+        gone = {group for group, record in values.items() if record is None}
+        cold = {key for key, head in zip(keys, plain, strict=True) if head is not None and head[0] - head[2] in gone}
+        fetched = {key: self.latest_value(key, size) for key in sorted(cold)} if cold else {}
         return [
             (None if record is None else self.latest_value(key, size))
             if head is None
+            else fetched[key]
+            if key in fetched
             else _slice(values[head[0] - head[2]], head)
             for key, record, head in zip(keys, found, plain, strict=True)
         ]
@@ -129,9 +142,15 @@ class Reader:
             leaf = self.leaf(spot)
             return self._blobs.read(leaf.sha256, leaf.size, leaf.chunk_root)
         values = self._get_values(U64.pack(index - ordinal))
-        if values is None or len(values) < offset + length:
+        if values is None:
+            return self._cold_value(spot)
+        if len(values) < offset + length:
             raise _missing_value(index)
         return values[offset : offset + length]
+
+    def _cold_value(self, spot: Spot) -> bytes:
+        leaf = self.leaf(spot)
+        return self._cold.value(leaf.key, leaf.index, leaf.sha256)
 
     def open_blob(self, spot: Spot) -> BlobReader:
         """A large value as a file."""
@@ -186,12 +205,21 @@ class Reader:
 
     def log(self, start: int, stop: int) -> Iterator[Entry]:
         """Entries in log order, from ``start`` to before ``stop``."""
+        cold = self._cold.scan()
         for group, first, leaves in self._groups(start, stop):
-            values = _GroupValues(group, self._values.get)
+            values = _GroupValues(group, self._values.get, cold)
             for index in range(max(first, start), min(first + len(leaves), stop)):
                 data = leaves[index - first]
                 leaf = decode_stored_leaf(data, index)
                 yield entry_of(leaf, hash_leaf(data), partial(self._log_value, leaf, index - first, values))
+
+    def groups(self, start: int, stop: int) -> Iterator[Group]:
+        """The groups from ``start``, where one begins, to before ``stop``, with their values."""
+        for group, first, leaves in self._groups(start, stop):
+            values = self._get_values(group)
+            if values is None:
+                raise _missing_value(first)
+            yield Group(first, leaves, records.unpack(values))
 
     def leaves(self, start: int, stop: int) -> list[bytes]:
         """The leaves from ``start`` to before ``stop``, as they are stored."""
@@ -227,7 +255,7 @@ class Reader:
             return b""
         if leaf.chunk_root != ZERO_HASH:
             return self._blobs.read(leaf.sha256, leaf.size, leaf.chunk_root)
-        value = values.item(ordinal, leaf.index)
+        value = values.item(ordinal, leaf)
         if sha256(value).digest() != leaf.sha256:
             raise Corruption(f"the value of entry {leaf.index} does not match its digest", hint="run `scribe fsck`")
         return value
@@ -236,19 +264,22 @@ class Reader:
 class _GroupValues:
     """The inline values of one group, read when the first of them is asked for."""
 
-    def __init__(self, group: bytes, get: Callable[[bytes], bytes | None]) -> None:
+    def __init__(self, group: bytes, get: Callable[[bytes], bytes | None], cold: ColdScan) -> None:
         self._group = group
         self._get = get
+        self._cold = cold
         self._items: Sequence[bytes] | None = None
+        self._evicted = False
 
-    def item(self, ordinal: int, index: int) -> bytes:
-        if self._items is None:
+    def item(self, ordinal: int, leaf: Leaf) -> bytes:
+        if self._items is None and not self._evicted:
             record = self._get(self._group)
-            if record is None:
-                raise _missing_value(index)
-            self._items = records.unpack(record)
+            self._evicted = record is None
+            self._items = None if record is None else records.unpack(record)
+        if self._items is None:
+            return self._cold.value(leaf.key, leaf.index, leaf.sha256)
         if ordinal >= len(self._items):
-            raise _missing_value(index)
+            raise _missing_value(leaf.index)
         return self._items[ordinal]
 
 

@@ -123,6 +123,7 @@ class Sequencer:
         self._guests: deque[_Ticket] = deque()
         """Who waits to lead alone; see ``_alone``."""
         self._failure: ScribeError | None = None
+        self._refusal: ScribeError | None = None
         self._closed = False
         self._unsynced = False
         self.syncs = self.batches = 0
@@ -136,7 +137,7 @@ class Sequencer:
         leader, ticket = object(), None
         try:
             with self._lock:
-                if self._closed or self._failure is not None:
+                if self._closed or self._failure is not None or self._refusal is not None:
                     self._check_writable()
                 if self._leader is None:
                     self._leader = leader
@@ -441,7 +442,11 @@ class Sequencer:
     @property
     def failure(self) -> ScribeError | None:
         """Why writes are refused, or None while they are not."""
-        return self._failure
+        return self._failure or self._refusal
+
+    def refuse(self, error: ScribeError) -> None:
+        """From now on every write gets this error: nothing has failed here, but the ledger must not grow here."""
+        self._refusal = self._refusal or error
 
     def flush(self) -> None:
         """Makes everything that was committed durable. Without ``relaxed`` there is never anything to do."""
@@ -482,6 +487,8 @@ class Sequencer:
         if self._closed:
             raise LedgerClosed("the ledger is closed")
         self._check_healthy()
+        if self._refusal is not None:
+            raise _again(self._refusal)
 
     def _check_healthy(self) -> None:
         if self._failure is not None:

@@ -6,24 +6,44 @@ say in the moment of a commit. Applications use ``Ledger``; nothing here is prom
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from scribe_ledger.errors import InvalidRequest
-from scribe_ledger.ledger.commands import columns_of, key_bytes
+from scribe_ledger.ledger.commands import archived_commands, columns_of, key_bytes
+from scribe_ledger.ledger.folder import SPOOL
 from scribe_ledger.ledger.latest import LatestReader
 from scribe_ledger.ledger.ledger import Ledger
+from scribe_ledger.ledger.sequencer import Replayed
+from scribe_ledger.merkle.leaf import timestamps_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from scribe_ledger.errors import ScribeError
+    from scribe_ledger.ledger.cold import ColdValues
     from scribe_ledger.ledger.commands import Command, Key
+    from scribe_ledger.ledger.folder import Identity
+    from scribe_ledger.ledger.manifest import Change, Difference, Manifest, Replaced
     from scribe_ledger.merkle.checkpoint import Checkpoint
     from scribe_ledger.model import Entry
     from scribe_ledger.objects.blobs import Blob, SpooledBlob, Spooler
+    from scribe_ledger.objects.identity import StoreIdentity
+    from scribe_ledger.objects.store import ObjectStore
+    from scribe_ledger.segments.columns import Group
 
 AroundCommit: TypeAlias = "Callable[[Sequence[bytes], Callable[[], object]], object]"
 """Called with the keys of a batch that is durable and not visible yet; it must call the second argument, once."""
+
+
+class Pending(NamedTuple):
+    """What is committed and not archived."""
+
+    entries: int
+    bytes: int
+    """Of leaves and inline values."""
+    since: int
+    """When the oldest of them was written, in milliseconds since 1970; 0 if there is none."""
 
 
 class ServedLedger(Ledger):
@@ -44,7 +64,7 @@ class ServedLedger(Ledger):
 
     def keep_value(self, received: bytes | SpooledBlob) -> bytes | Blob:
         """Makes a received value durable if it is a blob; then it may be put."""
-        return received if isinstance(received, bytes) else self._blobs.keep(received)
+        return received if isinstance(received, bytes) else self._keep(received)
 
     def on_commit(self, around: AroundCommit) -> None:
         """Lets a cache outside forget what a commit changes, in one step with the commit. There is one such place."""
@@ -93,6 +113,94 @@ class ServedLedger(Ledger):
         if not 0 <= start <= stop <= self.size:
             raise InvalidRequest(f"the ledger has {self.size} entries, {start} to {stop} were asked for")
         return self._reader.leaves(start, stop)
+
+    # --- the archive -------------------------------------------------------------------------------------------
+
+    @property
+    def identity(self) -> Identity:
+        return self._identity
+
+    @property
+    def objects(self) -> ObjectStore:
+        """Where large values and archived entries are."""
+        return self._objects
+
+    @property
+    def spool(self) -> Path:
+        """A folder for temporary files, on the disk of the data folder."""
+        return self._folder.path / SPOOL
+
+    @property
+    def cold(self) -> ColdValues:
+        return self._cold
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._machine.committed.manifest
+
+    def manifest_difference(self, since: int) -> Difference:
+        """What changed in the manifest after a version of it."""
+        self._check_open()
+        return self._machine.manifest_table.difference(self.manifest, since)
+
+    def replaced_segments(self) -> list[Replaced]:
+        """Segments that are no longer live, and whose objects may still be there."""
+        return list(self._machine.manifest_table.replaced())
+
+    def blobs_being_removed(self) -> list[bytes]:
+        """Large values that nothing refers to, between the two steps of their removal."""
+        return self._machine.manifest_table.blobs_being_removed()
+
+    def change_manifest(self, change: Change) -> Manifest:
+        """Durable on return; ``Conflict`` if the state has no place for it."""
+        return self._sequencer.change_manifest(change)
+
+    def adopt_store(self) -> StoreIdentity:
+        """Makes sure that the object store is this ledger's own, and claims one that is nobody's."""
+        self._check_open()
+        return self._adopt_store()
+
+    @property
+    def pending(self) -> Pending:
+        """What is not archived yet."""
+        state = self._machine.committed
+        archived = state.manifest.archived_size
+        since = self.entry_at(archived).timestamp if archived < state.size else 0
+        return Pending(state.size - archived, state.log_bytes - state.manifest.archived_bytes, since)
+
+    def groups(self, start: int, stop: int) -> Iterator[Group]:
+        """The entries from ``start``, where a group begins, to before ``stop``, in the groups that they lie in."""
+        self._check_open()
+        return self._reader.groups(start, stop)
+
+    @property
+    def evicted(self) -> int:
+        """Values of entries below this index are in the archive only."""
+        return self._machine.evicted
+
+    def evict(self, stop: int) -> None:
+        """Drops the values of archived entries below ``stop`` from this machine. Their objects must have been read."""
+        self._check_open()
+        self._sequencer.evict(stop)
+
+    def refers_to_blob(self, digest: bytes) -> bool:
+        """Whether an entry has that large value."""
+        return self._refers_to(digest)
+
+    def refuse_writes(self, error: ScribeError) -> None:
+        """From now on every write raises this; reads go on."""
+        self._sequencer.refuse(error)
+
+    def take_over(
+        self, leaves: Sequence[bytes], leaf_hashes: Sequence[bytes], config_values: Mapping[int, bytes]
+    ) -> None:
+        """Appends entries that a segment has, from their leaves; their values stay there.
+
+        Each must follow from the entries before it. ``config_values`` has the values of config entries, by index.
+        """
+        self._check_open()
+        batch = Replayed(archived_commands(leaves, config_values), timestamps_of(leaves), leaf_hashes, True)
+        self._sequencer.replay(batch, first=self.size)
 
     # --- state -------------------------------------------------------------------------------------------------
 

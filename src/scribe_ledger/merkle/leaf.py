@@ -25,13 +25,14 @@ from scribe_ledger.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 FORMAT = 1
 SHA256_ALGORITHM = 1
 HEADER = struct.Struct(">BBBBQQQQQ32s32s")
 """format, hash algorithm, kind, flags, index, timestamp, version, previous, value size, value digest, chunk root"""
 
+_TIMESTAMP = slice(12, 20)
 _U16 = struct.Struct(">H")
 _METADATA_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -97,6 +98,11 @@ def entry_of(leaf: Leaf, leaf_hash: bytes, load: Callable[[], bytes]) -> Entry:
         leaf_hash=leaf_hash,
         load=load,
     )
+
+
+def timestamps_of(leaves: Iterable[bytes]) -> list[int]:
+    """Of well-formed leaves."""
+    return [int.from_bytes(leaf[_TIMESTAMP], "big") for leaf in leaves]
 
 
 def encode_tail(

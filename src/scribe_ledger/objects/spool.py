@@ -28,6 +28,8 @@ class Blob(NamedTuple):
     sha256: bytes
     size: int
     chunk_root: bytes
+    begun: int = 0
+    """The version of the ledger's manifest when its upload began: nothing that was removed since counts as stored."""
 
 
 class SpooledBlob:

@@ -55,7 +55,7 @@ class VerbatimImporter:
         self._round_bytes = 0
 
     def run(self, rows: Iterable[Row]) -> int:
-        """Takes over all rows; how many. After an error the ledger has at most the rows before the one that it names."""
+        """Takes over all rows; how many. After an error the ledger has at most what came before the row it names."""
         try:
             for row in rows:
                 self._round.append(self._prepare(row, self.size + len(self._round)))

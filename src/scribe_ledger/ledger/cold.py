@@ -1,0 +1,116 @@
+"""Values that are no longer in the hot store: found through the manifest, read from the segment that has them.
+
+Whoever asks has the entry's leaf, and the value is held against its digest here. "Missing" is never an answer: either
+the value, or an error that names the object.
+"""
+
+from __future__ import annotations
+
+import threading
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from scribe_ledger.errors import Corruption
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from scribe_ledger.ledger.machine import Machine
+    from scribe_ledger.objects.store import ObjectStore
+    from scribe_ledger.segments.reading import ColdReader
+    from scribe_ledger.segments.segment import Segment
+
+SCATTERED_READS = 64
+"""So many values of one segment are fetched row group by row group before a scan in log order loads the segment."""
+
+
+class ColdValues:
+    """The cold half of one ledger's reads. Any thread may read."""
+
+    def __init__(
+        self, machine: Machine, objects: ObjectStore, *, ledger_id: str, cache_bytes: int, folder: Path
+    ) -> None:
+        self._machine = machine
+        self._objects = objects
+        self._ledger_id = ledger_id
+        self._cache_bytes = cache_bytes
+        self._folder = folder
+        self._reader: ColdReader | None = None
+        self._making = threading.Lock()
+
+    @property
+    def reader(self) -> ColdReader:
+        """Made when the first value is read: it imports what a ledger without an archive never needs."""
+        if self._reader is None:
+            from scribe_ledger.segments.reading import ColdReader
+
+            with self._making:
+                if self._reader is None:
+                    self._reader = ColdReader(self._objects, self._ledger_id, cache_bytes=self._cache_bytes)
+        return self._reader
+
+    def value(self, key: bytes, index: int, digest: bytes) -> bytes:
+        """The value of one entry, checked."""
+        segment = self.segment(index)
+        try:
+            value = self.reader.value(segment, key, index)
+        except Corruption:
+            newer = self.segment(index)
+            if newer == segment:
+                raise
+            segment = newer  # it was replaced and removed since it was looked up
+            value = self.reader.value(segment, key, index)
+        return _checked(value, segment, index, digest)
+
+    def scan(self) -> ColdScan:
+        return ColdScan(self)
+
+    def whole_segment(self, segment: Segment) -> Mapping[int, bytes]:
+        """All of its values."""
+        from scribe_ledger.segments.scanning import values_of
+
+        return values_of(self._objects, segment, self._folder)
+
+    def segment(self, index: int) -> Segment:
+        """The segment that has an entry."""
+        segment = self._machine.committed.manifest.find(index)
+        if segment is None:
+            raise Corruption(f"the value of entry {index} is missing, and no segment has it", hint="run `scribe fsck`")
+        return segment
+
+
+class ColdScan:
+    """Reads in log order, where neighbours lie in different row groups: a long scan loads one segment at a time."""
+
+    def __init__(self, cold: ColdValues) -> None:
+        self._cold = cold
+        self._segment: Segment | None = None
+        """Where the scan is."""
+        self._scattered = 0
+        self._values: Mapping[int, bytes] | None = None
+        """All of that segment's, once they are loaded."""
+
+    def value(self, key: bytes, index: int, digest: bytes) -> bytes:
+        segment = self._segment
+        if segment is None or not segment.first_index <= index <= segment.last_index:
+            segment = self._segment = self._cold.segment(index)
+            self._scattered, self._values = 0, None
+        if self._values is None and self._scattered < SCATTERED_READS:
+            self._scattered += 1
+            return self._cold.value(key, index, digest)
+        if self._values is None:
+            self._values = self._cold.whole_segment(segment)
+        value = self._values.get(index)
+        if value is None:
+            raise Corruption(f"the segment {segment.path} has no value of entry {index}")
+        return _checked(value, segment, index, digest)
+
+
+def _checked(value: bytes, segment: Segment, index: int, digest: bytes) -> bytes:
+    if sha256(value).digest() != digest:
+        raise Corruption(
+            f"the value of entry {index} in {segment.path} does not match its digest",
+            hint="run `scribe fsck`; restore the object from a copy",
+        )
+    return value
