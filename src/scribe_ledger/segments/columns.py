@@ -163,7 +163,7 @@ class Columns:
     def _decode_texts(self) -> tuple[pa.Array, pa.Array]:
         import pyarrow as pa
 
-        decoded = [("", [])] + [
+        decoded: list[tuple[str, list[tuple[str, str]]]] = [("", [])] + [
             (found.content_type, [*found.metadata.items()])
             for found in (decode_leaf(leaf) for leaf in self._text_leaves if leaf is not None)
         ]
