@@ -72,7 +72,7 @@ def test_scan_takes_no_number_for_everything(ledger: Ledger, options: Any) -> No
 def test_a_large_value_that_comes_again_heals_the_damaged_one(ledger: Ledger) -> None:
     value = b"q" * 500_000
     ledger.put("first", value)
-    (blob,) = [path for path in (ledger.path / "objects").rglob("*") if path.is_file() and path.suffix != ".chunks"]
+    (blob,) = [path for path in (ledger.path / "objects" / "blobs").rglob("*") if path.is_file() and not path.suffix]
     damaged = bytearray(value)
     damaged[300_000] ^= 1
     blob.chmod(0o600)

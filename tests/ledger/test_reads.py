@@ -101,6 +101,7 @@ def begin(ledger: Ledger) -> None:
     ledger.put("deleted", b"1")
     ledger.delete("deleted")
     ledger.put("retried", b"1", request_id="r")
+    ledger.put("first large", LARGE * 2)  # the store of large values is adopted with the first of them
 
 
 def change(ledger: Ledger) -> None:

@@ -9,6 +9,9 @@
     store/        the hot store
     objects/      large values, and what is archived, where no other object store is configured
     spool/        large values on their way in
+    restoring.json  only while the folder is being rebuilt from an object store: it is no ledger yet
+
+A folder that was restored has no key: it is read, and takes no writes, until a promotion gives it a key of its own.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from scribe_ledger.errors import (
     VerificationError,
 )
 from scribe_ledger.merkle.checkpoint import Checkpoint, sign_checkpoint
+from scribe_ledger.merkle.handover import base_origin
 from scribe_ledger.merkle.hashing import EMPTY_ROOT
 from scribe_ledger.merkle.note import Signer, Verifier
 from scribe_ledger.objects.durable import make_root, storage_errors, sync_directory
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 FORMAT = 1
-IDENTITY, LOCK, KEY, HEAD, STORE, OBJECTS, SPOOL = (
+IDENTITY, LOCK, KEY, HEAD, STORE, OBJECTS, SPOOL, RESTORING = (
     "ledger.json",
     "lock",
     "ledger.key",
@@ -50,20 +54,34 @@ IDENTITY, LOCK, KEY, HEAD, STORE, OBJECTS, SPOOL = (
     "store",
     "objects",
     "spool",
+    "restoring.json",
 )
-_PARTS = {IDENTITY, LOCK, KEY, HEAD, STORE, OBJECTS, SPOOL, "lost+found"} | {
-    f"{name}.new" for name in (IDENTITY, KEY, HEAD)
+_PARTS = {IDENTITY, LOCK, KEY, HEAD, STORE, OBJECTS, SPOOL, RESTORING, "lost+found"} | {
+    f"{name}.new" for name in (IDENTITY, KEY, HEAD, RESTORING)
 }
+_OPTIONAL = {"epoch", "read_only", "public_key"}
+"""Fields of ``ledger.json`` that stand there only if they say something."""
 MAX_NAME_BYTES = 255
 SECRET_MODE = 0o600
 
 
 class Identity(NamedTuple):
-    """Who this ledger is. It never changes."""
+    """Who this ledger is. It changes only with a promotion, which begins an epoch under a new origin and key."""
 
     ledger_id: str
     origin: str
     created: int
+    epoch: int = 0
+    """How often the ledger was promoted after its key was lost."""
+    read_only: bool = False
+    """Restored from an object store: there is no key to sign with."""
+    public_key: str = ""
+    """The verifier key, where there is no private key to take it from."""
+
+    @property
+    def base_name(self) -> str:
+        """The origin without what epochs add to it: the name that was given at creation."""
+        return base_origin(self.origin, self.epoch)
 
 
 def check_name(name: str) -> None:
@@ -82,13 +100,19 @@ def check_name(name: str) -> None:
 class DataFolder:
     """An open data folder. Holding one means holding its lock."""
 
-    def __init__(self, path: Path, *, create: bool) -> None:
+    def __init__(self, path: Path, *, create: bool, restoring: bool = False) -> None:
+        """``restoring`` opens a folder that is being rebuilt, which nobody else may take for a ledger."""
         self.path = path
+        self.restoring = restoring
         with storage_errors("open the ledger in", path):
+            if not restoring:
+                _check_not_restoring(path)
             if not (path / IDENTITY).exists():
                 _check_may_create(path, create=create)
             make_root(path)
             self._lock = _acquire_lock(path)
+            if not restoring:
+                _check_not_restoring(path)
             self.exists = (path / IDENTITY).exists()  # only now: another process may have created it meanwhile
 
     def create_identity(
@@ -105,7 +129,14 @@ class DataFolder:
             fields = json.loads(text)
             form = int(fields["format"])
             if form <= FORMAT:
-                return Identity(str(fields["ledger_id"]), str(fields["origin"]), int(fields["created"]))
+                return Identity(
+                    str(fields["ledger_id"]),
+                    str(fields["origin"]),
+                    int(fields["created"]),
+                    int(fields.get("epoch", 0)),
+                    bool(fields.get("read_only", False)),
+                    str(fields.get("public_key", "")),
+                )
         except (ValueError, KeyError, TypeError) as error:
             raise Corruption(f"{self.path / IDENTITY} cannot be read: {error}") from error
         raise ConfigurationError(
@@ -114,7 +145,8 @@ class DataFolder:
 
     def save_identity(self, identity: Identity) -> None:
         """The last step of creation: from here on the folder is a ledger."""
-        text = json.dumps({"format": FORMAT, **identity._asdict()}, indent=2) + "\n"
+        told = {name: value for name, value in identity._asdict().items() if name not in _OPTIONAL or value}
+        text = json.dumps({"format": FORMAT, **told}, indent=2) + "\n"
         with storage_errors("write", self.path / IDENTITY):
             write_durably(self.path / IDENTITY, text.encode())
         self.exists = True
@@ -135,8 +167,22 @@ class DataFolder:
 
     def create_head(self, signer: Signer) -> None:
         """The head of an empty ledger. From the first, then, one slot can be read whatever is cut short."""
+        self.write_head(sign_checkpoint(signer, 0, EMPTY_ROOT))
+
+    def write_head(self, *checkpoints: Checkpoint) -> None:
+        """A head with one or two checkpoints: of two keys, each finds its own."""
         with storage_errors("write", self.path / HEAD):
-            write_durably(self.path / HEAD, Head.slot(sign_checkpoint(signer, 0, EMPTY_ROOT)))
+            write_durably(self.path / HEAD, b"".join(map(Head.slot, checkpoints)))
+
+    def verifier_of(self, identity: Identity) -> Verifier:
+        """The key that checks a restored ledger's checkpoints."""
+        try:
+            verifier = Verifier.parse(identity.public_key)
+        except SerializationError as error:
+            raise Corruption(f"{self.path / IDENTITY} holds no public key: {error.message}") from error
+        if verifier.name != identity.origin:
+            raise Corruption(f"{self.path / IDENTITY} has the key of {verifier.name!r}, and says {identity.origin!r}")
+        return verifier
 
     def load_key_of(self, identity: Identity) -> Signer:
         """The ledger's key, which bears its origin as its name."""
@@ -172,6 +218,7 @@ class Head:
     SLOT_BYTES = 2048
 
     def __init__(self, path: Path, verifier: Verifier) -> None:
+        self.verifier = verifier
         self._path = path
         self._lock = threading.Lock()
         with storage_errors("open", path):
@@ -252,6 +299,14 @@ def write_durably(path: Path, content: bytes, *, secret: bool = False) -> None:
 def system_clock() -> int:
     """Milliseconds since 1970."""
     return time.time_ns() // 1_000_000
+
+
+def _check_not_restoring(path: Path) -> None:
+    if (path / RESTORING).exists():
+        raise StorageError(
+            f"{path} is being restored from an object store, and is no ledger yet",
+            hint="call the same `scribe restore` again: it goes on where it was cut short",
+        )
 
 
 def _check_may_create(path: Path, *, create: bool) -> None:

@@ -2,6 +2,8 @@
 
 No checkpoint leaves before its size is committed and synced and the head file holds it, so that the ledger can never
 open shorter than what it signed. Opening checks that promise.
+
+A ledger with its key signs any size. One that was restored has no key, and gives what was signed and published before.
 """
 
 from __future__ import annotations
@@ -9,52 +11,78 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from scribe_ledger.errors import Corruption
+from scribe_ledger.errors import Corruption, Forbidden, VerificationError
+from scribe_ledger.ledger.folder import HEAD, Head
 from scribe_ledger.merkle.checkpoint import Checkpoint, sign_checkpoint
 from scribe_ledger.merkle.prooftext import ConsistencyProof, HistoryProof, Inclusion, Proof, history_pieces
+from scribe_ledger.objects.paths import checkpoint_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scribe_ledger.ledger.folder import Head
+    from scribe_ledger.ledger.folder import DataFolder, Identity
     from scribe_ledger.ledger.machine import Machine
     from scribe_ledger.ledger.reads import Reader
     from scribe_ledger.ledger.records import Spot
     from scribe_ledger.merkle.note import Signer, Verifier
+    from scribe_ledger.objects.store import ObjectStore
 
 CHECKPOINTS_REMEMBERED = 64
 
 
-class Signing:
-    def __init__(self, signer: Signer, head: Head, machine: Machine, reader: Reader) -> None:
-        self._signer = signer
+def open_signing(
+    folder: DataFolder, identity: Identity, machine: Machine, reader: Reader, objects: ObjectStore
+) -> Proving:
+    """The checkpoints and proofs of the ledger in a folder, with its key or without."""
+    if identity.read_only:
+        head = Head(folder.path / HEAD, folder.verifier_of(identity))
+        return Published(head, machine, reader, objects, is_complete=not folder.restoring)
+    signer = folder.load_key_of(identity)
+    return Signing(signer, Head(folder.path / HEAD, signer.verifier), machine, reader)
+
+
+def read_only() -> Forbidden:
+    """What a restored ledger answers to whoever wants to write."""
+    return Forbidden(
+        "this ledger was restored from its archive and is read-only: it has no key to sign with",
+        hint="`scribe restore --promote` gives it a key of its own and begins its next epoch",
+    )
+
+
+class Proving:
+    """Proofs under whatever checkpoints there are."""
+
+    def __init__(self, head: Head, machine: Machine, reader: Reader, *, is_complete: bool = True) -> None:
         self.head = head
         self._machine = machine
         self._reader = reader
         self._lock = threading.Lock()
-        self._signed: dict[int, Checkpoint] = {}
-        try:
-            self._check_head()
-        except BaseException:
-            head.close()
-            raise
+        self._known: dict[int, Checkpoint] = {}
+        if is_complete:
+            try:
+                self.check_head()
+            except BaseException:
+                head.close()
+                raise
 
     @property
     def verifier(self) -> Verifier:
-        return self._signer.verifier
+        return self.head.verifier
 
     def checkpoint(self, size: int) -> Checkpoint:
-        """The signed checkpoint of a committed size. The newest one is in the head file before it is returned."""
-        known = self._signed.get(size)
+        """The signed checkpoint of a committed size."""
+        known = self._known.get(size)
         if known is not None:
             return known
         with self._lock:
-            checkpoint = sign_checkpoint(self._signer, size, self._machine.nodes.root(size))
-            self.head.record(checkpoint)
-            if len(self._signed) >= CHECKPOINTS_REMEMBERED:
-                self._signed.clear()
-            self._signed[size] = checkpoint
+            checkpoint = self._find(size)
+            if len(self._known) >= CHECKPOINTS_REMEMBERED:
+                self._known.clear()
+            self._known[size] = checkpoint
             return checkpoint
+
+    def _find(self, size: int) -> Checkpoint:
+        raise NotImplementedError
 
     def prove(self, spot: Spot, checkpoint: Checkpoint) -> Proof:
         hashes = self._machine.nodes.inclusion(spot.index, checkpoint.size)
@@ -82,7 +110,7 @@ class Signing:
     def close(self) -> None:
         self.head.close()
 
-    def _check_head(self) -> None:
+    def check_head(self) -> None:
         """Refuses a ledger that is shorter than, or differs from, what it once signed."""
         head = self.head.checkpoint
         size = self._machine.committed.size
@@ -97,3 +125,51 @@ class Signing:
                 f"the ledger's root at {head.size} entries is not the one that it once signed",
                 hint="run `scribe fsck`; restore this folder from a copy",
             )
+
+
+class Signing(Proving):
+    """With the ledger's key."""
+
+    def __init__(self, signer: Signer, head: Head, machine: Machine, reader: Reader) -> None:
+        self._signer = signer
+        super().__init__(head, machine, reader)
+
+    def _find(self, size: int) -> Checkpoint:
+        """The newest one is in the head file before it is returned."""
+        checkpoint = sign_checkpoint(self._signer, size, self._machine.nodes.root(size))
+        self.head.record(checkpoint)
+        return checkpoint
+
+
+class Published(Proving):
+    """Without it: the head that the ledger was restored to, and what the store has of earlier sizes."""
+
+    def __init__(
+        self, head: Head, machine: Machine, reader: Reader, objects: ObjectStore, *, is_complete: bool = True
+    ) -> None:
+        self._objects = objects
+        super().__init__(head, machine, reader, is_complete=is_complete)
+
+    def _find(self, size: int) -> Checkpoint:
+        if size == self.head.checkpoint.size:
+            return self.head.checkpoint
+        path = checkpoint_path(size)
+        content = self._objects.get(path)
+        if content is None:
+            raise self._unsigned(size)
+        try:
+            checkpoint = Checkpoint.parse(content.decode())
+            if checkpoint.origin != self.verifier.name:
+                raise self._unsigned(size)  # that of an earlier epoch
+            checkpoint.verify(self.verifier)
+        except (VerificationError, UnicodeDecodeError) as error:
+            raise Corruption(f"{self._objects.place(path)} is no checkpoint of this ledger: {error}") from error
+        if (checkpoint.size, checkpoint.root) != (size, self._machine.nodes.root(size)):
+            raise Corruption(f"{self._objects.place(path)} has another root than this ledger at that size")
+        return checkpoint
+
+    def _unsigned(self, size: int) -> Forbidden:
+        return Forbidden(
+            f"there is no signed checkpoint of {size} entries, and this restored ledger has no key to sign one",
+            hint=f"ask for size {self.head.checkpoint.size}, the newest, or promote the ledger",
+        )
