@@ -77,9 +77,9 @@ def is_whole(folder: Path) -> bool:
         sys.exit(f"left behind: {left}")
     digests = list(blobs.iter_digests())
     if digests:
-        blobs.check(*BLOB)
+        blobs.check(*BLOB[:3])
     store(folder)
-    blobs.check(*BLOB)
+    blobs.check(*BLOB[:3])
     return digests == [BLOB.sha256]
 
 

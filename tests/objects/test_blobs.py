@@ -58,9 +58,9 @@ def test_values_of_all_sizes_come_back(blobs: BlobStore, tmp_path: Path, size: i
     value = random.Random(size).randbytes(size)
     blob = blobs.store_bytes(value)
     assert blob == Blob(sha256(value).digest(), size, chunk_root(chunk_digests(value)))
-    assert blobs.read(*blob) == value
-    assert b"".join(blobs.iter_chunks(*blob)) == value
-    blobs.check(*blob)
+    assert blobs.read(*blob[:3]) == value
+    assert b"".join(blobs.iter_chunks(*blob[:3])) == value
+    blobs.check(*blob[:3])
     assert files_under(tmp_path) == ["objects/" + blob_path(blob.sha256), "objects/" + chunk_digests_path(blob.sha256)]
 
 
@@ -75,7 +75,7 @@ def test_spool_gives_small_values_back_and_keeps_large_ones(blobs: BlobStore, tm
     with spooled:
         assert list(blobs.iter_digests()) == []
         blob = blobs.keep(spooled)
-    assert blobs.read(*blob) == b"larger"
+    assert blobs.read(*blob[:3]) == b"larger"
     assert files_under(tmp_path / "spool") == []
 
 
@@ -93,8 +93,8 @@ def test_storing_is_in_constant_memory(blobs: BlobStore) -> None:
         blob = blobs.store(chunk for _ in range(64))
         _, peak_storing = tracemalloc.get_traced_memory()
         tracemalloc.reset_peak()
-        blobs.check(*blob)
-        with blobs.open(*blob) as reader:
+        blobs.check(*blob[:3])
+        with blobs.open(*blob[:3]) as reader:
             while reader.read(100_000):
                 pass
         _, peak_reading = tracemalloc.get_traced_memory()
@@ -181,7 +181,7 @@ def test_many_threads_store_the_same_value(blobs: BlobStore, tmp_path: Path) -> 
         start.wait()
         try:
             blob = blobs.store_bytes(VALUE)
-            blobs.check(*blob)
+            blobs.check(*blob[:3])
             results.append(blob)
         except BaseException as error:
             results.append(error)
@@ -216,7 +216,7 @@ def test_opening_removes_what_a_crash_left_and_nothing_in_use(blobs: BlobStore, 
         assert again.clean_spool() == 1
         with spooler.finish_spooled() as spooled:
             blob = blobs.keep(spooled)
-    assert again.read(*blob) == VALUE
+    assert again.read(*blob[:3]) == VALUE
 
 
 # --- a value that comes again ------------------------------------------------------------------------------------
@@ -242,10 +242,10 @@ def test_a_blob_that_nothing_refers_to_is_not_believed(blobs: BlobStore, tmp_pat
     file = value_file(tmp_path, blob)
     file.write_bytes(bytes(len(VALUE)))
     assert blobs.store_bytes(VALUE, is_referenced=lambda _: False) == blob
-    assert blobs.read(*blob) == VALUE
+    assert blobs.read(*blob[:3]) == VALUE
     file.write_bytes(bytes(len(VALUE)))
     assert blobs.store_bytes(VALUE) == blob
-    assert blobs.read(*blob) == VALUE
+    assert blobs.read(*blob[:3]) == VALUE
 
 
 @pytest.mark.parametrize("damage", ["cut", "missing", "digests altered", "digests missing"])
@@ -261,12 +261,12 @@ def test_a_referenced_blob_that_is_damaged_is_replaced(blobs: BlobStore, tmp_pat
         case "digests missing":
             digests_file(tmp_path, blob).unlink()
     assert blobs.store_bytes(VALUE, is_referenced=lambda _: True) == blob
-    assert blobs.read(*blob) == VALUE
+    assert blobs.read(*blob[:3]) == VALUE
 
 
 def test_who_reads_while_a_blob_is_replaced_reads_on(blobs: BlobStore) -> None:
     blob = blobs.store_bytes(VALUE)
-    with blobs.open(*blob) as reader:
+    with blobs.open(*blob[:3]) as reader:
         begin = reader.read(10)
         blobs.store_bytes(VALUE)
         blobs.delete(blob.sha256)
@@ -316,7 +316,7 @@ def flip_byte(file: Path, at: int) -> None:
 def assert_corrupt(blobs: BlobStore, blob: Blob, message: str) -> None:
     for look in (blobs.read, blobs.check):
         with pytest.raises(Corruption, match=message) as caught:
-            look(*blob)
+            look(*blob[:3])
         assert blob.sha256.hex() in caught.value.message
 
 
@@ -335,7 +335,7 @@ def test_a_cut_or_grown_value_is_found_when_opened(blobs: BlobStore, tmp_path: P
     message = f"has {size} bytes instead of {len(VALUE)}, wrong from chunk {chunk} on"
     assert_corrupt(blobs, blob, message)
     with pytest.raises(Corruption, match=message):
-        blobs.open(*blob)
+        blobs.open(*blob[:3])
 
 
 def test_an_empty_value_that_grew_is_found(blobs: BlobStore, tmp_path: Path) -> None:
@@ -366,7 +366,7 @@ def test_altered_chunk_digests_are_found(blobs: BlobStore, tmp_path: Path) -> No
         flip_byte(digests_file(tmp_path, blob), at)
         assert_corrupt(blobs, blob, "chunk digests .* is damaged")
         flip_byte(digests_file(tmp_path, blob), at)
-    blobs.check(*blob)
+    blobs.check(*blob[:3])
 
 
 def test_cut_and_grown_chunk_digests_are_found(blobs: BlobStore, tmp_path: Path) -> None:
@@ -410,5 +410,5 @@ def test_a_file_that_cannot_be_read_is_a_storage_error(blobs: BlobStore, tmp_pat
     value_file(tmp_path, blob).unlink()
     value_file(tmp_path, blob).mkdir()
     with pytest.raises(StorageError, match="Is a directory") as caught:
-        blobs.open(*blob)
+        blobs.open(*blob[:3])
     assert str(value_file(tmp_path, blob)) in caught.value.message

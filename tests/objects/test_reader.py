@@ -49,9 +49,9 @@ def test_any_range_is_that_of_the_value(blobs: BlobStore, blob: Blob, bounds: li
     start, stop = bounds
     if start > len(VALUE):
         with pytest.raises(RangeNotSatisfiable):
-            blobs.iter_chunks(*blob, start=start, stop=stop)
+            blobs.iter_chunks(*blob[:3], start=start, stop=stop)
         return
-    pieces = list(blobs.iter_chunks(*blob, start=start, stop=stop))
+    pieces = list(blobs.iter_chunks(*blob[:3], start=start, stop=stop))
     assert b"".join(pieces) == VALUE[start:stop]
     assert all(0 < len(piece) <= CHUNK_BYTES for piece in pieces)
 
@@ -61,7 +61,7 @@ def test_a_reader_behaves_like_a_file_in_memory(
     blobs: BlobStore, blob: Blob, steps: list[tuple[str, int, int]]
 ) -> None:
     model = io.BytesIO(VALUE)
-    with blobs.open(*blob) as reader:
+    with blobs.open(*blob[:3]) as reader:
         for step, position, size in steps:
             match step:
                 case "seek":
@@ -82,7 +82,7 @@ def test_a_reader_behaves_like_a_file_in_memory(
 
 
 def test_a_reader_is_a_seekable_binary_file(blobs: BlobStore, blob: Blob) -> None:
-    with blobs.open(*blob) as reader:
+    with blobs.open(*blob[:3]) as reader:
         assert isinstance(reader, io.RawIOBase)
         assert (reader.readable(), reader.seekable(), reader.writable()) == (True, True, False)
         assert reader.size == len(VALUE)
@@ -98,14 +98,14 @@ def test_a_reader_is_a_seekable_binary_file(blobs: BlobStore, blob: Blob) -> Non
 
 @pytest.mark.parametrize(("offset", "whence"), [(-1, io.SEEK_SET), (-len(VALUE) - 1, io.SEEK_END), (0, 9)])
 def test_seeking_before_the_beginning_is_refused(blobs: BlobStore, blob: Blob, offset: int, whence: int) -> None:
-    with blobs.open(*blob) as reader, pytest.raises(ValueError, match="cannot seek"):
+    with blobs.open(*blob[:3]) as reader, pytest.raises(ValueError, match="cannot seek"):
         reader.seek(offset, whence)
 
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, 5), (5, 4), (len(VALUE) + 1, None), (0, -1)])
 def test_a_range_that_is_none_is_refused_at_once(blobs: BlobStore, blob: Blob, start: int, stop: int | None) -> None:
     with pytest.raises(RangeNotSatisfiable):
-        blobs.iter_chunks(*blob, start=start, stop=stop)
+        blobs.iter_chunks(*blob[:3], start=start, stop=stop)
 
 
 def test_reading_forward_reads_each_chunk_once(blobs: BlobStore, blob: Blob, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def test_reading_forward_reads_each_chunk_once(blobs: BlobStore, blob: Blob, mon
         return checked_chunk(reader, number)
 
     monkeypatch.setattr(BlobReader, "_checked_chunk", count)
-    with blobs.open(*blob) as reader:
+    with blobs.open(*blob[:3]) as reader:
         while reader.read(10_000):
             pass
     assert asked == [0, 1, 2, 3]
@@ -142,7 +142,7 @@ def flip_byte(file: Path, at: int) -> None:
 def test_chunks_before_the_damage_are_good_and_the_damage_stays(stored: tuple[BlobStore, Blob, Path]) -> None:
     blobs, blob, file = stored
     flip_byte(file, 2 * CHUNK_BYTES + 7)
-    with blobs.open(*blob) as reader:
+    with blobs.open(*blob[:3]) as reader:
         assert reader.read(2 * CHUNK_BYTES) == VALUE[: 2 * CHUNK_BYTES]
         for _ in range(2):
             with pytest.raises(Corruption, match="chunk 2 of the value"):
@@ -155,14 +155,14 @@ def test_chunks_before_the_damage_are_good_and_the_damage_stays(stored: tuple[Bl
 def test_a_range_beside_the_damage_is_good_and_one_in_its_chunk_is_not(stored: tuple[BlobStore, Blob, Path]) -> None:
     blobs, blob, file = stored
     flip_byte(file, CHUNK_BYTES)
-    assert b"".join(blobs.iter_chunks(*blob, start=10, stop=CHUNK_BYTES)) == VALUE[10:CHUNK_BYTES]
+    assert b"".join(blobs.iter_chunks(*blob[:3], start=10, stop=CHUNK_BYTES)) == VALUE[10:CHUNK_BYTES]
     with pytest.raises(Corruption, match="chunk 1 of the value"):
-        list(blobs.iter_chunks(*blob, start=2 * CHUNK_BYTES - 1, stop=2 * CHUNK_BYTES))
+        list(blobs.iter_chunks(*blob[:3], start=2 * CHUNK_BYTES - 1, stop=2 * CHUNK_BYTES))
 
 
 def test_damage_after_opening_is_found(stored: tuple[BlobStore, Blob, Path]) -> None:
     blobs, blob, file = stored
-    with blobs.open(*blob) as reader:
+    with blobs.open(*blob[:3]) as reader:
         reader.read(1)
         flip_byte(file, CHUNK_BYTES)
         os.truncate(file, 3 * CHUNK_BYTES)
@@ -186,17 +186,17 @@ def test_a_full_read_withholds_the_last_chunk_until_the_digest_holds(tmp_path: P
     (tmp_path / "objects" / chunk_digests_path(claimed)).write_bytes(digests.encode())
     entry = Blob(claimed, len(VALUE), digests.root())
 
-    pieces = blobs.iter_chunks(*entry)
+    pieces = blobs.iter_chunks(*entry[:3])
     assert b"".join(next(pieces) for _ in range(3)) == VALUE[: 3 * CHUNK_BYTES]
     with pytest.raises(Corruption, match="though each of its chunks holds"):
         next(pieces)
 
-    with blobs.open(*entry) as reader:
+    with blobs.open(*entry[:3]) as reader:
         for _ in range(2):
             reader.seek(0)
             with pytest.raises(Corruption, match="though each of its chunks holds"):
                 reader.read()
-    assert b"".join(blobs.iter_chunks(*entry, start=3 * CHUNK_BYTES)) == VALUE[3 * CHUNK_BYTES :]
+    assert b"".join(blobs.iter_chunks(*entry[:3], start=3 * CHUNK_BYTES)) == VALUE[3 * CHUNK_BYTES :]
 
 
 def test_an_empty_value_under_a_wrong_digest_is_found(tmp_path: Path) -> None:
