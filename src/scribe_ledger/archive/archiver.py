@@ -1,0 +1,165 @@
+"""``Archiver``: moves the log into the object store and keeps it tidy there, a pass at a time.
+
+A pass seals what is due, publishes, evicts, compacts and retires, in this order, each step as
+``docs/design/0011-cold-tier.md`` says. A pass that finds nothing due asks nothing of the store and writes nothing. One
+may be ended at any line, and two archivers may work on one ledger: what a pass leaves behind is finished or taken by
+the next.
+
+In the background passes follow one another when something is due. An error of the store, or of the disk, is remembered
+and the pass tried again later: no write ever fails by it. An error that says that the store holds another log, or that
+bytes are not what was written, ends archiving until somebody has looked: the ledger goes on, unless a newer epoch has
+taken its place, in which case it takes no more writes.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from scribe_ledger.archive.background import Background
+from scribe_ledger.archive.compaction import compact
+from scribe_ledger.archive.evicting import evict
+from scribe_ledger.archive.pacing import Pace
+from scribe_ledger.archive.publishing import Publisher
+from scribe_ledger.archive.retiring import Retirer
+from scribe_ledger.archive.sealing import seal_next, wanted
+from scribe_ledger.archive.settings import ArchiveSettings
+from scribe_ledger.archive.status import ArchiveResult, ArchiveStatus
+from scribe_ledger.archive.work import STEPS, Work
+from scribe_ledger.errors import Forbidden, ScribeError
+from scribe_ledger.ledger.folder import system_clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scribe_ledger.ledger.served import ServedLedger
+
+__all__ = ["STEPS", "ArchiveResult", "ArchiveSettings", "ArchiveStatus", "Archiver"]
+
+
+class Archiver:
+    """One ledger's. ``run_once`` may be called from any thread, whether or not the background runs."""
+
+    def __init__(
+        self,
+        ledger: ServedLedger,
+        settings: ArchiveSettings,
+        *,
+        clock: Callable[[], int] = system_clock,
+        at_step: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._ledger = ledger
+        self._settings = settings
+        self._clock = clock
+        self._at_step = at_step
+        self._publisher = Publisher()
+        self._retirer = Retirer()
+        self._passing = threading.Lock()
+        self._stopped = threading.Event()
+        self._last_success = 0
+        self._failure: ScribeError | None = None
+        self._failures_in_a_row = 0
+        self._background = Background(self, self._stopped, check_interval_secs=settings.check_interval_secs)
+
+    # --- one pass ----------------------------------------------------------------------------------------------
+
+    def run_once(self, *, everything: bool = False) -> ArchiveResult:
+        """One pass in the caller's thread, after one that is under way. ``everything`` seals all that is pending."""
+        with self._passing:
+            try:
+                result = self._run(everything=everything)
+            except ScribeError as error:
+                self._note(error)
+                raise
+            except Exception as error:
+                self._note(ScribeError(f"the archiver broke down: {error!r}"))
+                raise
+            self._failure, self._failures_in_a_row, self._last_success = None, 0, self._clock()
+            return result
+
+    def _run(self, *, everything: bool) -> ArchiveResult:
+        work = self._work()
+        due = wanted(self._ledger, self._settings, self._clock(), everything=everything)
+        self._publisher.publish(work)  # what another process may have left
+        sealed = 0
+        while due and (added := seal_next(work, due)) is not None:
+            sealed += added
+            self._publisher.publish(work)
+        evicted = evict(work)
+        compacted = compact(work)
+        self._publisher.copy_manifest(work)  # before anything goes that an old copy names
+        removed = self._retirer.retire(work)
+        manifest = self._ledger.manifest
+        return ArchiveResult(manifest.version, manifest.archived_size, sealed, evicted, compacted, removed)
+
+    def _work(self) -> Work:
+        pace = Pace(self._ledger, self._settings.segment_size, self._stopped)
+        return Work(self._ledger, self._settings, self._clock, _Guard(self._ledger, self._at_step), self._at_step, pace)
+
+    def _note(self, error: ScribeError) -> None:
+        self._failure = error
+        self._failures_in_a_row += 1
+        if isinstance(error, Forbidden):
+            self._ledger.refuse_writes(error)
+
+    # --- in the background -------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Lets passes follow in a thread, if the settings ask for it."""
+        self._stopped.clear()
+        if self._settings.auto:
+            self._background.start()
+
+    def stop(self) -> None:
+        """Ends the pass that is under way, between two pieces of its work, and the thread."""
+        self._stopped.set()
+        self._background.join()
+
+    def is_due(self) -> bool:
+        """Whether enough is pending, or old enough, to be sealed now. Cheap, and asks nothing of the store."""
+        return wanted(self._ledger, self._settings, self._clock()) is not None
+
+    @property
+    def settings(self) -> ArchiveSettings:
+        return self._settings
+
+    @property
+    def status(self) -> ArchiveStatus:
+        ledger = self._ledger
+        pending, manifest, failure = ledger.pending, ledger.manifest, self._failure
+        return ArchiveStatus(
+            enabled=self._settings.auto,
+            running=self._background.running,
+            pending_entries=pending.entries,
+            pending_bytes=pending.bytes,
+            lag_seconds=max(self._clock() - pending.since, 0) / 1000 if pending.entries else 0.0,
+            archived_size=manifest.archived_size,
+            manifest_version=manifest.version,
+            last_success=self._last_success,
+            last_error="" if failure is None else str(failure),
+            failures_in_a_row=self._failures_in_a_row,
+            object_store=ledger.objects.url,
+            store_ok=failure is None,
+            segments=len(manifest.segments),
+            archived_bytes=manifest.archived_bytes,
+            evicted=ledger.evicted,
+        )
+
+
+class _Guard:
+    """Makes sure, once a pass and before its first write, that the store is this ledger's to write to."""
+
+    def __init__(self, ledger: ServedLedger, reached: Callable[[str], None]) -> None:
+        self._ledger = ledger
+        self._reached = reached
+        self._passed = False
+
+    def __call__(self) -> None:
+        if self._passed:
+            return
+        from scribe_ledger.archive.guard import check_store
+
+        self._ledger.adopt_store()
+        check_store(self._ledger)
+        self._passed = True
+        self._reached("guard")

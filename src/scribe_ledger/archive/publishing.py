@@ -1,0 +1,179 @@
+"""Publishing: the tiles, entry bundles and checkpoint of the archived end, and the copies for people.
+
+A checkpoint is put after everything that it covers, so what lies below the largest checkpoint of the store is complete,
+and publishing goes on from there, whoever did it before and wherever it was ended. Tiles and checkpoints of one size
+are the same bytes whoever makes them: an object that differs was made from another log.
+
+``checkpoint`` and ``manifest.json`` are replaced at each change, and nobody's authority.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from scribe_ledger.errors import Corruption, ScribeError
+from scribe_ledger.merkle.checkpoint import Checkpoint
+from scribe_ledger.merkle.tiles import TILE_HEIGHT, TILE_WIDTH, bundle_path, encode_bundle, tile_path
+from scribe_ledger.objects import paths
+from scribe_ledger.objects.many import put_many
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scribe_ledger.archive.work import Work
+    from scribe_ledger.ledger.manifest import Manifest
+    from scribe_ledger.ledger.served import ServedLedger
+    from scribe_ledger.objects.store import ObjectStore
+
+ROUND_OBJECTS = 64
+"""So many tiles are in memory, and put, at once."""
+
+
+class Publisher:
+    """Remembers what was published, so that nothing is asked of the store while nothing changes."""
+
+    def __init__(self) -> None:
+        self._published: int | None = None
+        """The size of the largest checkpoint in the store; None before the first look."""
+        self._copied = False
+        """Whether ``checkpoint`` is known to be that one."""
+        self._listed: object = None
+        """The segments that ``manifest.json`` lists."""
+
+    def is_current(self, manifest: Manifest) -> bool:
+        """Whether there is nothing to do."""
+        return not manifest.segments or (
+            self._published is not None
+            and self._published >= manifest.archived_size
+            and self._copied
+            and self._listed is manifest.segments
+        )
+
+    def publish(self, work: Work) -> None:
+        """Brings the store up to the archived end."""
+        size = work.ledger.manifest.archived_size
+        if size == 0:
+            return
+        before = self._published
+        if before is None:
+            before = self._published = largest_checkpoint(work.ledger.objects, size)
+        if before < size:
+            work.guard()
+            self._publish(work, before, size)
+        if not self._copied:
+            self._copy_checkpoint(work, max(before, size))
+
+    def copy_manifest(self, work: Work) -> None:
+        """Replaces ``manifest.json`` if it lists other segments than those that are live."""
+        manifest, store = work.ledger.manifest, work.ledger.objects
+        if self._listed is manifest.segments or not manifest.segments:
+            return
+        content = orjson.dumps(
+            {"ledger_id": work.ledger.ledger_id, **manifest.to_json()}, option=orjson.OPT_APPEND_NEWLINE
+        )
+        if self._listed is not None or not _lists_the_same(store.get(paths.MANIFEST), content):
+            work.guard()
+            store.put_bytes(paths.MANIFEST, content, replace=True)
+            work.reached("publish-copies")
+        self._listed = manifest.segments
+
+    def _publish(self, work: Work, before: int, size: int) -> None:
+        store = work.ledger.objects
+        for objects in _rounds(_tiles(work.ledger, before, size)):
+            put_tiles(store, objects)
+            work.pace()
+        work.reached("publish-tiles")
+        checkpoint = work.ledger.checkpoint(at=size)
+        path, content = paths.checkpoint_path(size), checkpoint.text.encode()
+        if not store.put_bytes(path, content):
+            _check_checkpoint(store, path, checkpoint)
+        self._published, self._copied = size, False
+        work.reached("publish-checkpoint")
+
+    def _copy_checkpoint(self, work: Work, size: int) -> None:
+        """Makes ``checkpoint`` the one of ``size``, if whoever published that was ended in between."""
+        store = work.ledger.objects
+        content = store.get(paths.checkpoint_path(size))
+        if content is not None and store.get(paths.CHECKPOINT) != content:
+            work.guard()
+            store.put_bytes(paths.CHECKPOINT, content, replace=True)
+        self._copied = True
+
+
+def largest_checkpoint(store: ObjectStore, size: int) -> int:
+    """The size of the largest checkpoint in the store, 0 if there is none. One look if it is the one of ``size``."""
+    if store.stat(paths.checkpoint_path(size)) is not None:
+        return size
+    found = (paths.parse_checkpoint_path(listed.path) for listed in store.list(paths.CHECKPOINTS))
+    return max((each for each in found if each is not None), default=0)
+
+
+def put_tiles(store: ObjectStore, objects: list[tuple[str, bytes]]) -> None:
+    """Stores tiles and bundles. One that exists must be the same."""
+    taken = put_many(store, objects)
+    contents = dict(objects) if taken else {}
+    for path in taken:
+        if store.get(path) != contents[path] and store.get(path) != contents[path]:  # read twice: a network may err
+            raise _fork(store, path)
+
+
+def _tiles(ledger: ServedLedger, before: int, size: int) -> Iterator[tuple[str, bytes]]:
+    """What a log of ``size`` entries has and one of ``before`` has not: bundles and tiles, full and partial ones."""
+    for index, width in _new_tiles(before, size):
+        first = index * TILE_WIDTH
+        yield bundle_path(index, width), encode_bundle(ledger.leaves(first, first + width))
+    level = 0
+    while held := size >> TILE_HEIGHT * level:
+        for index, width in _new_tiles(before >> TILE_HEIGHT * level, held):
+            yield tile_path(level, index, width), ledger.tile(level, index, width)
+        level += 1
+
+
+def _new_tiles(before: int, held: int) -> Iterator[tuple[int, int]]:
+    """Index and width of the tiles that ``held`` hashes have and ``before`` had not."""
+    for index in range(before // TILE_WIDTH, held // TILE_WIDTH):
+        yield index, TILE_WIDTH
+    if held > before and held % TILE_WIDTH:
+        yield held // TILE_WIDTH, held % TILE_WIDTH
+
+
+def _rounds(objects: Iterator[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
+    gathered: list[tuple[str, bytes]] = []
+    for each in objects:
+        gathered.append(each)
+        if len(gathered) == ROUND_OBJECTS:
+            yield gathered
+            gathered = []
+    if gathered:
+        yield gathered
+
+
+def _check_checkpoint(store: ObjectStore, path: str, ours: Checkpoint) -> None:
+    """Another may have signed the same head, with another key or more cosignatures: what counts is the head."""
+    content = store.get(path) or b""
+    try:
+        found = Checkpoint.parse(content.decode())
+    except (ScribeError, UnicodeDecodeError) as error:
+        raise Corruption(f"the checkpoint {store.place(path)} cannot be read", hint="run `scribe fsck`") from error
+    if (found.size, found.root) != (ours.size, ours.root):
+        raise _fork(store, path)
+
+
+def _fork(store: ObjectStore, path: str) -> Corruption:
+    return Corruption(
+        f"the object {store.place(path)} was made from another log than this one: the log has forked, or the object was"
+        " altered",
+        hint="nothing more is archived; run `scribe fsck` on the store before anything else",
+    )
+
+
+def _lists_the_same(content: bytes | None, ours: bytes) -> bool:
+    """Whether a copy of the manifest lists the same segments. Its version alone may have gone on."""
+    if content is None:
+        return False
+    try:
+        return bool(orjson.loads(content)["segments"] == orjson.loads(ours)["segments"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return False

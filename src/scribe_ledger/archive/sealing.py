@@ -1,0 +1,81 @@
+"""Sealing: what is pending becomes segments, each uploaded and then sequenced.
+
+A kill between two of these steps costs the work since the last: a temporary file that the next process removes, or an
+object that nothing refers to, which the next sealing of the same range finds and takes, or else `scribe fsck` removes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from scribe_ledger.archive.uploading import upload
+from scribe_ledger.errors import Conflict
+from scribe_ledger.ledger.manifest import Archive
+from scribe_ledger.segments.writing import seal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from scribe_ledger.archive.settings import ArchiveSettings
+    from scribe_ledger.archive.work import Work
+    from scribe_ledger.ledger.served import ServedLedger
+    from scribe_ledger.segments.writing import Group
+
+
+class Wanted(NamedTuple):
+    """What is to be sealed."""
+
+    stop: int
+    """Of the entries below this index..."""
+    rest_too: bool
+    """... also those that do not make a full segment."""
+
+
+def wanted(ledger: ServedLedger, settings: ArchiveSettings, now: int, *, everything: bool = False) -> Wanted | None:
+    """What is due by its size or age; None if nothing is. It reads memory only."""
+    pending = ledger.pending
+    if not pending.entries:
+        return None
+    rest_too = everything or now - pending.since >= settings.age_threshold_secs * 1000
+    return Wanted(ledger.size, rest_too) if rest_too or pending.bytes >= settings.segment_size else None
+
+
+def seal_next(work: Work, due: Wanted) -> bool | None:
+    """Seals one segment: True if it is in the manifest, False if somebody else was first, None if none was due."""
+    ledger, settings = work.ledger, work.settings
+    manifest = ledger.manifest
+    start = manifest.archived_size
+    if start >= due.stop or (not due.rest_too and ledger.pending.bytes < settings.segment_size):
+        return None
+    work.guard()
+    groups = _first_of(ledger.groups(start, due.stop), settings.segment_size)
+    sealed = seal(
+        groups,
+        ledger_id=ledger.ledger_id,
+        folder=ledger.spool,
+        compression=settings.compression,
+        level=settings.compression_level,
+        pace=work.pace,
+    )
+    with sealed:
+        work.reached("seal")
+        upload(ledger.objects, sealed)
+        work.reached("upload-segment")
+        try:
+            ledger.change_manifest(Archive(manifest.version, (sealed.segment,)))
+        except Conflict:
+            if ledger.manifest.archived_size <= start:
+                raise
+            return False
+        work.reached("sequence")
+    return True
+
+
+def _first_of(groups: Iterable[Group], size: int) -> Iterator[Group]:
+    """The groups that make one segment: at least ``size`` bytes, if there are as many."""
+    taken = 0
+    for group in groups:
+        yield group
+        taken += sum(map(len, group.leaves)) + sum(map(len, group.values))
+        if taken >= size:
+            return

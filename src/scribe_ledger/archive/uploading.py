@@ -1,0 +1,50 @@
+"""Segments on their way into the store, and the look at what the store really has."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from scribe_ledger.errors import Corruption
+from scribe_ledger.segments.faults import SegmentMissing
+from scribe_ledger.segments.scanning import pieces_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scribe_ledger.objects.store import ObjectStore
+    from scribe_ledger.segments.segment import Segment
+    from scribe_ledger.segments.writing import SealedSegment
+
+TRIES = 2
+"""A network may alter or cut what it carries. What is wrong twice is wrong in the store."""
+
+
+def upload(store: ObjectStore, sealed: SealedSegment) -> None:
+    """Stores a finished segment. One that exists counts only if it has the same bytes."""
+    if not store.put_file(sealed.segment.path, sealed.path):
+        check_stored(store, sealed.segment)
+
+
+def check_stored(store: ObjectStore, segment: Segment, pace: Callable[[], None] = lambda: None) -> None:
+    """Reads the whole object and holds it against the segment's digest."""
+    found = ""
+    for _ in range(TRIES):
+        if (found := _fault(store, segment, pace)) == "":
+            return
+    raise Corruption(
+        f"the segment {store.place(segment.path)} {found}",
+        hint="restore the object from a copy, or remove it if the entries are still in the hot store",
+    )
+
+
+def _fault(store: ObjectStore, segment: Segment, pace: Callable[[], None]) -> str:
+    digest, size = sha256(), 0
+    try:
+        for piece in pieces_of(store, segment):
+            digest.update(piece)
+            size += len(piece)
+            pace()
+    except SegmentMissing:
+        return "is missing"
+    return "" if digest.digest() == segment.sha256 else f"has {size} bytes and not the digest in its name"
