@@ -14,6 +14,7 @@ taken its place, in which case it takes no more writes.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from scribe_ledger.archive.background import Background
@@ -59,6 +60,9 @@ class Archiver:
         self._last_success = 0
         self._failure: ScribeError | None = None
         self._failures_in_a_row = 0
+        self.runs = Counter(ok=0, failed=0)
+        """Passes by how they ended, and below how many entries they archived: both for metrics."""
+        self.sealed_entries = 0
         self._background = Background(self, self._stopped, check_interval_secs=settings.check_interval_secs)
 
     # --- one pass ----------------------------------------------------------------------------------------------
@@ -66,6 +70,7 @@ class Archiver:
     def run_once(self, *, everything: bool = False) -> ArchiveResult:
         """One pass in the caller's thread, after one that is under way. ``everything`` seals all that is pending."""
         with self._passing:
+            before = self._ledger.manifest.archived_size
             try:
                 result = self._run(everything=everything)
             except ScribeError as error:
@@ -74,7 +79,10 @@ class Archiver:
             except Exception as error:
                 self._note(ScribeError(f"the archiver broke down: {error!r}"))
                 raise
+            finally:
+                self.sealed_entries += self._ledger.manifest.archived_size - before
             self._failure, self._failures_in_a_row, self._last_success = None, 0, self._clock()
+            self.runs["ok"] += 1
             return result
 
     def _run(self, *, everything: bool) -> ArchiveResult:
@@ -99,6 +107,7 @@ class Archiver:
     def _note(self, error: ScribeError) -> None:
         self._failure = error
         self._failures_in_a_row += 1
+        self.runs["failed"] += 1
         if isinstance(error, Forbidden):
             self._ledger.refuse_writes(error)
 
