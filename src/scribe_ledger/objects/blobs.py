@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from scribe_ledger.errors import Corruption
 from scribe_ledger.model import CHUNK_BYTES
 from scribe_ledger.objects.chunk_file import ChunkDigests, decode_chunk_digests, encoded_size
-from scribe_ledger.objects.durable import make_root, read_up_to, storage_errors
+from scribe_ledger.objects.durable import make_root, storage_errors
 from scribe_ledger.objects.paths import (
     BLOBS,
     blob_path,
@@ -186,12 +186,7 @@ class BlobStore:
 
     def _read_chunk_digests(self, sha256: bytes, size: int) -> bytes | None:
         """The file of chunk digests; never more than one byte beyond what a value of this size needs."""
-        path = chunk_digests_path(sha256)
-        file = self._objects.open(path)
-        if file is None:
-            return None
-        with file, storage_errors("read", self._objects.place(path)):
-            return read_up_to(file, encoded_size(size) + 1)
+        return self._objects.get_range(chunk_digests_path(sha256), 0, encoded_size(size) + 1)
 
     def _chunk_digests(self, sha256: bytes, size: int, chunk_root: bytes) -> ChunkDigests:
         path = chunk_digests_path(sha256)
