@@ -28,6 +28,7 @@ from scribe_ledger.errors import (
 )
 from scribe_ledger.ledger.folder import HEAD, IDENTITY, KEY, STORE
 from scribe_ledger.ledger.rocks import RocksStore
+from scribe_ledger.ledger.signing import Signing
 from scribe_ledger.ledger.store import Table, TableReader
 
 if TYPE_CHECKING:
@@ -291,6 +292,7 @@ def test_the_key_is_told_to_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixt
         secret = (folder / KEY).read_text().strip().split("+", 4)[4]
         ledger.put("key", "value")
         told += [repr(ledger), repr(ledger.stats()), repr(vars(ledger)), repr(vars(ledger._signing)), ledger.public_key]
+        assert isinstance(ledger._signing, Signing)
         told += [repr(ledger._signing._signer), str(ledger._signing._signer), str(ledger.prove("key"))]
         for call in (lambda: ledger.put("", ""), lambda: Ledger.open(folder), lambda: ledger.snapshot(folder)):
             with pytest.raises(ScribeError) as refused:

@@ -22,12 +22,10 @@ from scribe_ledger.ledger.cold import ColdValues
 from scribe_ledger.ledger.commands import Columns, Key, columns_of, key_bytes, natural, required
 from scribe_ledger.ledger.copying import copy_ledger
 from scribe_ledger.ledger.folder import (
-    HEAD,
     OBJECTS,
     SPOOL,
     STORE,
     DataFolder,
-    Head,
     Identity,
     check_name,
     system_clock,
@@ -39,7 +37,7 @@ from scribe_ledger.ledger.policy import Policy
 from scribe_ledger.ledger.reads import Reader
 from scribe_ledger.ledger.rocks import RocksStore
 from scribe_ledger.ledger.sequencer import Sequencer
-from scribe_ledger.ledger.signing import Signing
+from scribe_ledger.ledger.signing import open_signing, read_only
 from scribe_ledger.ledger.tiles import TileSource
 from scribe_ledger.model import CHUNK_BYTES, Entry, Kind, Receipt, show_key
 from scribe_ledger.objects.blobs import BlobStore
@@ -116,9 +114,7 @@ class Ledger:
         self._cache: ValueCache[bytes] = ValueCache(capacity_bytes=max_cache_size, capacity_entries=cache_capacity)
         self._caching = max_cache_size > 0 and cache_capacity > 0
         self._hit = self._cache.hit
-        signer = folder.load_key_of(identity)
-        head = Head(folder.path / HEAD, signer.verifier)
-        self._signing = Signing(signer, head, self._machine, self._reader)
+        self._signing = open_signing(folder, identity, self._machine, self._reader, objects)
         self._sequencer = Sequencer(
             self._machine,
             store,
@@ -127,6 +123,8 @@ class Ledger:
             durability=durability,
             flush_interval_ms=flush_interval_ms,
         )
+        if identity.read_only and not folder.restoring:
+            self._sequencer.refuse(read_only())
         keep_from_children(self)
 
     @classmethod
@@ -633,6 +631,7 @@ class Ledger:
                 origin=self.origin,
                 vkey=self.public_key,
                 created=self._clock(),
+                policies=self.policy.choices(),
                 randbytes=secrets.token_bytes,
             )
         if found.ledger_id != self.ledger_id or wanted not in ("", found.store_id):
@@ -706,7 +705,7 @@ def _check_numbers(**settings: int) -> None:
 
 
 def _check_agrees(ledger: Ledger, name: str, wanted: Mapping[str, str]) -> None:
-    if name and name != ledger.origin:
+    if name and name not in (ledger.origin, ledger._identity.base_name):  # a promotion adds to it
         raise ConfigurationError(
             f"the ledger in {ledger.path} is named {ledger.origin!r}, not {name!r}",
             hint="a name is given once, at creation; leave it out, or name another folder",

@@ -30,6 +30,10 @@ class Policy(NamedTuple):
                 raise ConfigurationError(f"the policy {name} cannot be {value!r}", hint=f"one of {', '.join(choices)}")
         return self._replace(**changes)
 
+    def choices(self) -> dict[str, str]:
+        """The policies by name."""
+        return {name: getattr(self, name) for name in CHOICES}
+
     def encode(self) -> bytes:
         return json.dumps(self._asdict(), sort_keys=True, separators=(",", ":")).encode()
 

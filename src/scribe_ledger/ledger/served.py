@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from scribe_ledger.ledger.folder import Identity
     from scribe_ledger.ledger.manifest import Change, Difference, Manifest, Replaced
     from scribe_ledger.merkle.checkpoint import Checkpoint
+    from scribe_ledger.merkle.tree import Edge
     from scribe_ledger.model import Entry
     from scribe_ledger.objects.blobs import Blob, SpooledBlob, Spooler
     from scribe_ledger.objects.identity import StoreIdentity
@@ -101,6 +102,16 @@ class ServedLedger(Ledger):
     def audit_path(self, index: int, size: int) -> list[bytes]:
         """The hashes that lead from an entry up to the root at a size."""
         return self._machine.nodes.inclusion(index, size)
+
+    @property
+    def edge(self) -> Edge:
+        """The right edge of the committed tree, from which it can be grown elsewhere."""
+        return self._machine.committed.edge
+
+    def root(self, size: int) -> bytes:
+        """The root of the tree at a committed size, unsigned."""
+        self._check_open()
+        return self._machine.nodes.root(size)
 
     def tile(self, level: int, index: int, width: int) -> bytes:
         """The first hashes of a tile of the tree, joined."""

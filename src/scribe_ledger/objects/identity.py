@@ -6,7 +6,7 @@ of two that were both made at first use. Whether a ledger may use the store it f
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -15,7 +15,7 @@ from scribe_ledger.errors import ConfigurationError, Corruption, Unavailable
 from scribe_ledger.objects.paths import IDENTITY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from scribe_ledger.objects.store import ObjectStore
 
@@ -36,6 +36,8 @@ class StoreIdentity:
     """The verifier key of checkpoints at the time; after a recovery the epochs tell the later ones."""
     created: int
     """Milliseconds since 1970."""
+    policies: dict[str, str] = field(default_factory=dict)
+    """The ledger's policies at the time: those that it was created with stand in no entry."""
 
 
 def read_identity(store: ObjectStore) -> StoreIdentity | None:
@@ -51,6 +53,7 @@ def claim(
     origin: str,
     vkey: str,
     created: int,
+    policies: Mapping[str, str],
     randbytes: Callable[[int], bytes],
 ) -> StoreIdentity:
     """Make the store this ledger's, unless it is somebody's: the answer is what the store says from now on.
@@ -61,7 +64,12 @@ def claim(
     if found is not None:
         return found
     ours = StoreIdentity(
-        ledger_id=ledger_id, store_id=randbytes(_STORE_ID_BYTES).hex(), origin=origin, vkey=vkey, created=created
+        ledger_id=ledger_id,
+        store_id=randbytes(_STORE_ID_BYTES).hex(),
+        origin=origin,
+        vkey=vkey,
+        created=created,
+        policies=dict(policies),
     )
     if store.put_bytes(IDENTITY, orjson.dumps(asdict(ours), option=orjson.OPT_INDENT_2)):
         return ours
@@ -82,8 +90,9 @@ def _decode(content: bytes, place: str) -> StoreIdentity:
                 origin=_text(fields, "origin"),
                 vkey=_text(fields, "vkey"),
                 created=int(fields["created"]),
+                policies={str(name): str(value) for name, value in fields.get("policies", {}).items()},
             )
-    except (ValueError, KeyError, TypeError) as cause:
+    except (ValueError, KeyError, TypeError, AttributeError) as cause:
         raise Corruption(f"{place} does not say whose store it is", hint="restore the file from a copy") from cause
     raise ConfigurationError(
         f"{place} has format {version}", hint="a later version of Scribe Ledger wrote it: use that version"

@@ -50,19 +50,22 @@ class Rows(NamedTuple):
     """None for an entry without an inline value, or whose value was not asked for; None for all if none was."""
 
 
-def open_segment(file: Path | bytes, segment: Segment | None = None, *, ledger_id: str | None = None) -> SegmentFile:
+def open_segment(
+    file: Path | bytes, segment: Segment | None = None, *, ledger_id: str | None = None, place: str = ""
+) -> SegmentFile:
     """A segment at hand. Its footer is held against what is known of it; the caller has checked the digest, or will."""
-    return SegmentFile(file, segment, ledger_id=ledger_id)
+    return SegmentFile(file, segment, ledger_id=ledger_id, place=place)
 
 
 class SegmentFile:
     """An open segment. Not for two threads at once; close it, or use it as a context manager."""
 
-    def __init__(self, file: Path | bytes, segment: Segment | None, *, ledger_id: str | None) -> None:
+    def __init__(self, file: Path | bytes, segment: Segment | None, *, ledger_id: str | None, place: str = "") -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        self.place = segment.path if segment else str(file) if isinstance(file, Path) else "in memory"
+        told = segment.path if segment else place
+        self.place = told or (str(file) if isinstance(file, Path) else "in memory")
         self.segment = segment
         source = pa.BufferReader(file) if isinstance(file, bytes) else str(file)
         with parquet_errors(self.place, "its footer"):
