@@ -6,8 +6,8 @@ write everything over and over. So a run is merged only if it has ``MIN_RUN`` se
 an entry is in, so an entry is written again at most log2(segment_size / the smallest segment) times, and the small
 segments that wait for company are at most some dozens, whatever the age of the ledger.
 
-The merged file is checked entry by entry, and the object read back whole, before the manifest names it: what it replaces
-will be deleted, and may be the only copy by then.
+The merged file is checked entry by entry, and the object read back whole, before the manifest names it: what it
+replaces will be deleted, and may be the only copy by then.
 """
 
 from __future__ import annotations
