@@ -7,10 +7,12 @@ sends no request: whether the store can be used, ``check`` says.
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from random import random
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -18,6 +20,8 @@ from scribe_ledger.errors import ConfigurationError
 from scribe_ledger.objects.folder import FolderStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from obstore.store import ObjectStore as Client
 
     from scribe_ledger.config import Config
@@ -63,10 +67,18 @@ def options_of(config: Config) -> StoreOptions:
     )
 
 
-def open_object_store(url: str, options: StoreOptions | None = None, *, create: bool = True) -> ObjectStore:
+def open_object_store(
+    url: str,
+    options: StoreOptions | None = None,
+    *,
+    create: bool = True,
+    sleep: Callable[[float], object] = time.sleep,
+    jitter: Callable[[], float] = random,
+) -> ObjectStore:
     """The store under ``file:///folder``, ``s3://bucket/prefix``, ``gs://bucket/prefix`` or ``az://container/prefix``.
 
-    A folder that is missing is made, or with ``create=False`` an error. Buckets are never made.
+    A folder that is missing is made, or with ``create=False`` an error. Buckets are never made. ``sleep`` and
+    ``jitter`` serve the pauses between retries.
     """
     options = options or StoreOptions()
     found = urlsplit(url)
@@ -87,7 +99,8 @@ def open_object_store(url: str, options: StoreOptions | None = None, *, create: 
     prefix = found.path.strip("/")
     client = _CLIENTS[found.scheme](found.netloc, prefix, options)
     shown = f"{found.scheme}://{found.netloc}/{prefix}".rstrip("/")
-    return RemoteStore(client, shown, pool_size=options.pool_size, max_retries=options.max_retries)
+    pool_size, max_retries = options.pool_size, options.max_retries
+    return RemoteStore(client, shown, pool_size=pool_size, max_retries=max_retries, sleep=sleep, jitter=jitter)
 
 
 def _folder_of(host: str, path: str) -> Path:
