@@ -156,6 +156,42 @@ def test_of_two_puts_of_one_key_the_later_wins(store: Store) -> None:
     assert list(store.table(Table.KEYS).scan()) == [(b"a", b"4"), (b"b", b"2")]
 
 
+def test_a_removed_record_is_gone_and_removing_one_that_is_not_there_changes_nothing(store: Store) -> None:
+    fill(store)
+    batch = store.batch()
+    batch.delete(Table.KEYS, b"a")
+    batch.delete(Table.KEYS, b"never was")
+    store.write(batch)
+    assert store.table(Table.KEYS).get(b"a") is None
+    assert [key for key, _ in store.table(Table.KEYS).scan()] == [b"\0", b"a\0", b"ab", b"b", b"\xff", b"\xff\xff"]
+
+
+def test_a_removed_range_has_its_start_and_not_its_end(store: Store) -> None:
+    fill(store)
+    write(store, (b"b", b"of another table"), table=Table.VALUES)
+    batch = store.batch()
+    batch.delete_range(Table.KEYS, b"a\0", b"b")
+    store.write(batch)
+    keys = store.table(Table.KEYS)
+    assert [key for key, _ in keys.scan()] == [b"\0", b"a", b"b", b"\xff", b"\xff\xff"]
+    assert keys.get_many([b"a\0", b"ab", b"b"]) == [None, None, b"value of b"]
+    assert keys.seek(b"a\0") == (b"b", b"value of b")
+    assert keys.seek(b"aa", reverse=True) == (b"a", b"value of a")
+    assert store.table(Table.VALUES).get(b"b") == b"of another table"
+
+
+def test_of_a_removal_and_a_put_in_one_batch_the_later_wins(store: Store) -> None:
+    fill(store)
+    batch = store.batch()
+    batch.put(Table.KEYS, b"a", b"new")
+    batch.delete_range(Table.KEYS, b"a", b"b")
+    batch.put(Table.KEYS, b"ab", b"newer")
+    batch.delete(Table.KEYS, b"b")
+    batch.put(Table.KEYS, b"b", b"newest")
+    store.write(batch)
+    assert store.table(Table.KEYS).get_many([b"a", b"a\0", b"ab", b"b"]) == [None, None, b"newer", b"newest"]
+
+
 def test_nothing_of_a_batch_is_visible_before_its_write_and_all_after_it(store: Store) -> None:
     batch = store.batch()
     for table in Table:
@@ -395,6 +431,19 @@ def test_a_crash_keeps_what_was_synced_and_a_prefix_of_the_rest(keep: int) -> No
     assert dict(store.table(Table.KEYS).scan()) == expected
     store.crash()
     assert dict(store.table(Table.KEYS).scan()) == expected
+
+
+def test_a_crash_brings_back_what_an_unsynced_batch_removed() -> None:
+    store = MemoryStore()
+    before = fill(store)
+    store.sync()
+    batch = store.batch()
+    batch.delete(Table.KEYS, b"a")
+    batch.delete_range(Table.KEYS, b"ab", b"\xff")
+    store.write(batch)
+    assert len(list(store.table(Table.KEYS).scan())) == len(before) - 3
+    store.crash()
+    assert list(store.table(Table.KEYS).scan()) == before
 
 
 def test_a_sync_makes_a_crash_harmless() -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias, TypedDict, overload
 from scribe_ledger.errors import InvalidRequest, TooLarge
 from scribe_ledger.ledger.records import REQUEST_DIGEST_BYTES
 from scribe_ledger.merkle.hashing import ZERO_HASH
-from scribe_ledger.merkle.leaf import HEADER, encode_tail
+from scribe_ledger.merkle.leaf import HEADER, encode_tail, key_of
 from scribe_ledger.model import MAX_KEY_BYTES, MAX_REQUEST_ID_BYTES, Kind
 from scribe_ledger.objects.blobs import Blob
 
@@ -268,14 +268,12 @@ def archived_commands(leaves: Sequence[bytes], config_values: Mapping[int, bytes
 def _archived_command(leaf: bytes, config_values: Mapping[int, bytes]) -> Command:
     _, _, number, _, index, _, _, _, size, digest, chunk_root = HEADER.unpack_from(leaf)
     kind = _KINDS[number]
-    tail = leaf[HEADER.size :]
-    key = tail[2 : 2 + int.from_bytes(tail[:2], "big")]
     value: bytes | None = b""
     if kind is Kind.CONFIG:
         value = config_values[index]
     elif kind is Kind.DELETE or chunk_root != ZERO_HASH:
         value = None
-    return Command(kind, key, tail, value, size, digest, chunk_root, b"", None, False)
+    return Command(kind, key_of(leaf), leaf[HEADER.size :], value, size, digest, chunk_root, b"", None, False)
 
 
 def natural(number: int | None, name: str, *, least: int = 0) -> int | None:

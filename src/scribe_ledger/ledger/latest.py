@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from scribe_ledger.errors import Corruption
 from scribe_ledger.ledger.records import U64, latest_spot, unpack_item
 from scribe_ledger.ledger.store import Store, Table
-from scribe_ledger.merkle.leaf import HEADER
+from scribe_ledger.merkle.leaf import DIGEST, key_of
 from scribe_ledger.model import show_key
 
 if TYPE_CHECKING:
@@ -49,12 +49,8 @@ class LatestReader:
         if values is None:
             return None
         value = values[spot.offset : spot.offset + spot.length]
-        if leaf[HEADER.size + 2 : HEADER.size + 2 + len(key)] != key:
+        if key_of(leaf) != key:
             raise Corruption(f"the key index of {show_key(key)} names another key's entry", hint=_HINT)
         if sha256(value).digest() != leaf[DIGEST]:
             raise Corruption(f"the value of entry {spot.index} does not match its digest", hint=_HINT)
         return Latest(leaf, value)
-
-
-DIGEST = slice(HEADER.size - 64, HEADER.size - 32)
-"""Where a leaf has its value's digest."""

@@ -16,7 +16,7 @@ from scribe_ledger.ledger import records
 from scribe_ledger.ledger.records import DELETED, IN_BLOB, U64, Spot
 from scribe_ledger.ledger.store import Store, Table
 from scribe_ledger.merkle.hashing import ZERO_HASH, hash_leaf
-from scribe_ledger.merkle.leaf import Leaf, decode_leaf, entry_of
+from scribe_ledger.merkle.leaf import DIGEST, Leaf, decode_leaf, entry_of, key_of
 from scribe_ledger.model import Entry, Kind, show_key
 from scribe_ledger.segments.columns import Group
 
@@ -59,7 +59,7 @@ class Reader:
             return None if spot is None or spot.deleted else self.value(spot)
         values = self._get_values(group)
         if values is None:
-            return self._cold_value(records.latest_spot(record))
+            return self._cold_value(records.latest_spot(record), key)
         if len(values) < offset + length:
             raise _missing_value(index)
         return values[offset : offset + length]
@@ -148,9 +148,12 @@ class Reader:
             raise _missing_value(index)
         return values[offset : offset + length]
 
-    def _cold_value(self, spot: Spot) -> bytes:
-        leaf = self.leaf(spot)
-        return self._cold.value(leaf.key, leaf.index, leaf.sha256)
+    def _cold_value(self, spot: Spot, key: bytes | None = None) -> bytes:
+        leaf = self.leaf_bytes(spot)
+        found = key_of(leaf)
+        if key not in (None, found):
+            raise _damaged_index(found)
+        return self._cold.value(found, spot.index, leaf[DIGEST])
 
     def open_blob(self, spot: Spot) -> BlobReader:
         """A large value as a file."""

@@ -33,6 +33,9 @@ HEADER = struct.Struct(">BBBBQQQQQ32s32s")
 """format, hash algorithm, kind, flags, index, timestamp, version, previous, value size, value digest, chunk root"""
 
 _TIMESTAMP = slice(12, 20)
+_KEY_AT = HEADER.size + 2
+DIGEST = slice(HEADER.size - 64, HEADER.size - 32)
+"""Where a leaf has its value's digest."""
 _U16 = struct.Struct(">H")
 _METADATA_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -98,6 +101,11 @@ def entry_of(leaf: Leaf, leaf_hash: bytes, load: Callable[[], bytes]) -> Entry:
         leaf_hash=leaf_hash,
         load=load,
     )
+
+
+def key_of(leaf: bytes) -> bytes:
+    """Of a well-formed leaf."""
+    return leaf[_KEY_AT : _KEY_AT + int.from_bytes(leaf[HEADER.size : _KEY_AT], "big")]
 
 
 def timestamps_of(leaves: Iterable[bytes]) -> list[int]:
