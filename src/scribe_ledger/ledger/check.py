@@ -4,7 +4,8 @@ The entries are the truth: leaves say what the log is, and everything else must 
 and nothing left over. Problems are collected, each with its place, so that one run shows the extent of the damage.
 
 The ledger may be written to meanwhile. What is checked is the log as it was committed at the beginning; records of
-later entries are passed over, and only those.
+later entries are passed over, and only those. Values that are in the archive alone are not read: the check of the object
+store does that.
 """
 
 from __future__ import annotations
@@ -210,6 +211,8 @@ class _Check:
             values = records.unpack(found[1]) if found is not None and found[0] == wanted else None
         except ScribeError as error:
             self._note(place, error.message)
+            return None
+        if values is None and first < self._machine.evicted:
             return None
         if values is None or len(values) != count:
             self._note(place, "missing" if values is None else "too few or too many")
