@@ -146,7 +146,7 @@ def test_a_listing_that_finds_nothing_does_not_stop_others(served: Served, monke
         served.ledger.put_many([(f"k{served.ledger.size}-{number}", "1") for number in range(5000)])
     with ThreadPoolExecutor(4) as others:
         lookings = [others.submit(get, served, "/v1/kv?as_of=1") for _ in range(4)]
-        while served.service.page_turn.locked() is False:
+        while served.service.disk.page_turn.locked() is False:
             assert not any(looking.done() for looking in lookings)
         assert get(served, "/v1/kv?limit=1").status == 200
         assert not any(looking.done() for looking in lookings)

@@ -15,6 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from scribe_ledger.config import MetricsSettings
+from scribe_ledger.http.archiving import ArchiveFigures
 from scribe_ledger.http.exposition import METRICS, QUANTILES, Standing, prometheus, to_json
 from scribe_ledger.http.metrics import BATCH_BUCKETS, Histogram, Metrics
 from scribe_ledger.http.process_figures import ProcessFigures
@@ -30,9 +31,27 @@ LEDGER = {
     "entries": 12,
     "keys": 7,
     "live_keys": 6,
-    "storage_bytes": {"hot": 4096, "blobs": 1 << 40},
+    "storage_bytes": {"hot": 4096, "blobs": 1 << 40, "archive": 512},
+    "archive": {
+        "manifest_version": 4,
+        "archived_size": 8,
+        "segments": 2,
+        "pending_bytes": 77,
+        "evicted_size": 6,
+    },
 }
-STANDING = Standing.alone(3, LEDGER, (5, 640), healthy=True)
+ARCHIVE = ArchiveFigures(
+    pending_entries=4,
+    pending_bytes=77,
+    lag_seconds=2.5,
+    runs={"ok": 3, "failed": 1},
+    sealed_entries=8,
+    cold_hits=9,
+    cold_misses=2,
+    cold_requests=3,
+    store_up=True,
+)
+STANDING = Standing.alone(3, LEDGER, (5, 640), ARCHIVE, healthy=True)
 
 
 def busy() -> Metrics:
@@ -233,7 +252,7 @@ def test_json_has_the_fields_of_the_contract() -> None:
 
 
 def test_json_of_an_empty_ledger_has_applied_nothing() -> None:
-    standing = Standing.alone(1, {**LEDGER, "entries": 0}, (0, 0), healthy=False)
+    standing = Standing.alone(1, {**LEDGER, "entries": 0}, (0, 0), ArchiveFigures(), healthy=False)
     shape = to_json(Metrics((1,)), standing)
     assert shape["last_applied"] is None
     assert shape["healthy"] is False

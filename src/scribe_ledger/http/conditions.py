@@ -28,10 +28,18 @@ def check_read(request: Request, entry: Entry) -> bool:
             raise PreconditionFailed(f"the entry is {tag.decode()}", hint="read it again without If-Match")
     elif (since := _seconds(request.header(b"if-unmodified-since"))) is not None and entry.timestamp // 1000 > since:
         raise PreconditionFailed("the value was written later", hint="read it again without If-Unmodified-Since")
-    if (none := request.header(b"if-none-match")) is not None:
-        return none.strip() == b"*" or tag in [found.removeprefix(b"W/") for found in _ETAG.findall(none)]
+    if request.header(b"if-none-match") is not None:
+        return is_known(request, tag)
     since = _seconds(request.header(b"if-modified-since"))
     return since is not None and entry.timestamp // 1000 <= since
+
+
+def is_known(request: Request, tag: bytes) -> bool:
+    """Whether the reader has what is under this tag already, by ``If-None-Match`` alone."""
+    none = request.header(b"if-none-match")
+    if none is None:
+        return False
+    return none.strip() == b"*" or tag in [found.removeprefix(b"W/") for found in _ETAG.findall(none)]
 
 
 def range_of(request: Request, entry: Entry, size: int) -> tuple[int, int] | None:

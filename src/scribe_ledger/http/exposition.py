@@ -18,6 +18,7 @@ from scribe_ledger.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from scribe_ledger.http.archiving import ArchiveFigures
     from scribe_ledger.http.metrics import Histogram, Metrics
 
 PROMETHEUS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -42,7 +43,24 @@ METRICS = {
         Metric("scribe_keys", "gauge", (), "Keys that were ever written."),
         Metric("scribe_live_keys", "gauge", (), "Keys that have a value now."),
         Metric("scribe_tree_size", "gauge", (), "Leaves under the root that a checkpoint signed now would carry."),
-        Metric("scribe_storage_bytes", "gauge", ("tier",), "Bytes stored: hot the engine's files, blobs large values."),
+        Metric(
+            "scribe_storage_bytes",
+            "gauge",
+            ("tier",),
+            "Bytes stored: hot the engine's files, blobs large values, archive segments.",
+        ),
+        Metric("scribe_archived_size", "gauge", (), "Entries that are in segments, from the beginning of the log."),
+        Metric("scribe_evicted_size", "gauge", (), "Entries whose values are in segments alone, from the beginning."),
+        Metric("scribe_segments", "gauge", (), "Live segments."),
+        Metric("scribe_manifest_version", "gauge", (), "Version of the manifest; it rises with each change."),
+        Metric("scribe_archive_pending_entries", "gauge", (), "Entries that are not archived yet."),
+        Metric("scribe_archive_pending_bytes", "gauge", (), "Bytes of those entries' leaves and inline values."),
+        Metric("scribe_archive_lag_seconds", "gauge", (), "Age of the oldest entry that is not archived; 0 for none."),
+        Metric("scribe_archive_runs_total", "counter", ("result",), "Passes of the archiver, by how they ended."),
+        Metric("scribe_archive_sealed_entries_total", "counter", (), "Entries that this process put into segments."),
+        Metric("scribe_object_store_up", "gauge", (), "1 if the object store was in order at the last look."),
+        Metric("scribe_cold_reads_total", "counter", ("result",), "Reads of evicted values: hit from memory, or miss."),
+        Metric("scribe_cold_requests_total", "counter", (), "Requests to the object store for those reads."),
         Metric("scribe_http_requests_total", "counter", ("method", "route", "status"), "Requests answered."),
         Metric(
             "scribe_http_request_duration_seconds",
@@ -79,16 +97,25 @@ class Standing:
     """What ``Ledger.stats`` says."""
     queued: tuple[int, int]
     """Entries and bytes that wait."""
+    archive: ArchiveFigures
     current_term: int = 0
     current_leader: int | None = None
     last_applied: int | None = None
     state: str = "standalone"
 
     @classmethod
-    def alone(cls, node_id: int, ledger: Mapping[str, Any], queued: tuple[int, int], *, healthy: bool) -> Self:
+    def alone(
+        cls,
+        node_id: int,
+        ledger: Mapping[str, Any],
+        queued: tuple[int, int],
+        archive: ArchiveFigures,
+        *,
+        healthy: bool,
+    ) -> Self:
         """A node without a cluster is its own leader, and has applied all that it has."""
         last = ledger["entries"] - 1 if ledger["entries"] else None
-        return cls(node_id, healthy, ledger, queued, current_leader=node_id, last_applied=last)
+        return cls(node_id, healthy, ledger, queued, archive, current_leader=node_id, last_applied=last)
 
 
 # --- Prometheus ------------------------------------------------------------------------------------------------
@@ -114,7 +141,7 @@ def prometheus(metrics: Metrics, standing: Standing) -> bytes:
 
 
 def _samples(metrics: Metrics, standing: Standing) -> Iterator[tuple[str, list[_Sample]]]:
-    ledger, requests = standing.ledger, sorted(metrics.requests.items())
+    ledger, archive, requests = standing.ledger, standing.archive, sorted(metrics.requests.items())
     yield "scribe_build_info", [((__version__, platform.python_version()), 1)]
     yield "scribe_node_info", [((standing.node_id, ledger["ledger_id"]), 1)]
     yield "scribe_storage_bytes", [((tier,), size) for tier, size in ledger["storage_bytes"].items()]
@@ -123,12 +150,24 @@ def _samples(metrics: Metrics, standing: Standing) -> Iterator[tuple[str, list[_
     yield "scribe_errors_total", [((kind,), count) for kind, count in sorted(metrics.errors.items())]
     collections = [(str(number), row["collections"]) for number, row in enumerate(gc.get_stats())]
     yield "python_gc_collections_total", [((generation,), count) for generation, count in collections]
+    yield "scribe_archive_runs_total", [((result,), count) for result, count in sorted(archive.runs.items())]
+    yield "scribe_cold_reads_total", [(("hit",), archive.cold_hits), (("miss",), archive.cold_misses)]
     plain: dict[str, float | Histogram | None] = {
         "scribe_healthy": int(standing.healthy),
         "scribe_entries": ledger["entries"],
         "scribe_keys": ledger["keys"],
         "scribe_live_keys": ledger["live_keys"],
         "scribe_tree_size": ledger["entries"],
+        "scribe_archived_size": ledger["archive"]["archived_size"],
+        "scribe_evicted_size": ledger["archive"]["evicted_size"],
+        "scribe_segments": ledger["archive"]["segments"],
+        "scribe_manifest_version": ledger["archive"]["manifest_version"],
+        "scribe_archive_pending_entries": archive.pending_entries,
+        "scribe_archive_pending_bytes": archive.pending_bytes,
+        "scribe_archive_lag_seconds": archive.lag_seconds,
+        "scribe_archive_sealed_entries_total": archive.sealed_entries,
+        "scribe_object_store_up": None if archive.store_up is None else int(archive.store_up),
+        "scribe_cold_requests_total": archive.cold_requests,
         "scribe_http_connections": metrics.connections(),
         "scribe_commit_batch_entries": metrics.commit_entries,
         "scribe_commit_sync_duration_seconds": metrics.commit_seconds,
@@ -168,7 +207,7 @@ QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 def to_json(metrics: Metrics, standing: Standing) -> dict[str, Any]:
     """The document of ``/metrics``. Durations are in seconds; quantiles are estimated from the histograms."""
     routes = dict(metrics.by_route())
-    overall, ledger = routes.pop("all"), standing.ledger
+    overall, ledger, archive = routes.pop("all"), standing.ledger, standing.archive
     return {
         "node_id": standing.node_id,
         "state": standing.state,
@@ -190,6 +229,11 @@ def to_json(metrics: Metrics, standing: Standing) -> dict[str, Any]:
             "connections": metrics.connections(),
         },
         "storage_bytes": dict(ledger["storage_bytes"]),
+        "archive": {
+            **ledger["archive"],
+            **{name: value for name, value in archive._asdict().items() if name != "runs"},
+            "runs": dict(archive.runs),
+        },
         "request_seconds": _quantiles(overall),
         "routes": {name: _quantiles(stats) for name, stats in routes.items()},
     }

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from scribe_ledger.http.pages import PIECE_BYTES, entry_json
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from scribe_ledger.ledger.served import ServedLedger
 
@@ -40,12 +40,12 @@ class Event(NamedTuple):
 class Feed:
     """The live log of one ledger."""
 
-    def __init__(self, ledger: ServedLedger, run: Callable[..., Awaitable[list[Event]]]) -> None:
-        """``run`` calls a function in a thread."""
+    def __init__(self, ledger: ServedLedger, runs: Mapping[bool, Callable[..., Awaitable[list[Event]]]]) -> None:
+        """``runs`` call a function in a thread: one that reads values, and one that does not."""
         self._ledger = ledger
-        self._run = run
+        self._runs = runs
         self._ends = {values: _End() for values in (False, True)}
-        self._behind = asyncio.Lock()
+        self._behind = {values: asyncio.Lock() for values in (False, True)}
         self._turn = asyncio.Semaphore(READERS_A_TURN)
 
     async def turn(self) -> None:
@@ -59,10 +59,10 @@ class Feed:
         kept = end.events_from(start)
         if kept:
             return kept
-        async with self._behind if start < end.stop else end.reading:
+        async with self._behind[values] if start < end.stop else end.reading:
             kept = end.events_from(start)  # somebody else may have read them meanwhile
             if not kept:
-                kept = await self._run(self._read, start, values)
+                kept = await self._runs[values](self._read, start, values)
                 end.keep(kept)
         return kept
 

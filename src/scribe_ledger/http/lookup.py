@@ -41,7 +41,7 @@ async def get_many(request: Request) -> Response:
     body = None if proof else _cached(request, keys)
     if body is None:
         work = partial(_prove, request, keys, since) if proof else partial(_found, request, keys)
-        body = await request.service.run(work)
+        body = await request.service.run_for_values(work)
     request.hold(len(body))
     return reply_bytes(body, JSON_TYPE[1])
 

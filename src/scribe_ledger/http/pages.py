@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
+    from scribe_ledger.http.readers import Readers
     from scribe_ledger.http.request import Request
-    from scribe_ledger.http.service import Service
     from scribe_ledger.model import Entry
 
 PIECE_ENTRIES = 16
@@ -53,25 +53,27 @@ async def reply_page(
     """
     lines = NDJSON in (request.header(b"accept") or b"").lower()
     render = _lines if lines else _document
-    pieces = render(entries, request.query["limit"], cursor_after, values=request.query["values"])
-    first = await _next(request.service, pieces)
+    service, values = request.service, request.query["values"]
+    readers = service.readers_of_values if values else service.disk
+    pieces = render(entries, request.query["limit"], cursor_after, values=values)
+    first = await _next(readers, pieces)
     headers = [(b"content-type", NDJSON) if lines else JSON_TYPE, NO_STORE, NOSNIFF]
     if request.method == "HEAD":
-        await request.service.run(pieces.close)
+        await readers.run(pieces.close)
         return reply(200, headers)
-    return reply_stream(200, headers, _stream(request.service, first, pieces))
+    return reply_stream(200, headers, _stream(readers, first, pieces))
 
 
-async def _stream(service: Service, piece: bytes | None, pieces: Generator[bytes]) -> AsyncIterator[bytes]:
+async def _stream(readers: Readers, piece: bytes | None, pieces: Generator[bytes]) -> AsyncIterator[bytes]:
     while piece is not None:
         yield piece
-        piece = await _next(service, pieces)
+        piece = await _next(readers, pieces)
 
 
-async def _next(service: Service, pieces: Generator[bytes]) -> bytes | None:
-    """In turn with all other pages."""
-    async with service.page_turn:
-        return await service.run(next, pieces, None)
+async def _next(readers: Readers, pieces: Generator[bytes]) -> bytes | None:
+    """In turn with all other pages that wait for the same."""
+    async with readers.page_turn:
+        return await readers.run(next, pieces, None)
 
 
 def _document(

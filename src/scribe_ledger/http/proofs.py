@@ -6,18 +6,18 @@ may wait for the disk, so each request is one piece of work in a thread; a histo
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from scribe_ledger import verify
 from scribe_ledger.errors import Corruption, InvalidRequest, VerificationError
-from scribe_ledger.http.answers import is_large
 from scribe_ledger.http.headers import NOSNIFF
 from scribe_ledger.http.problems import Problem
-from scribe_ledger.http.proven import covering
+from scribe_ledger.http.proven import covering, with_value
 from scribe_ledger.http.replies import NO_STORE, TEXT_TYPE, reply, reply_json, reply_stream, reply_text
 from scribe_ledger.http.values import missing
-from scribe_ledger.model import key_to_json
+from scribe_ledger.model import key_to_json, show_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from scribe_ledger.http.request import Request
+    from scribe_ledger.model import Entry
 
 PIECE_VERSIONS = 64
 """A history proof is made and sent in pieces of so many versions."""
@@ -36,25 +37,33 @@ PIECE_VERSIONS = 64
 async def verify_key(request: Request) -> Response:
     """Proves an entry and checks the proof as a client would, by the public key alone."""
     await request.wait_until_readable()
-    return reply_json(await request.service.run(_verify, request))
-
-
-def _verify(request: Request) -> dict[str, Any]:
-    ledger, key, version = request.ledger, request.key, request.query["version"]
-    entry = ledger.entry(key, version=version)
-    verdict: dict[str, Any] = {**key_to_json(key), "verified": False, "proof": None, "checkpoint": None}
-    if entry is None or entry.deleted:
-        problem = missing(key, entry, which=_which(request))
-        raise Problem(problem.cause, headers=problem.headers, beside=verdict)
-    size = covering(request, entry.index + 1).size
     try:
-        proof = ledger.prove(key, version=entry.version, at=size)
-        value = None if is_large(entry) else entry.value  # a large one is checked chunk by chunk whenever it is read
-        verify.inclusion(proof, value, public_key=ledger.public_key, key=key, version=entry.version)
+        verdict = await with_value(request.service, partial(_entry_of, request), partial(_verify, request))
     except (VerificationError, Corruption) as error:
-        failure = Corruption(f"entry {entry.index} does not verify: {error.message}", hint="run `scribe fsck`")
-        raise Problem(failure, beside=verdict) from error
-    return verdict | {
+        failure = Corruption(f"{show_key(request.key)} does not verify: {error.message}", hint="run `scribe fsck`")
+        raise Problem(failure, beside=_unverified(request)) from error
+    return reply_json(verdict)
+
+
+def _unverified(request: Request) -> dict[str, Any]:
+    return {**key_to_json(request.key), "verified": False, "proof": None, "checkpoint": None}
+
+
+def _entry_of(request: Request) -> Entry:
+    entry = request.ledger.entry(request.key, version=request.query["version"])
+    if entry is None or entry.deleted:
+        problem = missing(request.key, entry, which=_which(request))
+        raise Problem(problem.cause, headers=problem.headers, beside=_unverified(request))
+    return entry
+
+
+def _verify(request: Request, entry: Entry, value: bytes | None) -> dict[str, Any]:
+    """Without the value of a large one: that is checked chunk by chunk whenever it is read."""
+    ledger, key = request.ledger, request.key
+    size = covering(request, entry.index + 1).size
+    proof = ledger.prove(key, version=entry.version, at=size)
+    verify.inclusion(proof, value, public_key=ledger.public_key, key=key, version=entry.version)
+    return _unverified(request) | {
         "verified": True,
         "proof": proof.to_json(),
         "checkpoint": proof.checkpoint.text,
@@ -81,7 +90,7 @@ async def get_history_proof(request: Request) -> Response:
     headers = [TEXT_TYPE, NO_STORE, NOSNIFF]
     if request.method == "HEAD":
         return reply(200, headers)
-    return reply_stream(200, headers, request.service.stream(pieces))
+    return reply_stream(200, headers, request.service.disk.stream(pieces))
 
 
 def _history(request: Request) -> Iterator[bytes]:

@@ -1,13 +1,14 @@
 """A value with its proof in one trip: ``GET …?proof=true``.
 
 For the latest version of a key with a small value this is a few point reads, done in the event loop like a plain read;
-all else, and whatever needs a new checkpoint, is done in a thread, in one go.
+all else, and whatever needs a new checkpoint, is done in a thread, in one go unless the value has to be fetched.
 """
 
 from __future__ import annotations
 
 from binascii import b2a_base64
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 
@@ -21,12 +22,16 @@ from scribe_ledger.merkle.leaf import HEADER
 from scribe_ledger.merkle.prooftext import proof_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.responses import Response
 
     from scribe_ledger.http.request import Request
     from scribe_ledger.http.service import Service
     from scribe_ledger.merkle.checkpoint import Checkpoint
+    from scribe_ledger.model import Entry
 
+_Made = TypeVar("_Made")
 _HEAD = (
     b"content-type: application/json\r\n"
     b"cache-control: no-store\r\n"
@@ -47,7 +52,7 @@ async def get_value_or_proof(request: Request) -> Response:
     if query["version"] is query["index"] is query["as_of"] is None:
         body = proven_at_once(request.service, request.key, query["since"], query["after"])
     if body is None:
-        body = await request.service.run(_prove, request)
+        body = await with_value(request.service, partial(_found, request), partial(_prove, request))
     return reply(200, split(proven_head(body)), body)
 
 
@@ -70,15 +75,38 @@ def proven_head(body: bytes) -> bytes:
     return _HEAD % len(body)
 
 
-def _prove(request: Request) -> bytes:
+async def with_value(service: Service, find: Callable[[], Entry], use: Callable[[Entry, bytes | None], _Made]) -> _Made:
+    """Uses an entry with its value, None for a delete or a large one: in one go where that is on this machine."""
+    entry, made = await service.run(_use_at_hand, service, find, use)
+    if made is None:
+        value = await service.value_of(entry)
+        made = await service.run(use, entry, value)
+    return made
+
+
+def _use_at_hand(
+    service: Service, find: Callable[[], Entry], use: Callable[[Entry, bytes | None], _Made]
+) -> tuple[Entry, _Made | None]:
+    entry = find()
+    if entry.deleted or is_large(entry):
+        return entry, use(entry, None)
+    if service.readers_of(entry) is not service.disk:
+        return entry, None
+    return entry, use(entry, entry.value)
+
+
+def _found(request: Request) -> Entry:
+    entry, version = find_entry(request), request.query["version"]
+    if entry is None:
+        raise missing(request.key, None, which="" if version is None else f" version {version} of")
+    return entry
+
+
+def _prove(request: Request, entry: Entry, value: bytes | None) -> bytes:
     """The same for any version of a key, in a thread."""
     ledger, query, key = request.ledger, request.query, request.key
-    entry = find_entry(request)
-    if entry is None:
-        raise missing(key, None, which="" if query["version"] is None else f" version {query['version']} of")
     checkpoint = covering(request, _least_size(entry.index, query["since"], query["after"]))
     proof = str(ledger.prove(key, version=entry.version, at=checkpoint.size))
-    value = None if entry.deleted or is_large(entry) else entry.value
     consistency = _consistency(request.service, query["since"], checkpoint)
     document = _render(orjson.dumps(entry.to_json()), value, proof, consistency)
     if entry.deleted:

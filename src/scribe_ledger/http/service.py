@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from scribe_ledger.errors import Overloaded, ScribeError, Unavailable
-from scribe_ledger.http.answers import Answer, Answers
+from scribe_ledger.http.answers import Answer, Answers, is_large
+from scribe_ledger.http.archiving import ArchiveDesk, StoreHealth
 from scribe_ledger.http.checkpoints import Checkpoints
 from scribe_ledger.http.feed import Feed
+from scribe_ledger.http.readers import Readers
 from scribe_ledger.ledger.gathering import Gatherer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
+    from scribe_ledger.archive.archiver import Archiver
     from scribe_ledger.config import Config
     from scribe_ledger.http.metrics import Metrics
     from scribe_ledger.ledger.commands import Command
     from scribe_ledger.ledger.machine import Outcome
     from scribe_ledger.ledger.receipts import Receipts
     from scribe_ledger.ledger.served import ServedLedger
+    from scribe_ledger.model import Entry
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -32,8 +33,8 @@ MAX_HELD_BYTES = 256 << 20
 """Of bodies that many requests together keep whole in memory. Large values are streamed, and do not count."""
 READERS = 4
 """Threads for reads that may wait for the disk."""
-PAGES_AT_ONCE = 2
-"""How many of them make listings, which is work for the interpreter: more would only keep others from it."""
+OBJECT_READERS = 8
+"""Threads for what may wait for the object store: large values, and values that are in the archive alone."""
 
 
 class AccessLog(Protocol):
@@ -55,28 +56,41 @@ class Service:
     """One open ledger, served. Made and used in the event loop's thread."""
 
     def __init__(
-        self, ledger: ServedLedger, config: Config, metrics: Metrics, *, access: AccessLog | None = None
+        self,
+        ledger: ServedLedger,
+        config: Config,
+        metrics: Metrics,
+        *,
+        access: AccessLog | None = None,
+        archiver: Archiver | None = None,
     ) -> None:
+        """The ``archiver`` is its owner's to start and to stop."""
         self.ledger = ledger
         self.config = config
         self.metrics = metrics
         self.access = access
         self.inline_max: int = config.storage.inline_max
         self.max_value_size: int = config.api.max_value_size
-        self.answers = Answers(capacity_bytes=config.storage.max_cache_size, capacity_entries=config.api.cache_capacity)
+        self.answers = Answers(
+            capacity_bytes=config.storage.max_cache_size - cold_cache_share(config),
+            capacity_entries=config.api.cache_capacity,
+        )
         self.checkpoints = Checkpoints(ledger)
         self.writes_refused: ScribeError | None = None
         """Why this node takes no writes for now, such as a full disk; None while it does."""
-        self.page_turn = asyncio.Semaphore(PAGES_AT_ONCE)
-        self.feed = Feed(ledger, self.run)
+        self.disk = Readers("the disk", READERS)
+        self.objects = Readers("the object store", OBJECT_READERS)
+        self.feed = Feed(ledger, {False: self.run, True: self.run_for_values})
         self.watchers = 0
         """How many read the live log now."""
         self._held = 0
         self._closed = False
         self.draining = False
         """True from the moment the node was told to stop; long answers end."""
+        self.archiver = archiver
+        self.archive_desk = None if archiver is None else ArchiveDesk(archiver)
+        self.store_health = StoreHealth(ledger.objects.url, None)
         self._loop = asyncio.get_running_loop()
-        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="scribe-read")
         self._gatherer = Gatherer(ledger.write_all)
         self._growth: asyncio.Future[None] | None = None
         ledger.on_commit(self._commit)
@@ -92,7 +106,7 @@ class Service:
         """Commits a unit; its large values become blobs first, in a thread."""
         self._check_takes_writes()
         if self.ledger.needs_blob(unit):
-            unit = await self.run(self.ledger.prepare, unit)
+            unit = await self.objects.run(self.ledger.prepare, unit)
             self._check_takes_writes()
         return await self._gatherer.write(unit)
 
@@ -114,7 +128,27 @@ class Service:
 
     async def run(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Runs in a thread what may wait for the disk."""
-        return await self.start(function, *args, **kwargs)
+        return await self.disk.run(function, *args, **kwargs)
+
+    def readers_of(self, entry: Entry) -> Readers:
+        """Threads that may read the value of an entry: what may hang with the object store is not in others' way."""
+        return self.objects if is_large(entry) or entry.index < self.ledger.evicted else self.disk
+
+    @property
+    def readers_of_values(self) -> Readers:
+        """The same for values of any entries."""
+        return self.objects if self.ledger.evicted else self.disk
+
+    async def run_for_values(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Runs in a thread what reads values of any entries."""
+        return await self.readers_of_values.run(function, *args, **kwargs)
+
+    async def value_of(self, entry: Entry) -> bytes:
+        """A value that is held whole, within the deadline of reads where it must be fetched."""
+        readers = self.readers_of(entry)
+        if readers is self.disk:
+            return await readers.run(_value, entry)
+        return await readers.run_within(self.config.api.read_timeout_secs, _value, entry)
 
     def latest(self, key: bytes) -> Answer | None:
         """The answer to a plain GET of a key whose value is small; None where there is more to say."""
@@ -128,24 +162,12 @@ class Service:
         if latest is None:
             return None
         answer = Answer.of_latest(key, latest)
-        self.answers.fill(key, key, answer, lambda: self.ledger.moment is seen)
+        self.remember(key, answer, seen)
         return answer
 
-    def start(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> asyncio.Future[_T]:
-        """The same without waiting for it."""
-        return self._loop.run_in_executor(self._pool, partial(function, *args, **kwargs))
-
-    async def stream(self, pieces: Iterator[_T]) -> AsyncIterator[_T]:
-        """What an iterator gives that waits for the disk, one piece ahead of the reader."""
-        coming = self.start(next, pieces, None)
-        try:
-            while (piece := await coming) is not None:
-                coming = self.start(next, pieces, None)
-                yield piece
-        finally:
-            await asyncio.wait([coming])
-            if isinstance(pieces, Generator):
-                await self.run(pieces.close)
+    def remember(self, key: bytes, answer: Answer, seen: object) -> None:
+        """Keeps an answer about a key's latest entry, unless something was committed since that moment."""
+        self.answers.fill(key, key, answer, lambda: self.ledger.moment is seen)
 
     async def wait_for_size(self, size: int, *, seconds: float) -> None:
         """Until the ledger has so many entries; ``Unavailable`` if that takes too long."""
@@ -180,7 +202,10 @@ class Service:
         self.drain()
         self._closed = True
         await self._gatherer.close()
-        await self._loop.run_in_executor(None, self._pool.shutdown)
+        if self.archive_desk is not None:
+            await self.archive_desk.close()
+        await self.disk.close()
+        await self.objects.close()
 
     def _check_takes_writes(self) -> None:
         if self._closed:
@@ -199,3 +224,12 @@ class Service:
         growth, self._growth = self._growth, None
         if growth is not None and not growth.done():
             growth.set_result(None)
+
+
+def cold_cache_share(config: Config) -> int:
+    """Bytes of ``max_cache_size`` that row groups of the archive may take. The rest is for whole answers."""
+    return config.storage.max_cache_size // 2
+
+
+def _value(entry: Entry) -> bytes:
+    return entry.value

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from scribe_ledger.errors import LedgerClosed, ScribeError, Unavailable
 from scribe_ledger.http import exposition
+from scribe_ledger.http.archiving import ArchiveFigures, archive_figures
 from scribe_ledger.http.exposition import PROMETHEUS_TYPE, Standing
-from scribe_ledger.http.problems import Problem
-from scribe_ledger.http.replies import reply_bytes, reply_json
+from scribe_ledger.http.problems import Problem, error_answer
+from scribe_ledger.http.replies import reply, reply_bytes, reply_json
 from scribe_ledger.version import __version__
 
 if TYPE_CHECKING:
@@ -30,12 +32,23 @@ async def get_index(_: Request) -> Response:
 
 
 async def get_health(request: Request) -> Response:
-    """Whether the node does all of its work. Reads may go on while it does not."""
+    """Whether the node does all of its work. Reads may go on while it does not.
+
+    A node that does not get on with its archive, for whatever reason, is degraded: it takes writes and answers reads.
+    """
     service = request.service
+    archive = None if service.ledger.closed else await service.run(_archive_state, service)
+    stores = {"object_store": service.store_health.to_json(), "archive": archive}
     reason = _trouble(service)
     if reason is not None:
-        raise Problem(reason, beside=_identity(service, "unavailable"))
-    return reply_json(_identity(service, "ok"))
+        service.metrics.errors[reason.kind] += 1
+        fault = Problem(reason, beside=_identity(service, "unavailable") | stores)
+        _, headers, body = error_answer(fault, request.request_id)
+        return reply(HTTPStatus.SERVICE_UNAVAILABLE, headers, body)  # whatever a write would get
+    if service.ledger.identity.read_only:
+        return reply_json(_identity(service, "read_only") | stores)
+    degraded = service.store_health.ok is False or (archive is not None and archive["last_error"] is not None)
+    return reply_json(_identity(service, "degraded" if degraded else "ok") | stores)
 
 
 async def get_live(request: Request) -> Response:
@@ -48,6 +61,8 @@ def _trouble(service: Service) -> ScribeError | None:
         return Unavailable("the node is stopping", hint="ask another node")
     if service.ledger.closed:
         return LedgerClosed("the ledger is closed")
+    if service.ledger.identity.read_only:
+        return None  # it was asked to do no more than read, and does
     return service.ledger.failure or service.writes_refused
 
 
@@ -59,6 +74,25 @@ def _identity(service: Service, status: str) -> dict[str, Any]:
         "ledger_id": service.ledger.ledger_id,
         "state": STANDALONE,
         "size": service.ledger.size,
+    }
+
+
+def _archive_state(service: Service) -> dict[str, Any] | None:
+    """How far archiving is; None on a node without an archiver. It may wait for the disk."""
+    if service.archiver is None:
+        return None
+    status = service.archiver.status
+    return {
+        "enabled": status.enabled,
+        "running": status.running,
+        "archived_size": status.archived_size,
+        "manifest_version": status.manifest_version,
+        "pending_entries": status.pending_entries,
+        "pending_bytes": status.pending_bytes,
+        "lag_seconds": status.lag_seconds,
+        "last_success": status.last_success or None,
+        "last_error": status.last_error or None,
+        "failures_in_a_row": status.failures_in_a_row,
     }
 
 
@@ -100,8 +134,14 @@ async def get_prometheus(request: Request) -> Response:
 
 
 async def _standing(service: Service) -> Standing:
-    stats = await service.run(service.ledger.stats)
-    return Standing.alone(service.config.node.id, stats, service.queued, healthy=_trouble(service) is None)
+    stats, archive = await service.run(_figures, service)
+    healthy = _trouble(service) is None and not service.ledger.identity.read_only
+    return Standing.alone(service.config.node.id, stats, service.queued, archive, healthy=healthy)
+
+
+def _figures(service: Service) -> tuple[dict[str, Any], ArchiveFigures]:
+    ledger = service.ledger
+    return ledger.stats(), archive_figures(ledger, service.archiver, service.store_health)
 
 
 def _prefers_text(accept: str) -> bool:

@@ -20,6 +20,7 @@ from scribe_ledger.model import CHUNK_BYTES, Entry, Receipt, key_to_json, show_k
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Iterator
 
     from starlette.responses import Response
 
@@ -92,18 +93,23 @@ def decode_header(value: bytes, header: str) -> str:
 
 async def get_value(request: Request) -> Response:
     await request.wait_until_readable()
-    query = request.query
-    if query["version"] is query["index"] is query["as_of"] is None:
-        answer = request.service.latest(request.key)
+    query, service = request.query, request.service
+    seen = request.ledger.moment
+    is_latest = query["version"] is query["index"] is query["as_of"] is None
+    if is_latest:
+        answer = service.latest(request.key)
         if answer is not None:
             return _whole_or_part(request, answer)
-    entry = await request.service.run(find_entry, request)
+    entry = await service.run(find_entry, request)
     if entry is None or entry.deleted:
         which = "" if query["version"] is None else f" version {query['version']} of"
         raise missing(request.key, entry, which=which)
     if is_large(entry):
         return await _large(request, entry)
-    return _whole_or_part(request, Answer.of_entry(entry, await request.service.run(lambda: entry.value)))
+    answer = Answer.of_entry(entry, await service.value_of(entry))
+    if is_latest:
+        service.remember(request.key, answer, seen)
+    return _whole_or_part(request, answer)
 
 
 def find_entry(request: Request) -> Entry | None:
@@ -155,8 +161,15 @@ async def _large(request: Request, entry: Entry) -> Response:
         status, headers = 206, _partial(headers, start, stop, entry.size)
     if request.method == "HEAD":
         return reply(status, headers)
-    pieces = await request.service.run(request.ledger.open_chunks, entry, start, stop)
-    return reply_stream(status, headers, request.service.stream(pieces))
+    readers = request.service.readers_of(entry)
+    first, rest = await readers.run(_begin, request, entry, start, stop)
+    return reply_stream(status, headers, readers.stream(rest, first=first))
+
+
+def _begin(request: Request, entry: Entry, start: int, stop: int) -> tuple[bytes, Iterator[bytes]]:
+    """The first piece of a large value, and the rest: what cannot be read at all is a proper error."""
+    pieces = request.ledger.open_chunks(entry, start, stop)
+    return next(pieces, b""), pieces
 
 
 # --- writing ---------------------------------------------------------------------------------------------------
@@ -221,7 +234,7 @@ async def _receive(request: Request) -> bytes | Blob:
                         if size == CHUNK_BYTES:
                             if written is not None:
                                 await written
-                            written = service.start(spooler.write, filling)
+                            written = service.disk.start(spooler.write, filling)
                             filling, spare, size = spare or bytearray(CHUNK_BYTES), filling, 0
             finally:
                 if written is not None:
@@ -230,7 +243,7 @@ async def _receive(request: Request) -> bytes | Blob:
         if spooler.size + size <= service.inline_max:
             spooler.write(last)
             return ledger.keep_value(spooler.finish())
-        return await service.run(_keep, request, spooler, last)
+        return await service.objects.run(_keep, request, spooler, last)
 
 
 def _keep(request: Request, spooler: Spooler, rest: memoryview) -> bytes | Blob:

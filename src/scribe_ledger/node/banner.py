@@ -31,6 +31,8 @@ def _rows(config: Config, ledger: ServedLedger, url: str) -> Iterator[tuple[str,
     yield "data folder", f"{ledger.path.absolute()} ({ledger.size:,} entries)"
     yield "object store", str(mask("storage.object_store", config.object_store_url)[0])
     yield "public key", ledger.public_key
+    if ledger.identity.read_only:
+        yield "READ ONLY", "restored from the object store; `scribe restore --promote` lets it take writes"
     if config.storage.durability == "relaxed":
         interval = config.storage.flush_interval_ms
         yield "DURABILITY", f"RELAXED: a power loss may take what was answered in the last {interval} ms"

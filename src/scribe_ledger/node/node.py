@@ -1,8 +1,9 @@
 """``run_node``: one node from its settings to its end. It puts the parts together, and owns their order.
 
-Up: refusals, port, log, ledger, service, server. Down, in reverse: no new connections, what was accepted is finished,
-the last sync, the ledger closed, the log flushed. A background task that fails takes the node down, and is the error
-that the node ends with.
+Up: refusals, port, log, object store, ledger, service, archiver, server. Down, in reverse: no new connections, what was
+accepted is finished, the archiver leaves its pass, the last sync, the ledger closed, the log flushed. A background task
+that fails takes the node down, and is the error that the node ends with; the object store is not the node, so what
+fails there is said in the log and at ``/health``.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import structlog
 
+from scribe_ledger.archive.archiver import Archiver, ArchiveSettings
 from scribe_ledger.errors import ScribeError
 from scribe_ledger.http.metrics import Metrics
-from scribe_ledger.http.service import Service
+from scribe_ledger.http.service import Service, cold_cache_share
 from scribe_ledger.ledger.served import ServedLedger
+from scribe_ledger.node.archiving import Archiving
 from scribe_ledger.node.banner import banner
 from scribe_ledger.node.disk import DiskWatch
 from scribe_ledger.node.listening import Listener, listen
@@ -25,11 +29,14 @@ from scribe_ledger.node.logging import Logs, start_logging
 from scribe_ledger.node.refusals import check_may_start
 from scribe_ledger.node.server import NodeServer, connection_limit
 from scribe_ledger.node.stopping import StopSignals
+from scribe_ledger.node.store_watch import StoreWatch
+from scribe_ledger.objects.opening import store_of
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
 
     from scribe_ledger.config import Config
+    from scribe_ledger.objects.store import ObjectStore
 
 log = structlog.get_logger("scribe.node")
 
@@ -46,7 +53,7 @@ def run_node(config: Config, *, port: int | None = None, bootstrap: bool = False
         config = _with_port(config, listener.port)
         logs = start_logging(config.logging)
         try:
-            with _open_ledger(config) as ledger:
+            with _open_store(config) as store, _open_ledger(config, store) as ledger:
                 _run_loop(_Node(config, ledger, listener, logs, signals).serve())
             log.info("stopped")
         finally:
@@ -70,17 +77,28 @@ class _Node:
         config = self._config
         metrics = Metrics(config.metrics.latency_buckets)
         metrics.log_lines_dropped = lambda: self._logs.writer.dropped
-        service = Service(self._ledger, config, metrics, access=self._logs.access)
+        archiving = Archiving(Archiver(self._ledger, ArchiveSettings.of(config)), self._ledger)
+        service = Service(self._ledger, config, metrics, access=self._logs.access, archiver=archiving.archiver)
         self._server = NodeServer(
-            service, self._signals, max_connections=connection_limit(), on_started=self._say_started
+            service,
+            self._signals,
+            max_connections=connection_limit(),
+            on_started=self._say_started,
+            on_stopping=archiving.begin_to_stop,
         )
         disk = DiskWatch(service, config.data_dir, config.storage.disk_reserve)
-        await disk.look()  # before the first write is taken
-        watch = self._start(disk.run())
+        store = StoreWatch(service)
+        watches: list[asyncio.Task[None]] = []
         try:
+            await disk.look()  # before the first write is taken
+            await store.begin()
+            archiving.start()
+            watches = [self._start(disk.run()), self._start(store.run())]
             await self._server.serve(self._listener.sockets)
         finally:
-            watch.cancel()
+            for watch in watches:
+                watch.cancel()
+            await archiving.stop()
             await service.close()
         if self._failure is not None:
             raise ScribeError(f"a task in the background failed: {self._failure!r}") from self._failure
@@ -106,8 +124,10 @@ class _Node:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or it fails again when the process ends
         for warning in config.warnings:
             log.warning(warning)
-        if config.has_explicit_object_store:
-            log.warning("this version does not archive: the object store is not used")
+        if self._ledger.identity.read_only:
+            log.warning("this ledger was restored and is read-only: writes are refused until it is promoted")
+        elif not config.storage.tiering.enable_auto_archival:
+            log.warning("nothing is archived in the background: enable_auto_archival is false")
         if config.storage.durability == "relaxed":
             log.warning("durability is relaxed: a power loss may take writes that were answered")
         log.info(
@@ -115,12 +135,23 @@ class _Node:
             url=url,
             node_id=config.node.id,
             data_dir=str(config.data_dir),
+            object_store=self._ledger.objects.url,
             origin=self._ledger.origin,
             entries=self._ledger.size,
         )
 
 
-def _open_ledger(config: Config) -> ServedLedger:
+@contextmanager
+def _open_store(config: Config) -> Iterator[ObjectStore | str]:
+    """The store that the settings name; where they name none it is the ledger's own, in its folder."""
+    if not config.has_explicit_object_store:
+        yield ""
+        return
+    with closing(store_of(config)) as store:
+        yield store
+
+
+def _open_ledger(config: Config, store: ObjectStore | str) -> ServedLedger:
     storage, given = config.storage, config.source
     return ServedLedger.open(
         config.data_dir,
@@ -131,8 +162,10 @@ def _open_ledger(config: Config) -> ServedLedger:
         durability=storage.durability,
         flush_interval_ms=storage.flush_interval_ms,
         inline_max=storage.inline_max,
-        max_cache_size=0,  # the cache of answers has all of the budget
+        max_cache_size=0,  # the cache of answers has what row groups of the archive leave
         cache_capacity=0,
+        cold_cache_size=cold_cache_share(config),
+        object_store=store,
     )
 
 

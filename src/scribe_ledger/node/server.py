@@ -57,7 +57,13 @@ class NodeServer(uvicorn.Server):
     """Serves one service until ``StopSignals`` asks it to stop, or ``should_exit`` is set."""
 
     def __init__(
-        self, service: Service, signals: StopSignals, *, max_connections: int, on_started: Callable[[], None]
+        self,
+        service: Service,
+        signals: StopSignals,
+        *,
+        max_connections: int,
+        on_started: Callable[[], None],
+        on_stopping: Callable[[], None],
     ) -> None:
         self._lane = lane = _with_limit(make_lane(service), max_connections)
         super().__init__(
@@ -81,6 +87,7 @@ class NodeServer(uvicorn.Server):
         self._service = service
         self._signals = signals
         self._on_started = on_started
+        self._on_stopping = on_stopping
         service.metrics.connections = lambda: len(self.server_state.connections)
 
     @contextlib.contextmanager
@@ -102,6 +109,7 @@ class NodeServer(uvicorn.Server):
         connections = self.server_state.connections
         log.info("stopping", signal=self._signals.received, connections=len(connections))
         self._service.drain()
+        self._on_stopping()
         grace = asyncio.get_running_loop().call_later(GRACE_SECONDS, self._break_off)
         await super().shutdown(sockets)
         grace.cancel()

@@ -1,0 +1,102 @@
+"""``StoreWatch``: looks at the object store when the node starts and now and then afterwards, and says what it finds.
+
+A store that cannot be reached is a warning: the node works on what it has. A store of another ledger is a refusal to
+start. One in which another node has gone on with this ledger (a higher epoch, or entries that this one never had) ends
+writing here, loudly, and reads go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic, time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from scribe_ledger.archive.guard import Superseded, check_store
+from scribe_ledger.errors import ConfigurationError, ScribeError, Unavailable
+from scribe_ledger.http.archiving import StoreHealth
+
+if TYPE_CHECKING:
+    from scribe_ledger.http.service import Service
+    from scribe_ledger.ledger.served import ServedLedger
+
+CHECK_SECONDS = 15.0
+"""Between two looks, each of which is one small request."""
+GUARD_SECONDS = 300.0
+"""Between two questions whether another node has taken this ledger over, which list some objects."""
+DEADLINE_SECONDS = 15.0
+"""So long a look may take. A start waits no longer for it."""
+log = structlog.get_logger("scribe.store")
+
+
+class StoreWatch:
+    """Keeps ``Service.store_health``, and tells the log when that changes. The archiver tells for itself."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._ledger = service.ledger
+        self._guarded = float("-inf")
+        self._looking: asyncio.Future[None] | None = None
+
+    async def begin(self) -> None:
+        """Before the first request. Raises ``ConfigurationError`` where the store is another ledger's."""
+        await self.look()
+
+    async def run(self) -> None:
+        """Until it is cancelled. What it raises is for its owner to act on."""
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            try:
+                await self.look()
+            except ConfigurationError as error:  # it could not be asked when the node started
+                self._note(error)
+
+    async def look(self) -> None:
+        """Raises ``ConfigurationError`` where the store is not this ledger's."""
+        try:
+            await self._within_deadline()
+        except ConfigurationError:
+            raise
+        except ScribeError as error:
+            self._note(error)
+        else:
+            self._note(None)
+
+    async def _within_deadline(self) -> None:
+        """One look at a time: a thread that waits for the store is waited for again, not joined by another."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(asyncio.to_thread(self._look))
+        if not (await asyncio.wait([self._looking], timeout=DEADLINE_SECONDS))[0]:
+            raise Unavailable(f"{self._ledger.objects.url} did not answer within {DEADLINE_SECONDS:g} seconds")
+        self._looking.result()
+
+    def _look(self) -> None:
+        """In a thread."""
+        self._ledger.objects.check()
+        if monotonic() - self._guarded >= GUARD_SECONDS:
+            _guard(self._ledger)
+            self._guarded = monotonic()
+
+    # --- telling -----------------------------------------------------------------------------------------------
+
+    def _note(self, error: ScribeError | None) -> None:
+        service, url = self._service, self._ledger.objects.url
+        before = service.store_health
+        service.store_health = StoreHealth(url, error is None, str(error or ""), int(time() * 1000))
+        if error is not None and before.ok is not False:
+            log.warning("the object store cannot be used", object_store=url, error=str(error))
+        elif error is None and before.ok is False:
+            log.info("the object store can be used again", object_store=url)
+
+
+def _guard(ledger: ServedLedger) -> None:
+    """Whether this node may write into the store; who may not do that may not write at all."""
+    if ledger.identity.read_only or isinstance(ledger.failure, Superseded):
+        return
+    ledger.adopt_store()
+    try:
+        check_store(ledger)
+    except Superseded as error:
+        ledger.refuse_writes(error)
+        log.error("the store does not let this node go on: writes are refused", error=str(error))  # noqa: TRY400
