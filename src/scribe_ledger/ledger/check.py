@@ -4,8 +4,8 @@ The entries are the truth: leaves say what the log is, and everything else must 
 and nothing left over. Problems are collected, each with its place, so that one run shows the extent of the damage.
 
 The ledger may be written to meanwhile. What is checked is the log as it was committed at the beginning; records of
-later entries are passed over, and only those. Values that are in the archive alone are not read: the check of the object
-store does that.
+later entries are passed over, and only those. Values that are in the archive alone are not read: the check of the
+object store does that.
 """
 
 from __future__ import annotations
