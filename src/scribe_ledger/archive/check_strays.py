@@ -1,0 +1,169 @@
+"""Objects that nothing names: found by listing the whole store, and on request removed.
+
+An orphan does no harm but takes room; a killed process leaves some. It is removed only if it is older than the grace
+period, and only by what is certain:
+
+- A segment: with the ledger at hand, if its manifest does not know it. Without it, if ``manifest.json`` lists others
+  for its entries and is younger: what came after that copy may be live by now.
+- A large value: only with the ledger at hand, which alone knows the entries that are not archived, through ``retire``
+  and ``retired``, so that no put in between loses its value.
+- Files of chunk digests without their value, with the ledger at hand; partial tiles of a size that was not published.
+- Never what has a path that is not ours, nothing else, and nothing at all from a store that has faults: what is not
+  live may be what restores what is.
+
+Parts of uploads that were broken off are not objects: a folder removes them itself when it is opened, and for a bucket
+there is a lifecycle rule.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from scribe_ledger.errors import Conflict, SerializationError
+from scribe_ledger.ledger.manifest import Retire, Retired
+from scribe_ledger.merkle.tiles import TILE_HEIGHT, TILE_WIDTH, parse_tile_path
+from scribe_ledger.objects import paths
+
+if TYPE_CHECKING:
+    from scribe_ledger.archive.check_plan import Directory, Plan
+    from scribe_ledger.archive.check_report import Report
+    from scribe_ledger.archive.check_tree import Signed
+    from scribe_ledger.ledger.served import ServedLedger
+    from scribe_ledger.objects.store import ListedObject, ObjectStore
+
+_FOREIGN = "no object of a ledger has this path: it is left alone"
+_SINGLE = {paths.IDENTITY, paths.CHECKPOINT, paths.MANIFEST}
+
+
+class Known(NamedTuple):
+    """What the rest of the check found to be in use."""
+
+    plan: Plan
+    directory: Directory | None
+    """Of the ledger, if it is at hand, else ``manifest.json``."""
+    directory_written: float
+    """When the directory was last written, in seconds since 1970: a ledger's is always of now."""
+    checkpoints: list[Signed]
+    blobs: set[bytes]
+    ledger: ServedLedger | None
+
+
+class _Stray(NamedTuple):
+    listed: ListedObject
+    what: str
+    removable: bool
+    blob: bytes = b""
+    """The digest, if it is a large value."""
+
+
+def check_strays(store: ObjectStore, known: Known, report: Report, *, now: float, grace: float, repair: bool) -> None:
+    """Warns of every orphan. With ``repair`` removes those that are older than ``grace`` seconds."""
+    strays = _Strays(known)
+    for listed in store.list(""):
+        report.counts.objects += 1
+        report.counts.stored_bytes += listed.size
+        stray = strays.look_at(listed)
+        if stray is None:
+            continue
+        if listed.path.removesuffix(".chunks") in report.removed:  # it went with its value, a moment ago
+            report.removed.append(listed.path)
+        elif repair and stray.removable and listed.modified + grace <= now and _remove(store, known.ledger, stray):
+            report.removed.append(listed.path)
+        else:
+            report.warn(listed.path, stray.what)
+
+
+class _Strays:
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        self._published = known.checkpoints[-1].size if known.checkpoints else 0
+        self._partial = {
+            (level, signed.size >> TILE_HEIGHT * level)
+            for signed in known.checkpoints
+            for level in range(-(-signed.size.bit_length() // TILE_HEIGHT))
+        }
+        ledger = known.ledger
+        self._replaced = set() if ledger is None else {each.segment.path for each in ledger.replaced_segments()}
+
+    def look_at(self, listed: ListedObject) -> _Stray | None:
+        """The object as an orphan, if it is one."""
+        path = listed.path
+        if path in _SINGLE or path in self._known.plan.live or _is_kept(path):
+            return None
+        if (named := paths.range_of_segment_path(path)) is not None:
+            return self._segment(listed, named[1] + 1)
+        if path.startswith(f"{paths.BLOBS}/"):
+            return self._value(listed)
+        if path.startswith(f"{paths.TILES}/"):
+            return self._tile(listed)
+        return _Stray(listed, _FOREIGN, removable=False)
+
+    def _segment(self, listed: ListedObject, stop: int) -> _Stray | None:
+        directory = self._known.directory
+        if listed.path in self._replaced:
+            return None  # it goes by itself, when the ledger's own grace period is over
+        if self._known.ledger is not None:
+            return _Stray(listed, "an orphan: the manifest does not know it", removable=True)
+        if directory is None or stop > directory.archived_size:
+            what = "its entries are in no manifest: it may be an orphan, or about to be published"
+            return _Stray(listed, what, removable=False)
+        what = f"not live: {paths.MANIFEST} lists others for its entries"
+        return _Stray(listed, what, removable=listed.modified < self._known.directory_written)
+
+    def _value(self, listed: ListedObject) -> _Stray | None:
+        blob = paths.digest_of_blob_path(listed.path)
+        digest = blob or paths.digest_of_chunk_digests_path(listed.path)
+        if digest is None:
+            return _Stray(listed, _FOREIGN, removable=False)
+        if self._refers_to(digest):
+            return None
+        if self._known.ledger is None:
+            what = "no archived entry refers to it; whether another does, the ledger says: give its folder"
+            return _Stray(listed, what, removable=False)
+        return _Stray(listed, "an orphan: no entry refers to it", removable=True, blob=blob or b"")
+
+    def _refers_to(self, digest: bytes) -> bool:
+        ledger = self._known.ledger
+        return digest in self._known.blobs or (ledger is not None and ledger.refers_to_blob(digest))
+
+    def _tile(self, listed: ListedObject) -> _Stray | None:
+        try:
+            tile = parse_tile_path(listed.path)
+        except SerializationError:
+            return _Stray(listed, _FOREIGN, removable=False)
+        level = tile.level or 0
+        hashes = tile.index * TILE_WIDTH + tile.width
+        if hashes << TILE_HEIGHT * level > self._published:
+            return _Stray(listed, "it is of entries that are not published yet", removable=False)
+        if tile.width == TILE_WIDTH or (level, hashes) in self._partial:
+            return None
+        return _Stray(listed, "an orphan: a partial tile of a size that was not published", removable=True)
+
+
+def _is_kept(path: str) -> bool:
+    """Small, and what a store is judged by: whether one is wrong is said elsewhere."""
+    return paths.parse_checkpoint_path(path) is not None or paths.parse_epoch_path(path) is not None
+
+
+def _remove(store: ObjectStore, ledger: ServedLedger | None, stray: _Stray) -> bool:
+    """Whether the orphan is gone, unless somebody wrote the object again since it was listed."""
+    path = stray.listed.path
+    found = store.stat(path)
+    if found is None or (found.size, found.modified) != (stray.listed.size, stray.listed.modified):
+        return False
+    if stray.blob:
+        assert ledger is not None
+        return _retire(store, ledger, stray.blob)
+    return store.delete(path)
+
+
+def _retire(store: ObjectStore, ledger: ServedLedger, digest: bytes) -> bool:
+    """From the first step to the last no put of this value is accepted; see ``retiring``."""
+    try:
+        ledger.change_manifest(Retire(blobs=(digest,)))
+    except Conflict:  # an entry refers to it by now
+        return False
+    store.delete(paths.blob_path(digest))
+    store.delete(paths.chunk_digests_path(digest))
+    ledger.change_manifest(Retired(blobs=(digest,)))
+    return True

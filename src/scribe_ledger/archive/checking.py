@@ -1,0 +1,252 @@
+"""The check of a store: everything that is reachable, every checksum and root, and what nothing reaches.
+
+The signed checkpoints are the judges. A tree is grown from what segments, tiles and bundles say, range by range, and
+held against every checkpoint; so of two objects that contradict each other the wrong one is named. Segments are
+independent, so processes share them; only leaf hashes come back. Memory is bounded by the segments that are being
+looked at, beside 32 bytes for each large value and a little for each checkpoint and segment.
+
+With the ledger at hand its manifest says what is live, and its roots must be those of the checkpoints. Nothing is
+changed, unless a repair of orphans is asked for; see ``check_strays``.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+from scribe_ledger.archive.check_blobs import check_blobs
+from scribe_ledger.archive.check_plan import Directory, check_directory, plan, read_directory
+from scribe_ledger.archive.check_ranges import check_range
+from scribe_ledger.archive.check_report import Finding, Report
+from scribe_ledger.archive.check_signed import Owner, check_checkpoints, check_owner
+from scribe_ledger.archive.check_strays import Known, check_strays
+from scribe_ledger.archive.check_tiles import check_tiles
+from scribe_ledger.archive.check_tree import SignedTree
+from scribe_ledger.archive.check_workers import Workers
+from scribe_ledger.objects import paths
+from scribe_ledger.objects.folder import FolderStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from scribe_ledger.archive.check_blobs import BlobRef
+    from scribe_ledger.archive.check_plan import Plan
+    from scribe_ledger.archive.check_ranges import RangeFound, RangeTask
+    from scribe_ledger.archive.check_tree import Signed
+    from scribe_ledger.ledger.served import ServedLedger
+    from scribe_ledger.objects.store import ListedObject, ObjectStore
+
+_T = TypeVar("_T")
+
+__all__ = ["DEFAULT_GRACE_SECS", "Finding", "Report", "check_store_contents"]
+
+DEFAULT_GRACE_SECS = 86_400
+TILES_AT_ONCE = 64
+BLOBS_AT_ONCE = 16
+WORTH_PROCESSES = 16 << 20
+"""Bytes of segments from which on processes are started where nobody said how many."""
+
+
+def check_store_contents(
+    store: ObjectStore,
+    *,
+    ledger: ServedLedger | None = None,
+    public_key: str = "",
+    jobs: int = 0,
+    reopen: Callable[[], ObjectStore] | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    repair: bool = False,
+    grace: float = DEFAULT_GRACE_SECS,
+    clock: Callable[[], float] = time.time,
+) -> Report:
+    """Checks everything in a store. ``progress(done, total)`` counts entries.
+
+    ``reopen`` opens the store again in another process, and must survive the journey; a folder needs none. ``jobs`` is
+    how many processes share the work, 0 for as many as are worth it. Raises where the store cannot be asked.
+    """
+    begun = time.monotonic()
+    report = Report(store.url)
+    if reopen is None and isinstance(store, FolderStore):
+        reopen = partial(FolderStore, store.root, create=False)
+    _StoreCheck(store, ledger, report, progress).run(public_key, jobs, reopen, now=clock(), grace=grace, repair=repair)
+    report.seconds = time.monotonic() - begun
+    return report
+
+
+class _StoreCheck:
+    def __init__(
+        self, store: ObjectStore, ledger: ServedLedger | None, report: Report, progress: Callable[[int, int], None]
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._report = report
+        self._progress = progress
+        self._blobs: set[bytes] = set()
+        self._timestamp = 0
+        self._said: dict[str, tuple[str, object]] = {}
+
+    def run(
+        self,
+        public_key: str,
+        jobs: int,
+        reopen: Callable[[], ObjectStore] | None,
+        *,
+        now: float,
+        grace: float,
+        repair: bool,
+    ) -> None:
+        report = self._report
+        owner = check_owner(self._store, report, public_key)
+        checkpoints = check_checkpoints(self._store, owner, report)
+        if self._ledger is not None:
+            self._check_against_ledger(self._ledger, owner, checkpoints)
+        copy = read_directory(self._store, report)
+        directory = self._directory(copy, owner, checkpoints)
+        segments = [*self._store.list(paths.SEGMENTS)]
+        published = checkpoints[-1].size if checkpoints else 0
+        planned = plan(segments, directory, published, report.ledger_id, report)
+        with Workers(self._store, reopen, jobs or _jobs_worth(segments)) as workers:
+            tree = self._check_ranges(workers, planned, checkpoints, directory)
+        self._conclude(tree, checkpoints)
+        known = Known(
+            planned,
+            directory,
+            now if self._ledger is not None else self._written(paths.MANIFEST),
+            checkpoints,
+            self._blobs,
+            self._ledger,
+        )
+        if repair and not report.ok:
+            report.warn("repair", "nothing was removed, because the store has faults")
+        check_strays(self._store, known, report, now=now, grace=grace, repair=repair and report.ok)
+
+    # --- directories ----------------------------------------------------------------------------------------------
+
+    def _directory(self, copy: Directory | None, owner: Owner, checkpoints: list[Signed]) -> Directory | None:
+        """What is live by the best word at hand; the copy in the store is looked at in any case."""
+        report, published = self._report, checkpoints[-1].size if checkpoints else 0
+        if copy is not None:
+            if owner.identity is not None and copy.store_id != owner.identity.store_id:
+                report.fault(paths.MANIFEST, f"it is of the store {copy.store_id!r}, and not of this one")
+            if not check_directory(copy, report):
+                copy = None
+        elif published:
+            report.warn(paths.MANIFEST, "missing or unreadable: queries of the archive need it")
+        if copy is not None and copy.archived_size < published:
+            report.warn(paths.MANIFEST, f"it is behind: {copy.archived_size} entries, and {published} are published")
+        if self._ledger is None:
+            return copy
+        manifest = self._ledger.manifest
+        own = Directory("the manifest", manifest.version, manifest.store_id, manifest.archived_size, manifest.segments)
+        if copy is not None and copy.version > own.version:
+            report.fault(paths.MANIFEST, f"it has version {copy.version}, and the ledger only {own.version}")
+        elif copy is not None and copy.segments != own.segments:
+            report.warn(paths.MANIFEST, f"it is behind: version {copy.version} of {own.version}")
+        return own if check_directory(own, report) else copy
+
+    def _check_against_ledger(self, ledger: ServedLedger, owner: Owner, checkpoints: list[Signed]) -> None:
+        report, identity = self._report, owner.identity
+        if identity is not None and identity.ledger_id != ledger.ledger_id:
+            report.fault(paths.IDENTITY, f"the store is of the ledger {identity.ledger_id}, not {ledger.ledger_id}")
+        elif identity is not None and ledger.manifest.store_id not in ("", identity.store_id):
+            report.fault(paths.IDENTITY, f"the ledger's objects are in the store {ledger.manifest.store_id}")
+        for signed in checkpoints:
+            if signed.size > ledger.size:
+                report.fault(signed.path, f"the ledger has only {ledger.size} entries: its folder is an older copy")
+            elif ledger.root(signed.size) != signed.root:
+                report.fault(signed.path, "its root is not that of the ledger at this size")
+        published = checkpoints[-1].size if checkpoints else 0
+        if published < ledger.manifest.archived_size:
+            what = f"{ledger.manifest.archived_size} entries are archived, and {published} published"
+            report.warn(paths.CHECKPOINTS, f"{what}: the next pass of the archiver goes on")
+
+    # --- ranges ---------------------------------------------------------------------------------------------------
+
+    def _check_ranges(
+        self, workers: Workers, planned: Plan, checkpoints: list[Signed], directory: Directory | None
+    ) -> SignedTree:
+        tree = SignedTree(checkpoints)
+        said = {segment.path: segment for segment in directory.segments} if directory is not None else {}
+        blobs: list[BlobRef] = []
+        for task, found in workers.in_order(check_range, planned.tasks):
+            self._take(task, found)
+            if found.rows is not None and task.path in said and found.rows.segment != said[task.path]:
+                assert directory is not None
+                self._report.fault(directory.place, f"what it says of {task.path} is not what is in it")
+            tree.add(task.first, found)
+            self._note_all(tree.findings)
+            if found.rows is not None:
+                blobs += [blob for blob in found.rows.blobs if blob.sha256 not in self._blobs]
+                self._blobs.update(blob.sha256 for blob in found.rows.blobs)
+            blobs = self._check_blobs(workers, blobs, least=BLOBS_AT_ONCE * workers.jobs)
+            self._check_tiles(workers, tree, least=TILES_AT_ONCE * workers.jobs)
+            self._progress(task.stop, planned.stop)
+        tree.finish()
+        self._note_all(tree.findings)
+        self._check_blobs(workers, blobs, least=1)
+        self._check_tiles(workers, tree, least=1)
+        return tree
+
+    def _take(self, task: RangeTask, found: RangeFound) -> None:
+        counts = self._report.counts
+        counts.entries += task.stop - task.first if found.rows is not None else 0
+        counts.segments += task.path != ""
+        counts.tiles += found.tiles
+        self._note_all([*found.findings])
+        if found.rows is None:
+            return
+        if found.rows.first_timestamp < self._timestamp:
+            self._report.fault(task.path, f"entry {task.first} has a timestamp before that of the entry before it")
+        self._timestamp = found.rows.last_timestamp
+
+    def _check_blobs(self, workers: Workers, blobs: list[BlobRef], least: int) -> list[BlobRef]:
+        """What is left to look at: few are not worth the while yet."""
+        if len(blobs) < least:
+            return blobs
+        self._report.counts.blobs += len(blobs)
+        for _, findings in workers.in_order(check_blobs, _batches(blobs, BLOBS_AT_ONCE)):
+            self._note_all(findings)
+        return []
+
+    def _check_tiles(self, workers: Workers, tree: SignedTree, least: int) -> None:
+        if len(tree.tiles) < least:
+            return
+        self._report.counts.tiles += len(tree.tiles)
+        for _, findings in workers.in_order(check_tiles, _batches(tree.tiles, TILES_AT_ONCE)):
+            self._note_all(findings)
+        tree.tiles.clear()
+
+    def _note_all(self, findings: list[Finding]) -> None:
+        for finding in findings:
+            self._report.fault(*finding)
+        findings.clear()
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def _conclude(self, tree: SignedTree, checkpoints: Iterable[Signed]) -> None:
+        report = self._report
+        if tree.good is not None:
+            report.size, report.root = tree.good.size, tree.good.root
+        if tree.lost_at is not None:
+            report.fault(f"entry {tree.lost_at}", "nothing in the store says what it is: no root beyond is known")
+        elif not list(checkpoints):
+            report.warn(paths.CHECKPOINTS, "there is none: nothing was published here")
+
+    def _written(self, path: str) -> float:
+        found = self._store.stat(path)
+        return 0.0 if found is None else found.modified
+
+
+def _jobs_worth(segments: list[ListedObject]) -> int:
+    """One where starting processes would take longer than what they do."""
+    worth = sum(listed.size for listed in segments) >= WORTH_PROCESSES and len(segments) > 1
+    return (os.cpu_count() or 1) if worth else 1
+
+
+def _batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    following = iter(items)
+    while batch := list(islice(following, size)):
+        yield batch
