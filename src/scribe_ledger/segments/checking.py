@@ -1,4 +1,4 @@
-"""Checking one segment as far as that is possible alone: its bytes, its footer, its order, every leaf and every value."""
+"""Checking one segment, as far as that is possible alone: bytes, footer, order, every leaf and every value."""
 
 from __future__ import annotations
 

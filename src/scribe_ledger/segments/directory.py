@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from scribe_ledger.segments.ending import MAGIC, checked_metadata
 from scribe_ledger.segments.faults import broken, parquet_errors
-from scribe_ledger.segments.footer import Footer, check_footer, decode_footer
+from scribe_ledger.segments.footer import Footer, check_footer, check_schema, decode_footer
 from scribe_ledger.segments.parts import Part
 from scribe_ledger.segments.row_group import RowGroup
 from scribe_ledger.segments.schema import POINT_COLUMNS
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
     from scribe_ledger.segments.segment import Segment
 
-MAGIC = b"PAR1"
-TRAILER_BYTES = 8
-"""The length of the metadata, little-endian, and the magic."""
 _PLACE_BYTES = 300
 """What a row group costs in a directory beside its key."""
 
@@ -58,26 +56,18 @@ class Directory(NamedTuple):
         return RowGroup(indexes, values)
 
 
-def metadata_length(segment: Segment, tail: bytes) -> int:
-    """How many bytes at the end of the object are its metadata, trailer included."""
-    if len(tail) < TRAILER_BYTES or tail[-4:] != MAGIC:
-        raise broken(segment.path, "it does not end as a Parquet file does")
-    length = int.from_bytes(tail[-TRAILER_BYTES:-4], "little") + TRAILER_BYTES
-    if length > segment.size - len(MAGIC):
-        raise broken(segment.path, "its footer is longer than the object")
-    return length
-
-
-def decode_directory(segment: Segment, parquet: bytes, *, ledger_id: str) -> Directory:
-    """The directory from the metadata at the end of an object, held against the ledger and the manifest."""
+def decode_directory(segment: Segment, ending: bytes, *, ledger_id: str) -> Directory:
+    """The directory from the end of an object, held against its digest, the ledger and the manifest."""
+    parquet = checked_metadata(segment.path, ending)
     with parquet_errors(segment.path, "its footer"):
         metadata = _parse(parquet)
+        check_schema(segment.path, metadata.schema.to_arrow_schema())
         footer = decode_footer(
             segment.path, metadata.metadata, row_groups=metadata.num_row_groups, rows=metadata.num_rows
         )
         ranges = [_range(metadata.row_group(number)) for number in range(metadata.num_row_groups)]
     check_footer(segment.path, footer, ledger_id=ledger_id, segment=segment)
-    if any(not len(MAGIC) <= start < stop <= segment.size - len(parquet) for start, stop in ranges):
+    if any(not len(MAGIC) <= start < stop <= segment.size - len(ending) for start, stop in ranges):
         raise broken(segment.path, "its footer names bytes that are not in it")
     return Directory(footer, ranges, parquet)
 

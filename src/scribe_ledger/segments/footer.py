@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scribe_ledger.merkle.hashing import HASH_BYTES
 from scribe_ledger.segments.faults import broken
-from scribe_ledger.segments.schema import FOOTER_KEY, FORMAT_VERSION
+from scribe_ledger.segments.schema import FOOTER_KEY, FORMAT_VERSION, schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import pyarrow as pa
 
     from scribe_ledger.segments.segment import Segment
 
@@ -71,6 +73,12 @@ def decode_footer(path: str, metadata: Mapping[bytes, bytes] | None, *, row_grou
     if not agrees:
         raise broken(path, "its footer contradicts itself")
     return footer
+
+
+def check_schema(path: str, found: pa.Schema) -> None:
+    """Raise Corruption unless the columns are those of a segment, each of its type."""
+    if not found.equals(schema(), check_metadata=False):
+        raise broken(path, "its columns are not those of a segment")
 
 
 def check_footer(path: str, footer: Footer, *, ledger_id: str | None, segment: Segment | None) -> None:

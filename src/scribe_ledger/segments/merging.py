@@ -10,8 +10,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from scribe_ledger.errors import InvalidRequest
-from scribe_ledger.segments.schema import schema
 from scribe_ledger.segments.scanning import open_segment
+from scribe_ledger.segments.schema import schema
 from scribe_ledger.segments.writing import SealedSegment, write_segment
 
 if TYPE_CHECKING:

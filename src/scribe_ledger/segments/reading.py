@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scribe_ledger.segments.directory import Directory, decode_directory, metadata_length
+from scribe_ledger.segments.directory import Directory, decode_directory
+from scribe_ledger.segments.ending import ending_bytes
 from scribe_ledger.segments.faults import SegmentMissing, broken, missing
 from scribe_ledger.segments.flights import Flights
 from scribe_ledger.segments.generations import Generations
@@ -101,10 +102,10 @@ class ColdReader:
         if known is not None:
             return known
         tail = self._fetch(segment, max(segment.size - TAIL_BYTES, 0), segment.size)
-        length = metadata_length(segment, tail)
+        length = ending_bytes(segment.path, segment.size, tail)
         if length > len(tail):
             tail = self._fetch(segment, segment.size - length, segment.size)
-            if metadata_length(segment, tail) != length:
+            if ending_bytes(segment.path, segment.size, tail) != length:
                 raise broken(segment.path, "its end changed between two reads")
         directory = decode_directory(segment, tail[-length:], ledger_id=self._ledger_id)
         self._directories.put(segment.segment_id, directory, directory.size_bytes)

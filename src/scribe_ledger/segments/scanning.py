@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 from scribe_ledger.errors import ScribeError
 from scribe_ledger.model import Kind
 from scribe_ledger.objects.temporary import TemporaryFile
+from scribe_ledger.segments.ending import check_ending
 from scribe_ledger.segments.faults import SegmentMissing, broken, missing, parquet_errors
-from scribe_ledger.segments.footer import Footer, check_footer, decode_footer
+from scribe_ledger.segments.footer import Footer, check_footer, check_schema, decode_footer
 from scribe_ledger.segments.rebuilding import hashes_of, leaves_of, numbers_of
 from scribe_ledger.segments.schema import KIND_NAMES, schema
 
@@ -67,6 +68,7 @@ class SegmentFile:
         told = segment.path if segment else place
         self.place = told or (str(file) if isinstance(file, Path) else "in memory")
         self.segment = segment
+        check_ending(self.place, file)
         source = pa.BufferReader(file) if isinstance(file, bytes) else str(file)
         with parquet_errors(self.place, "its footer"):
             self._file: pq.ParquetFile = pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False)
@@ -135,9 +137,7 @@ class SegmentFile:
     def _read_footer(self, ledger_id: str | None) -> Footer:
         metadata = self._file.metadata
         with parquet_errors(self.place, "its footer"):
-            found = self._file.schema_arrow.remove_metadata()
-        if not found.equals(schema(), check_metadata=False):
-            raise broken(self.place, "its columns are not those of a segment")
+            check_schema(self.place, self._file.schema_arrow)
         footer = decode_footer(
             self.place, metadata.metadata, row_groups=metadata.num_row_groups, rows=metadata.num_rows
         )

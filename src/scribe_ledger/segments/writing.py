@@ -18,6 +18,7 @@ from scribe_ledger.merkle.tree import EMPTY_EDGE, edge_root, grow
 from scribe_ledger.objects.paths import segment_id_of_path, segment_path
 from scribe_ledger.objects.temporary import TemporaryFile
 from scribe_ledger.segments.columns import Columns, Group
+from scribe_ledger.segments.ending import with_digest
 from scribe_ledger.segments.footer import Footer, Place
 from scribe_ledger.segments.schema import (
     DICTIONARY_COLUMNS,
@@ -142,6 +143,8 @@ def write_segment(
                 pace()
             footer = Footer(ledger_id, bounds["min"], bounds["max"], len(table), edge_root(edge), places)
             writer.add_key_value_metadata({FOOTER_KEY: footer.encode()})
+            sink.hold_back()
+        sink.release()
         last = pc.index(table.column("index"), bounds["max"]).as_py()
         timestamp = table.column("timestamp")[last].value % (1 << 64)
         path = segment_path(footer.first_index, footer.last_index, sink.sha256.digest())
@@ -238,20 +241,32 @@ class _Sink:
 
     def __init__(self, file: TemporaryFile) -> None:
         self._file = file
+        self._held: bytearray | None = None
         self.sha256 = sha256()
         self.size = 0
 
     def write(self, data: bytes) -> int:
-        self._file.write(data)
-        self.sha256.update(data)
-        self.size += len(data)
+        if self._held is not None:
+            self._held += data
+        else:
+            self._file.write(data)
+            self.sha256.update(data)
+            self.size += len(data)
         return len(data)
 
+    def hold_back(self) -> None:
+        """Keep what is written from here on, the page index and the footer, until ``release``."""
+        self._held = bytearray()
+
+    def release(self) -> None:
+        held, self._held = bytes(self._held or b""), None
+        self.write(with_digest(held))
+
     def tell(self) -> int:
-        return self.size
+        return self.size + len(self._held or b"")
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Nothing is buffered."""
 
     def writable(self) -> bool:
         return True
