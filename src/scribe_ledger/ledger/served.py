@@ -15,6 +15,7 @@ from scribe_ledger.ledger.latest import LatestReader
 from scribe_ledger.ledger.ledger import Ledger
 from scribe_ledger.ledger.sequencer import Replayed
 from scribe_ledger.merkle.leaf import timestamps_of
+from scribe_ledger.objects.blobs import Blob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from scribe_ledger.merkle.checkpoint import Checkpoint
     from scribe_ledger.merkle.tree import Edge
     from scribe_ledger.model import Entry
-    from scribe_ledger.objects.blobs import Blob, SpooledBlob, Spooler
+    from scribe_ledger.objects.blobs import SpooledBlob, Spooler
     from scribe_ledger.objects.identity import StoreIdentity
     from scribe_ledger.objects.store import ObjectStore
     from scribe_ledger.segments.columns import Group
@@ -197,6 +198,14 @@ class ServedLedger(Ledger):
     def refers_to_blob(self, digest: bytes) -> bool:
         """Whether an entry has that large value."""
         return self._refers_to(digest)
+
+    def large_values(self, after: bytes = b"") -> Iterator[Blob]:
+        """Every large value that an entry has, once each, in the order of digests after one."""
+        self._check_open()
+        for digest, first in self._machine.blobs.scan(after):
+            if digest != after:
+                entry = self.entry_at(int.from_bytes(first, "big"))
+                yield Blob(digest, entry.size, entry.chunk_root)
 
     def refuse_writes(self, error: ScribeError) -> None:
         """From now on every write raises this; reads go on."""

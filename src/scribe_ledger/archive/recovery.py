@@ -1,0 +1,272 @@
+"""Restoring a data folder from an object store alone.
+
+The store says whose ledger it is and shows the newest head that was signed; segments give the entries up to there, and
+the tree that they make must have the signed root. The result is read-only, since nobody has the key: what the lost
+machine had accepted and not archived yet is gone, and it may have signed some of that. ``promotion`` begins anew.
+
+While it is under way the folder is no ledger, and says so. Everything on the way is durable, so the same call goes on
+after an interrupt or a crash; a folder that is finished is opened like any ledger, with the same object store.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import orjson
+
+from scribe_ledger.archive.epochs import Lineage, newest_checkpoint, required_lineage
+from scribe_ledger.archive.large_values import check_large_values
+from scribe_ledger.archive.promotion import promote as promote_folder
+from scribe_ledger.archive.refilling import Progress, Refill
+from scribe_ledger.errors import ConfigurationError, Corruption, NotFound, StorageError
+from scribe_ledger.ledger import machine
+from scribe_ledger.ledger.folder import (
+    IDENTITY,
+    RESTORING,
+    STORE,
+    DataFolder,
+    Identity,
+    system_clock,
+    write_durably,
+)
+from scribe_ledger.ledger.manifest import Adopt
+from scribe_ledger.ledger.policy import Policy
+from scribe_ledger.ledger.rocks import RocksStore
+from scribe_ledger.ledger.served import ServedLedger
+from scribe_ledger.ledger.store import Table
+from scribe_ledger.objects.durable import storage_errors, sync_directory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scribe_ledger.config import Config
+    from scribe_ledger.merkle.checkpoint import Checkpoint
+    from scribe_ledger.merkle.note import Signer
+    from scribe_ledger.objects.store import ObjectStore
+
+__all__ = ["Progress", "Restored", "restore", "restore_if_needed"]
+
+_FORMAT = 1
+
+
+class Restored(NamedTuple):
+    """What a restore came to."""
+
+    ledger_id: str
+    origin: str
+    public_key: str
+    epoch: int
+    read_only: bool
+    size: int
+    """How far it reaches: what was accepted after this many entries, and not archived, is gone."""
+    timestamp: int
+    """Of the last entry, in milliseconds since 1970; 0 if there is none."""
+    checkpoint: Checkpoint
+    """The head that everything was checked against; after a promotion the same under the new key."""
+
+
+def quiet(_part: str, _done: int, _total: int) -> None:
+    """Progress that nobody sees."""
+
+
+def restore(
+    store: ObjectStore,
+    path: Path,
+    *,
+    progress: Progress = quiet,
+    promote: bool = False,
+    public_key: str = "",
+    old_key: Signer | None = None,
+    check_values: bool = True,
+) -> Restored:
+    """Rebuilds the ledger of a store in a folder that is empty, or where the same was begun before.
+
+    ``public_key`` is a key of that ledger that the caller knows; without it the store's own word counts.
+    ``check_values=False`` leaves out reading the values: sizes, and the digests of whole segments, are always checked.
+    ``promote`` lets the ledger take writes again, in a new epoch; ``old_key`` is its lost key, if somebody has it.
+    Raises Corruption that names the first object that is missing, altered or foreign.
+    """
+    lineage = required_lineage(store)
+    if public_key:
+        lineage.check_pinned(public_key)
+    if (path / IDENTITY).exists() and not (path / RESTORING).exists():
+        _check_can_be_promoted(path, lineage, promote=promote)
+    else:
+        _rebuild(store, path, lineage, check_values=check_values, progress=progress)
+    if promote:
+        promote_folder(store, path, old_key=old_key)
+    return _describe(store, path)
+
+
+def restore_if_needed(config: Config, *, progress: Progress = quiet) -> Restored | None:
+    """Restores the folder of a node that has no ledger yet, if its store holds one; None where there is nothing to do.
+
+    It raises where that cannot be known, since a new ledger beside the old one's archive would be a second one.
+    """
+    from scribe_ledger.objects.identity import read_identity
+    from scribe_ledger.objects.opening import store_of
+
+    path = config.data_dir
+    if (path / IDENTITY).exists() and not (path / RESTORING).exists():
+        return None
+    if not config.has_explicit_object_store and not (path / "objects").is_dir():
+        return None
+    store = store_of(config)
+    try:
+        if read_identity(store) is None and not (path / RESTORING).exists():
+            return None
+        if not config.has_explicit_object_store:
+            raise ConfigurationError(
+                f"{path} holds no ledger, but {store.url} is the archive of one",
+                hint=f"restore it: `scribe restore --from {store.url} --data {path}`; or move that folder away",
+            )
+        return restore(store, path, progress=progress)
+    finally:
+        store.close()
+
+
+def _check_can_be_promoted(path: Path, lineage: Lineage, *, promote: bool) -> None:
+    folder = DataFolder(path, create=False)
+    try:
+        identity = folder.load_identity()
+    finally:
+        folder.close()
+    if identity.ledger_id != lineage.identity.ledger_id:
+        raise StorageError(
+            f"{path} holds another ledger, {identity.origin!r}", hint="name an empty folder, or a new one"
+        )
+    if not identity.read_only:
+        raise StorageError(f"{path} holds this ledger already, with its own key", hint="name an empty folder")
+    if not promote:
+        raise StorageError(f"{path} was restored already", hint="promote it with --promote, or name an empty folder")
+
+
+# --- rebuilding ------------------------------------------------------------------------------------------------
+
+
+def _rebuild(store: ObjectStore, path: Path, lineage: Lineage, *, check_values: bool, progress: Progress) -> None:
+    head = newest_checkpoint(store, lineage)
+    if head is None or head.size == 0:
+        raise NotFound(f"nothing of {lineage.identity.origin!r} is archived in {store.url}: there is no checkpoint yet")
+    folder = DataFolder(path, create=True, restoring=True)
+    try:
+        mark = _Mark.begin(folder, store, lineage)
+        ledger = _open_half(folder, store, lineage, head)
+    except BaseException:
+        folder.close()
+        raise
+    with ledger:
+        if not ledger.manifest.store_id:
+            ledger.change_manifest(Adopt(lineage.identity.store_id))
+        Refill(ledger, store, lineage, head, check_values=check_values, progress=progress).run()
+        _check_still_there(ledger, store)
+        for reached in check_large_values(ledger, mark.checked, read_them=check_values, progress=progress):
+            mark.note(reached)
+        folder.save_identity(ledger.identity)
+        mark.remove()
+
+
+class _Mark:
+    """The file that makes a folder no ledger yet, and remembers how far that is."""
+
+    def __init__(self, path: Path, fields: dict[str, str]) -> None:
+        self._path = path
+        self._fields = fields
+
+    @classmethod
+    def begin(cls, folder: DataFolder, store: ObjectStore, lineage: Lineage) -> _Mark:
+        identity = lineage.identity
+        path = folder.path / RESTORING
+        fields = {"ledger_id": identity.ledger_id, "store_id": identity.store_id, "url": store.url, "checked": ""}
+        with storage_errors("read", path):
+            before = path.read_bytes() if path.exists() else None
+        if before is None:
+            mark = cls(path, fields)
+            mark._write()
+            return mark
+        try:
+            found = orjson.loads(before)
+            told = {name: str(found[name]) for name in fields}
+        except (ValueError, KeyError, TypeError) as error:
+            raise Corruption(f"{path} cannot be read", hint="remove the folder, and restore it again") from error
+        if (told["ledger_id"], told["store_id"]) != (identity.ledger_id, identity.store_id):
+            raise ConfigurationError(
+                f"{folder.path} is half restored from {told['url']}, which is not the store in {store.url}",
+                hint="name that store, or an empty folder",
+            )
+        return cls(path, told)
+
+    @property
+    def checked(self) -> bytes:
+        """Large values up to this digest were found good."""
+        return bytes.fromhex(self._fields["checked"])
+
+    def note(self, checked: bytes) -> None:
+        self._fields["checked"] = checked.hex()
+        self._write()
+
+    def remove(self) -> None:
+        """From here on the folder is a ledger."""
+        with storage_errors("remove", self._path):
+            self._path.unlink()
+            sync_directory(self._path.parent)
+
+    def _write(self) -> None:
+        with storage_errors("write", self._path):
+            write_durably(self._path, orjson.dumps({"format": _FORMAT, **self._fields}, option=orjson.OPT_INDENT_2))
+
+
+def _open_half(folder: DataFolder, store: ObjectStore, lineage: Lineage, head: Checkpoint) -> ServedLedger:
+    """The ledger as far as it was taken over. Its head is the one that it is to have."""
+    told = lineage.identity
+    identity = Identity(
+        told.ledger_id, lineage.key.name, told.created, lineage.epoch, read_only=True, public_key=str(lineage.key)
+    )
+    hot = RocksStore(folder.path / STORE)
+    try:
+        if hot.table(Table.META).get(machine.STATE_KEY) is None:
+            machine.create(hot, Policy().changed(told.policies))
+        folder.write_head(head)
+        return ServedLedger(
+            folder,
+            identity,
+            hot,
+            clock=system_clock,
+            durability="full",
+            flush_interval_ms=0,
+            max_cache_size=0,
+            cache_capacity=0,
+            cold_cache_size=0,
+            inline_max=0,
+            objects=store,
+            owns_objects=False,
+        )
+    except BaseException:
+        hot.close()
+        raise
+
+
+def _check_still_there(ledger: ServedLedger, store: ObjectStore) -> None:
+    """Between two runs somebody may have merged what the first had taken over."""
+    for segment in ledger.manifest.segments:
+        if store.stat(segment.path) is None:
+            raise Corruption(
+                f"the segment {segment.path} was there when the restore began, and is gone",
+                hint="if another node merged it meanwhile, remove the folder and restore it again",
+            )
+
+
+def _describe(store: ObjectStore, path: Path) -> Restored:
+    with ServedLedger.open(path, create=False, object_store=store, max_cache_size=0, cache_capacity=0) as ledger:
+        identity, size = ledger.identity, ledger.size
+        last = ledger.entry_at(size - 1).timestamp if size else 0
+        return Restored(
+            identity.ledger_id,
+            identity.origin,
+            ledger.public_key,
+            identity.epoch,
+            identity.read_only,
+            size,
+            last,
+            ledger.published,
+        )
