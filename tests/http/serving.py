@@ -12,6 +12,7 @@ from urllib.request import urlopen
 import uvicorn
 import uvloop
 
+from scribe_ledger.archive.archiver import Archiver, ArchiveSettings
 from scribe_ledger.config import Config
 from scribe_ledger.http.application import Application
 from scribe_ledger.http.lane import make_lane
@@ -79,7 +80,10 @@ def serve(
     settings: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Iterator[Served]:
-    """``settings`` are like ``{"api.max_batch_size": 10}``; ``options`` go to ``Ledger.open``."""
+    """``settings`` are like ``{"api.max_batch_size": 10}``; ``options`` go to ``Ledger.open``.
+
+    Nothing is archived but by ``POST /v1/archive``.
+    """
     config = Config.load(None, environ={}, overrides=dict(settings or {}))
     options = {"max_cache_size": 0, "inline_max": config.storage.inline_max, **options}
     with ServedLedger.open(path, clock=clock, **options) as ledger:
@@ -88,7 +92,8 @@ def serve(
         stop: list[Callable[[], object]] = []
 
         async def run() -> None:
-            service = Service(ledger, config, Metrics(config.metrics.latency_buckets))
+            archiver = Archiver(ledger, ArchiveSettings.of(config))
+            service = Service(ledger, config, Metrics(config.metrics.latency_buckets), archiver=archiver)
             server = uvicorn.Server(
                 uvicorn.Config(
                     Application(service),
@@ -111,6 +116,7 @@ def serve(
             loop = asyncio.get_running_loop()
 
             def end() -> None:
+                archiver.stop()
                 service.drain()
                 server.should_exit = True
 

@@ -177,9 +177,23 @@ def test_text_says_what_was_counted() -> None:
         "scribe_healthy": 1,
         "scribe_http_connections": 17,
         "scribe_log_lines_dropped_total": 4,
+        "scribe_archived_size": 8,
+        "scribe_evicted_size": 6,
+        "scribe_segments": 2,
+        "scribe_manifest_version": 4,
+        "scribe_archive_pending_entries": 4,
+        "scribe_archive_pending_bytes": 77,
+        "scribe_archive_lag_seconds": 2.5,
+        "scribe_archive_sealed_entries_total": 8,
+        "scribe_object_store_up": 1,
+        "scribe_cold_requests_total": 3,
     }
     assert {name: value(metrics, name) for name in expected} == expected
     assert value(metrics, "scribe_storage_bytes", tier="blobs") == 1 << 40
+    assert value(metrics, "scribe_storage_bytes", tier="archive") == 512
+    assert value(metrics, "scribe_archive_runs_total", result="failed") == 1
+    assert value(metrics, "scribe_cold_reads_total", result="hit") == 9
+    assert value(metrics, "scribe_cold_reads_total", result="miss") == 2
     assert value(metrics, "scribe_node_info", node_id="3", ledger_id="ab" * 16) == 1
 
 
@@ -274,6 +288,6 @@ def test_reference_page_names_every_field_of_the_json() -> None:
     example = json.loads(re.findall(r"```json\n(.*?)```", section, re.DOTALL)[0])
     shape = to_json(busy(), STANDING)
     assert set(example) == set(shape)
-    for name in ("counts", "storage_bytes", "request_seconds"):
+    for name in ("counts", "storage_bytes", "archive", "request_seconds"):
         assert set(example[name]) == set(shape[name])
     assert all(name in section for name in QUANTILES)

@@ -12,7 +12,8 @@ from tests.http.serving import Served, serve
 from tests.ledger.opening import open_on
 
 from scribe_ledger import verify
-from scribe_ledger.errors import StorageError, Unavailable
+from scribe_ledger.errors import Forbidden, StorageError, Unavailable
+from scribe_ledger.http.archiving import StoreHealth
 from scribe_ledger.ledger.memory import MemoryStore
 from scribe_ledger.version import __version__
 
@@ -81,7 +82,9 @@ def test_a_well_node_says_so(served: Served, path: str) -> None:
     answer = get(served, path)
     assert answer.status == 200
     assert answer.headers["cache-control"] == "no-store"
-    assert answer.json == {
+    found = answer.json
+    stores = {name: found.pop(name, None) for name in ("object_store", "archive")}
+    assert found == {
         "status": "ok",
         "node_id": 7,
         "version": __version__,
@@ -89,6 +92,7 @@ def test_a_well_node_says_so(served: Served, path: str) -> None:
         "state": "standalone",
         "size": served.ledger.size,
     }
+    assert all(stores.values()) == (path != "/health/live"), "live needs nothing that may wait"
 
 
 def check_unwell(served: Served, kind: str, message: str) -> None:
@@ -140,6 +144,50 @@ def test_a_node_whose_sync_failed_is_not_ready_and_still_reads_and_proves(
 def reopened(store: MemoryStore) -> MemoryStore:
     store.crash(keep=store.unsynced)
     return store
+
+
+def test_health_says_where_objects_are_and_how_far_archiving_is(tmp_path: Path) -> None:
+    with serve(tmp_path / "data") as served:
+        put(served, "/a", b"v")
+        health = get(served, "/health").json
+        url = (tmp_path / "data" / "objects").as_uri()
+        assert health["object_store"] == {"url": url, "ok": None, "error": None, "checked": None}
+        archive = health["archive"]
+        assert (archive["pending_entries"], archive["archived_size"], archive["last_success"]) == (1, 0, None)
+        assert archive["pending_bytes"] > 100
+        assert 0 <= archive["lag_seconds"] < 60
+        ask(served, "POST", "/v1/archive")
+        archive = get(served, "/health").json["archive"]
+        assert (archive["pending_entries"], archive["pending_bytes"], archive["lag_seconds"]) == (0, 0, 0)
+        assert archive["archived_size"] == 1
+        assert archive["last_success"] > 0
+
+
+def test_a_store_that_is_down_degrades_and_does_not_stop(tmp_path: Path) -> None:
+    with serve(tmp_path / "data") as served:
+        down = StoreHealth("s3://ledger", False, "no route to the bucket", 17)
+        in_loop(served, lambda: setattr(served.service, "store_health", down))
+        for path in ("/health", "/health/ready"):
+            answer = get(served, path)
+            assert (answer.status, answer.json["status"]) == (200, "degraded")
+            assert answer.json["object_store"] == {
+                "url": "s3://ledger",
+                "ok": False,
+                "error": "no route to the bucket",
+                "checked": 17,
+            }
+        assert "\nscribe_object_store_up 0\n" in get(served, "/metrics/prometheus").text
+        put(served, "/a", b"v")
+
+
+def test_a_ledger_that_may_not_go_on_here_is_not_ready_and_its_writes_are_forbidden(tmp_path: Path) -> None:
+    with serve(tmp_path / "data") as served:
+        put(served, "/a", b"v")
+        served.ledger.refuse_writes(Forbidden("epoch 2 has begun elsewhere", hint="serve that one"))
+        check_unwell(served, "forbidden", "epoch 2")
+        answer = ask(served, "PUT", "/b", b"v")
+        assert (answer.status, answer.error["kind"], answer.error["hint"]) == (403, "forbidden", "serve that one")
+        assert get(served, "/a").body == b"v"
 
 
 def test_a_node_that_drains_is_not_ready(tmp_path: Path) -> None:

@@ -140,10 +140,18 @@ ARCHIVE = [
         manifest.get_manifest,
         "What is in the archive",
         parameters=(MANIFEST_SINCE,),
-        answers={200: "Manifest"},
+        headers=("If-None-Match",),
+        answers={200: "Manifest", 304: ""},
         tag="archive",
     ),
-    Route("POST", "/v1/archive", manifest.archive, "Archive now", answers={409: "Error"}, tag="archive"),
+    Route(
+        "POST",
+        "/v1/archive",
+        manifest.archive,
+        "Archive now",
+        answers={200: "Archived", 409: "Error"},
+        tag="archive",
+    ),
 ]
 
 NODE = [

@@ -21,6 +21,7 @@ class Header(NamedTuple):
 
 _TEXT: Schema = {"type": "string"}
 _ETAG: Schema = {"type": "string", "pattern": r'^"[0-9]{1,20}"$'}
+_ANY_ETAG: Schema = {"type": "string", "pattern": r'^"[0-9]{1,20}(-[0-9a-f]{16})?"$'}
 _DATE = http_date((FIRST_TIMESTAMP + 60_000) // 1000).decode()
 _TAG = etag(1).decode()
 
@@ -85,7 +86,7 @@ IN_THE_BODY_S_PLACE = frozenset({"Content-Type"})
 
 ANSWER_HEADERS: dict[str, Header] = {
     "X-Request-Id": Header("The request's id, or one that the node made.", _TEXT, REQUEST_ID),
-    "ETag": Header("The entry's index in quotes.", _ETAG, _TAG),
+    "ETag": Header("The entry's index in quotes; of the manifest, its version and digest.", _ANY_ETAG, _TAG),
     "Last-Modified": Header("The entry's timestamp.", _TEXT, _DATE),
     "X-Scribe-Index": Header("The entry's place in the log.", COUNT, "1"),
     "X-Scribe-Version": Header("The key's version.", COUNT, "2"),

@@ -21,13 +21,14 @@ from scribe_ledger.http.description.shapes import (
 )
 from scribe_ledger.version import __version__
 
+_SEGMENT_ID = f"{0:020}-{1:020}-{examples.ENTRY['sha256']}"
 _STATES = ["standalone", "leader", "follower", "candidate", "learner"]
 _NODE_ID = described(COUNT, "The node's label, `[node] id`.")
 _STATE: Schema = {"enum": _STATES, "description": "`standalone`: this node is no member of a cluster."}
 _SIZES: Schema = {
     "type": "object",
     "additionalProperties": COUNT,
-    "description": "Bytes by tier: `hot` the engine's files, `blobs` large values.",
+    "description": "Bytes by tier: `hot` the engine's files, `blobs` large values, `archive` segments.",
 }
 _QUEUE = opened({"entries": COUNT, "bytes": COUNT}, ["entries", "bytes"])
 _QUANTILES = opened(
@@ -36,15 +37,57 @@ _QUANTILES = opened(
 )
 _LAST = nullable(INDEX, "Index of the last entry; null while there is none.")
 
+_STORE = opened(
+    {
+        "url": text("Where it is, without secrets."),
+        "ok": nullable(FLAG, "What the last look found; null before the first."),
+        "error": nullable(text(""), "What was wrong."),
+        "checked": nullable(COUNT, "When that was, in milliseconds since 1970."),
+    },
+    ["url", "ok", "error", "checked"],
+)
+_ARCHIVING = opened(
+    {
+        "enabled": described(FLAG, "Whether entries are archived in the background."),
+        "running": described(FLAG, "False, where it is enabled, after an error that an operator must look at."),
+        "archived_size": described(COUNT, "How many entries of the log are archived, from its beginning."),
+        "manifest_version": COUNT,
+        "pending_entries": described(COUNT, "Entries that are not archived yet."),
+        "pending_bytes": described(COUNT, "Bytes of their leaves and inline values."),
+        "lag_seconds": described(NUMBER, "Age of the oldest of them."),
+        "last_success": nullable(COUNT, "When a pass last ended well, in milliseconds since 1970."),
+        "last_error": nullable(text(""), "What the last pass failed with; null where it ended well."),
+        "failures_in_a_row": COUNT,
+    },
+    ["enabled", "running", "archived_size", "pending_entries", "pending_bytes", "lag_seconds", "last_error"],
+)
+_TIERS = opened(
+    {
+        "manifest_version": COUNT,
+        "archived_size": described(COUNT, "Entries that are in segments, from the beginning of the log."),
+        "evicted_size": described(COUNT, "Entries whose values are in segments alone, from the beginning."),
+        "segments": COUNT,
+        "pending_bytes": described(COUNT, "Bytes of leaves and inline values that are not archived yet."),
+    },
+    ["manifest_version", "archived_size", "evicted_size", "segments", "pending_bytes"],
+)
+_TIERS_EXAMPLE = {
+    "manifest_version": 2,
+    "archived_size": 2,
+    "evicted_size": 0,
+    "segments": 1,
+    "pending_bytes": 204,
+}
 _SEGMENT = opened(
     {
         "segment_id": text("Name of the segment."),
         "first_index": INDEX,
         "last_index": INDEX,
-        "min_key": text(""),
-        "max_key": text(""),
+        "min_key": text("The first key; `min_key_base64` where it is no text."),
+        "max_key": text("The last key; `max_key_base64` where it is no text."),
         "count": COUNT,
         "size": described(COUNT, "Bytes of the file."),
+        "log_bytes": described(COUNT, "Bytes of the leaves and inline values in it."),
         "path": text("Where the file lies in the object store."),
         "sha256": HASH,
         "merkle_root": HASH,
@@ -54,10 +97,9 @@ _SEGMENT = opened(
         "segment_id",
         "first_index",
         "last_index",
-        "min_key",
-        "max_key",
         "count",
         "size",
+        "log_bytes",
         "path",
         "sha256",
         "merkle_root",
@@ -73,12 +115,18 @@ _NODE: dict[str, Schema] = {
     ),
     "Health": opened(
         {
-            "status": {"enum": ["ok", "unavailable"]},
+            "status": {
+                "enum": ["ok", "degraded", "read_only", "unavailable"],
+                "description": "`degraded`: reads and writes go on, and the archive does not. `read_only`: a restored "
+                "ledger, which only reads. `unavailable`: no writes.",
+            },
             "node_id": _NODE_ID,
             "version": text("Of the software."),
             "ledger_id": text("128 random bits that were drawn when the ledger was made."),
             "state": _STATE,
             "size": described(COUNT, "How many entries the ledger has."),
+            "object_store": described(_STORE, "Not at `/health/live`: how the object store was found lately."),
+            "archive": described(nullable(_ARCHIVING, ""), "Not at `/health/live`: how far archiving is."),
             "error": {
                 "$ref": "#/components/schemas/Error/properties/error",
                 "description": "Only where the status is `unavailable`: why.",
@@ -92,6 +140,24 @@ _NODE: dict[str, Schema] = {
             "ledger_id": examples.LEDGER_ID,
             "state": "standalone",
             "size": 3,
+            "object_store": {
+                "url": "s3://ledger",
+                "ok": True,
+                "error": None,
+                "checked": examples.FIRST_TIMESTAMP + 180_000,
+            },
+            "archive": {
+                "enabled": True,
+                "running": True,
+                "archived_size": 2,
+                "manifest_version": 2,
+                "pending_entries": 1,
+                "pending_bytes": 204,
+                "lag_seconds": 60.0,
+                "last_success": examples.FIRST_TIMESTAMP + 90_000,
+                "last_error": None,
+                "failures_in_a_row": 0,
+            },
         },
     ),
     "Stats": opened(
@@ -107,6 +173,7 @@ _NODE: dict[str, Schema] = {
             "last_timestamp": TIMESTAMP,
             "published_size": described(COUNT, "Size of the newest checkpoint that left the node."),
             "storage_bytes": _SIZES,
+            "archive": described(_TIERS, "What is in segments, and what is there alone."),
             "cache": opened({"entries": COUNT, "bytes": COUNT, "hits": COUNT, "misses": COUNT}, ["entries", "bytes"]),
             "queue": described(_QUEUE, "What waits to be committed."),
             "batches": described(COUNT, "Commits since the node started."),
@@ -134,7 +201,8 @@ _NODE: dict[str, Schema] = {
             "value_bytes": 25,
             "last_timestamp": examples.FIRST_TIMESTAMP + 120_000,
             "published_size": 3,
-            "storage_bytes": {"hot": 16384, "blobs": 0},
+            "storage_bytes": {"hot": 16384, "blobs": 0, "archive": 4711},
+            "archive": _TIERS_EXAMPLE,
             "cache": {"entries": 1, "bytes": 1170, "hits": 8, "misses": 1},
             "queue": {"entries": 0, "bytes": 0},
             "batches": 3,
@@ -154,6 +222,10 @@ _NODE: dict[str, Schema] = {
             "healthy": FLAG,
             "counts": {"type": "object", "additionalProperties": COUNT},
             "storage_bytes": _SIZES,
+            "archive": described(
+                opened({**_TIERS["properties"], "pending_entries": COUNT, "lag_seconds": NUMBER}, _TIERS["required"]),
+                "How far archiving is, what it did in this process, and how cold reads went.",
+            ),
             "request_seconds": described(_QUANTILES, "Over all requests; estimated from a histogram."),
             "routes": {"type": "object", "additionalProperties": _QUANTILES, "description": "The same for each route."},
         },
@@ -166,7 +238,8 @@ _NODE: dict[str, Schema] = {
             "last_applied": 2,
             "healthy": True,
             "counts": {"entries": 3, "keys": 2, "live_keys": 2, "requests": 12, "errors": 1, "commits": 3},
-            "storage_bytes": {"hot": 16384, "blobs": 0},
+            "storage_bytes": {"hot": 16384, "blobs": 0, "archive": 4711},
+            "archive": {**_TIERS_EXAMPLE, "pending_entries": 1, "lag_seconds": 60.0, "runs": {"ok": 2, "failed": 0}},
             "request_seconds": {"count": 12, "p50": 0.0004, "p95": 0.0011, "p99": 0.0019},
             "routes": {"PUT /{key}": {"count": 3, "p50": 0.0006, "p95": 0.0011, "p99": 0.0012}},
         },
@@ -181,10 +254,41 @@ _ARCHIVE: dict[str, Schema] = {
             "archived_size": described(COUNT, "How many entries of the log are archived, from its beginning."),
             "segments": listed(reference("Segment"), "All segments; absent where `since` was given."),
             "added": listed(reference("Segment"), "Only with `since`: segments that came."),
-            "removed": listed({}, "Only with `since`: segments that went."),
+            "removed": listed(text(""), "Only with `since`: ids of segments that went."),
         },
         ["version", "archived_size"],
-        example={"version": 0, "archived_size": 0, "segments": []},
+        example={
+            "version": 2,
+            "archived_size": 2,
+            "segments": [
+                {
+                    "segment_id": _SEGMENT_ID,
+                    "first_index": 0,
+                    "last_index": 1,
+                    "min_key": "user:alice",
+                    "max_key": "user:alice",
+                    "count": 2,
+                    "size": 4711,
+                    "log_bytes": 408,
+                    "path": f"segments/{_SEGMENT_ID}.parquet",
+                    "sha256": _SEGMENT_ID[-64:],
+                    "merkle_root": examples.ENTRY["leaf_hash"],
+                    "timestamp": examples.FIRST_TIMESTAMP + 60_000,
+                }
+            ],
+        },
+    ),
+    "Archived": opened(
+        {
+            "version": described(COUNT, "Of the manifest."),
+            "archived_size": described(COUNT, "How many entries of the log are archived, from its beginning."),
+            "sealed": described(COUNT, "Segments that were added."),
+            "evicted": described(COUNT, "Entries whose values left the hot store."),
+            "compacted": described(COUNT, "Segments that were replaced by larger ones."),
+            "removed": described(COUNT, "Objects that were deleted."),
+        },
+        ["version", "archived_size", "sealed", "evicted", "compacted", "removed"],
+        example={"version": 2, "archived_size": 2, "sealed": 1, "evicted": 0, "compacted": 0, "removed": 0},
     ),
 }
 

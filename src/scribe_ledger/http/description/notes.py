@@ -88,7 +88,18 @@ NOTES: dict[tuple[str, str], Note] = {
         "Tiles never change and may be kept for ever. What no checkpoint covers yet is not found.",
     ),
     ("GET", "/metrics"): Note("URL/metrics"),
-    ("GET", "/health/ready"): Note(words="A node that may not write says 503 here, and goes on answering reads."),
+    ("GET", "/health/ready"): Note(
+        words="A node that may not write says 503 here, and goes on answering reads. One that does not get on with its "
+        "archive takes writes: it answers 200, and `degraded`."
+    ),
     ("GET", "/health"): Note(words="The same as `/health/ready`."),
-    ("POST", "/v1/archive"): Note(words="A node without an archive refuses."),
+    ("GET", "/v1/manifest"): Note(
+        "URL/v1/manifest",
+        "One version of it. With its ETag in `If-None-Match` the answer is 304 until that changes; with `since` it is "
+        "what changed after that version, without what came and went in between.",
+    ),
+    ("POST", "/v1/archive"): Note(
+        words="Seals and uploads all that is committed, however little, and waits for it. Requests that come while one "
+        "is at work share the next. Where the object store cannot be reached the answer is 503, and names the object.",
+    ),
 }

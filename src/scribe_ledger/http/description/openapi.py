@@ -247,7 +247,8 @@ def _responses(route: Route) -> Iterator[tuple[str, Document]]:
 
 def _response(status: int, answer: str, route: Route) -> Document:
     names = [name for name in answer.split(" | ") if name]
-    found: Document = {"description": _meaning(route.method, status, answer), "headers": _headers_of(status, names)}
+    headers = _headers_of(route, status, names)
+    found: Document = {"description": _meaning(route.method, status, answer), "headers": headers}
     if names:
         found["content"] = dict(_content(name, route) for name in names)
     return found
@@ -260,7 +261,7 @@ _MEANINGS: dict[tuple[int | str, str], str] = {
     (201, "BatchAnswer"): "Appended, and durable.",
     (201, "Receipt"): "Appended, and durable.",
     (206, "bytes"): "The part that was asked for.",
-    (304, ""): "The entry is the one that the reader has.",
+    (304, ""): "It is the one that the reader has.",
     (404, "Verification"): "There is nothing to verify.",
     (503, "Health"): "The node does not do all of its work; `error` says why.",
 }
@@ -270,18 +271,20 @@ def _meaning(method: str, status: int, answer: str) -> str:
     return _MEANINGS.get((status, answer)) or _MEANINGS.get((method, answer)) or HTTPStatus(status).phrase + "."
 
 
-def _headers_of(status: int, names: list[str]) -> Document:
+def _headers_of(route: Route, status: int, names: list[str]) -> Document:
     wanted = ["X-Request-Id"]
+    if names == ["Manifest"] or (status == HTTPStatus.NOT_MODIFIED and route.tag == "archive"):
+        wanted.append("ETag")
     if "Receipt" in names:
         wanted += ENTRY_HEADERS
     if "bytes" in names:
         wanted += VALUE_HEADERS
     if status == HTTPStatus.PARTIAL_CONTENT:
         wanted.append("Content-Range")
-    if status == HTTPStatus.NOT_MODIFIED:
-        wanted += [*ENTRY_HEADERS, "Last-Modified"]
-    else:
+    if status != HTTPStatus.NOT_MODIFIED:
         wanted.append("X-Content-Type-Options")
+    elif route.tag == "values":
+        wanted += [*ENTRY_HEADERS, "Last-Modified"]
     return _references([*wanted, "Cache-Control"])
 
 
