@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
+from struct import iter_unpack
 from typing import TYPE_CHECKING, Protocol
 
 from scribe_ledger.archive.covering import Candidate, Directory, read_directory
@@ -165,7 +166,7 @@ class Refill:
         ordered = table.take(pc.sort_indices(table.column("index")))
         joined = hash_bytes_of(ordered.column("leaf_hash"))
         known = (self._ledger.size - candidate.first_index) * HASH_BYTES
-        hashes = [bytes(joined[at : at + HASH_BYTES]) for at in range(max(known, 0), len(joined), HASH_BYTES)]
+        hashes = [found for (found,) in iter_unpack("32s", joined[max(known, 0) :])]
         edge, _ = grow(self._ledger.edge, hashes)
         return edge_root(edge) == signed.root
 
@@ -193,6 +194,10 @@ class Refill:
 def _check_inline_values(rows: Rows, path: str, *, all_there: bool) -> None:
     """Each value that was read against the digest in its leaf; with ``all_there``, none may be missing."""
     values = rows.values or []
+    if None not in values and [sha256(value).digest() for value in values if value is not None] == [
+        leaf[_DIGEST] for leaf in rows.leaves
+    ]:
+        return
     for index, (leaf, value) in enumerate(zip(rows.leaves, values, strict=True), rows.first_index):
         if value is None:
             kind = leaf[_KIND_AT]

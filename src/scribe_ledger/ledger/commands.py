@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias, TypedDict, overload
 from scribe_ledger.errors import InvalidRequest, TooLarge
 from scribe_ledger.ledger.records import REQUEST_DIGEST_BYTES
 from scribe_ledger.merkle.hashing import ZERO_HASH
-from scribe_ledger.merkle.leaf import HEADER, encode_tail, key_of
+from scribe_ledger.merkle.leaf import HEADER, encode_tail
 from scribe_ledger.model import MAX_KEY_BYTES, MAX_REQUEST_ID_BYTES, Kind
 from scribe_ledger.objects.blobs import Blob
 
@@ -260,20 +260,22 @@ def configure(changes: Mapping[str, Any]) -> Command:
     return Command(Kind.CONFIG, b"", tail, data, len(data), sha256(data).digest(), ZERO_HASH, b"", None, False)
 
 
-def archived_commands(leaves: Sequence[bytes], config_values: Mapping[int, bytes]) -> list[Command]:
+def archived_commands(leaves: Sequence[bytes], config_values: Mapping[int, bytes]) -> Puts:
     """The commands that made these leaves, without the values, which are archived. Config entries take effect again."""
-    return [_archived_command(leaf, config_values) for leaf in leaves]
-
-
-def _archived_command(leaf: bytes, config_values: Mapping[int, bytes]) -> Command:
-    _, _, number, _, index, _, _, _, size, digest, chunk_root = HEADER.unpack_from(leaf)
-    kind = _KINDS[number]
-    value: bytes | None = b""
-    if kind is Kind.CONFIG:
-        value = config_values[index]
-    elif kind is Kind.DELETE or chunk_root != ZERO_HASH:
-        value = None
-    return Command(kind, key_of(leaf), leaf[HEADER.size :], value, size, digest, chunk_root, b"", None, False)
+    count = len(leaves)
+    headers = map(HEADER.unpack_from, leaves)
+    _, _, numbers, _, indexes, _, _, _, sizes, digests, chunk_roots = zip(*headers, strict=True)
+    tails = [leaf[HEADER.size :] for leaf in leaves]
+    kinds = [*map(_KINDS.__getitem__, numbers)]
+    values: Sequence[bytes | None] = (b"",) * count
+    if kinds.count(Kind.PUT) != count or chunk_roots.count(ZERO_HASH) != count:
+        values = [
+            config_values[index] if kind is Kind.CONFIG else None if kind is Kind.DELETE or root != ZERO_HASH else b""
+            for index, kind, root in zip(indexes, kinds, chunk_roots, strict=True)
+        ]
+    keys = [tail[2 : 2 + int.from_bytes(tail[:2], "big")] for tail in tails]
+    nothing = (b"",) * count, (None,) * count, (False,) * count
+    return Puts(Columns(kinds, keys, tails, values, sizes, digests, chunk_roots, *nothing))
 
 
 def natural(number: int | None, name: str, *, least: int = 0) -> int | None:
