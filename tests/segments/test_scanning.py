@@ -174,5 +174,5 @@ def test_any_parquet_file_is_no_segment(tmp_path: Path) -> None:
     with pytest.raises(Corruption, match="columns"):
         open_segment(with_digest(content))
     for cut in (b"", b"text", content[-8:]):
-        with pytest.raises(Corruption, match="end as a Parquet|longer than the object"):
+        with pytest.raises(Corruption, match=r"end as a Parquet|longer than the object"):
             open_segment(cut)
