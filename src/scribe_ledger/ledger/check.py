@@ -4,8 +4,7 @@ The entries are the truth: leaves say what the log is, and everything else must 
 and nothing left over. Problems are collected, each with its place, so that one run shows the extent of the damage.
 
 The ledger may be written to meanwhile. What is checked is the log as it was committed at the beginning; records of
-later entries are passed over, and only those. Values that are in the archive alone are not read: the check of the
-object store does that.
+later entries are passed over, and only those. Values that were evicted are in segments alone, and looked at there.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scribe_ledger.errors import LedgerClosed, ScribeError
 from scribe_ledger.ledger import records
+from scribe_ledger.ledger.check_archive import Place, check_manifest, check_segments
 from scribe_ledger.ledger.machine import POLICY_KEY, STATE_KEY
 from scribe_ledger.ledger.reads import decode_stored_leaf
 from scribe_ledger.ledger.records import DELETED, IN_BLOB, REMEMBERED_REQUESTS, U64, Latest, Spot
@@ -68,16 +68,38 @@ class Report(NamedTuple):
         }
 
 
-def verify(store: Store, machine: Machine, blobs: BlobStore, head: Head, progress: Progress | None = None) -> Report:
-    """Checks everything at the size that is committed now."""
-    return _Check(store, machine, blobs, head, progress or (lambda _done, _total: None)).run()
+def verify(
+    store: Store,
+    machine: Machine,
+    blobs: BlobStore,
+    head: Head,
+    progress: Progress | None = None,
+    *,
+    archive: Place | None = None,
+) -> Report:
+    """Checks everything at the size that is committed now.
+
+    Without ``archive`` nothing is read of what is archived, segments and large values: for who checks the store itself.
+    """
+    return _Check(store, machine, blobs, head, progress or (lambda _done, _total: None), archive).run()
 
 
 class _Check:
-    def __init__(self, store: Store, machine: Machine, blobs: BlobStore, head: Head, progress: Progress) -> None:
+    def __init__(
+        self,
+        store: Store,
+        machine: Machine,
+        blobs: BlobStore,
+        head: Head,
+        progress: Progress,
+        archive: Place | None,
+    ) -> None:
         self._machine = machine
+        self._archive = archive
         self._state = machine.committed
         self._size = self._state.size
+        self._manifest = self._state.manifest
+        self._evicted = machine.evicted
         self._head = head.checkpoint
         self._blobs = blobs
         self._progress = progress
@@ -88,6 +110,7 @@ class _Check:
         self._tree = store.table(Table.TREE)
         self._referenced = store.table(Table.BLOBS)
         self._meta = store.table(Table.META)
+        self._archived = store.table(Table.MANIFEST)
         self._problems: list[Problem] = []
         self._edge: Edge = EMPTY_EDGE
         self._head_root: bytes | None = None
@@ -97,6 +120,8 @@ class _Check:
         self._unread = False
         """True once a leaf could not be read: the counts below are too low then."""
         self._first_versions = self._earlier_versions = self._value_bytes = self._blob_bytes = 0
+        self._log_bytes = self._segment_bytes = self._segment = 0
+        """Bytes of the log so far, those before the segment that is being passed, and which one that is."""
 
     def run(self) -> Report:
         parts = (
@@ -108,6 +133,8 @@ class _Check:
             ("tree", self._check_tree),
             ("blobs", self._check_references),
             ("state", self._check_records),
+            ("manifest", self._check_manifest),
+            ("archive", self._check_segments),
         )
         for name, part in parts:
             try:
@@ -162,10 +189,23 @@ class _Check:
                 self._note(f"entry {leaf.index}", f"its timestamp is before that of entry {leaf.index - 1}")
             self._timestamp = leaf.timestamp
             decoded.append(leaf)
+        self._count_bytes(first, [len(data) + _inline_bytes(leaf) for data, leaf in zip(leaves, decoded, strict=True)])
         self._value_bytes += sum([leaf.size for leaf in decoded])
         self._first_versions += sum([leaf.version == 1 for leaf in decoded])
         self._earlier_versions += sum([leaf.version > 1 for leaf in decoded])
         return decoded
+
+    def _count_bytes(self, first: int, sizes: list[int]) -> None:
+        """Counts what the entries of a group take in the log, and holds it against segments that end among them."""
+        segments = self._manifest.segments
+        while self._segment < len(segments) and segments[self._segment].stop <= first + len(sizes):
+            segment = segments[self._segment]
+            upto = self._log_bytes + sum(sizes[: max(segment.stop - first, 0)])
+            if upto - self._segment_bytes != segment.log_bytes and not self._unread:
+                said = f"it says {segment.log_bytes} bytes for entries {segment.first_index} to {segment.last_index}"
+                self._note("manifest", f"{said}, the log has {upto - self._segment_bytes}")
+            self._segment, self._segment_bytes = self._segment + 1, upto
+        self._log_bytes += sum(sizes)
 
     def _grow(self, hashes: list[bytes]) -> None:
         """Extends the tree, and stops on the way at the size that was last signed."""
@@ -201,7 +241,7 @@ class _Check:
 
     def _stored_values(self, first: int, count: int) -> list[bytes] | None:
         """The values of a group. They are found from the group before, so that none lies unseen in between."""
-        place, wanted = f"values of entries from {first}", U64.pack(first)
+        place, wanted, evicted = f"values of entries from {first}", U64.pack(first), first < self._evicted
         after, self._values_after = self._values_after, wanted + b"\0"
         try:
             found = self._values.seek(after)
@@ -212,9 +252,13 @@ class _Check:
         except ScribeError as error:
             self._note(place, error.message)
             return None
-        if values is None and first < self._machine.evicted:
+        if evicted:
+            if values is not None:
+                self._note(place, "they were evicted, and are still here")
             return None
         if values is None or len(values) != count:
+            if first < self._machine.evicted:  # meanwhile
+                return None
             self._note(place, "missing" if values is None else "too few or too many")
             return None
         return values
@@ -254,6 +298,9 @@ class _Check:
                 self._note(place, f"the value of key {leaf.key!r} is not in the index of large values")
             if record is not None and int.from_bytes(record, "big") == leaf.index:
                 self._blob_bytes += leaf.size
+            is_archived = leaf.index < self._manifest.archived_size
+            if is_archived and self._archive is None:
+                return
             if record is None or int.from_bytes(record, "big") >= leaf.index:
                 self._blobs.check(leaf.sha256, leaf.size, leaf.chunk_root)
         except ScribeError as error:
@@ -371,6 +418,8 @@ class _Check:
             self._note("state", f"it says {state.keys} keys, the log has {self._first_versions}")
         if self._value_bytes != state.value_bytes:
             self._note("state", f"it says {state.value_bytes} bytes of values, the log has {self._value_bytes}")
+        if self._log_bytes != state.log_bytes:
+            self._note("state", f"it says that the log has {state.log_bytes} bytes, it has {self._log_bytes}")
         if self._blob_bytes != state.blob_bytes:
             self._note("state", f"it says {state.blob_bytes} bytes of large values, the log has {self._blob_bytes}")
         if self._timestamp != state.timestamp:
@@ -416,6 +465,28 @@ class _Check:
                 self._note("policies", f"they are {policy._asdict()}, the log says {self._policies}")
             return
 
+    def _check_manifest(self) -> None:
+        table, manifest = self._machine.manifest_table, self._manifest
+        for what in check_manifest(self._archived, table, manifest, evicted=self._evicted, size=self._size):
+            self._note("manifest", what)
+
+    def _check_segments(self) -> None:
+        """Every archived segment is there, and its rows are the entries of the log."""
+        if self._archive is None or self._edge.size != self._size:
+            return
+        for path, what in check_segments(self._archive, self._manifest.segments, self._leaf_hashes):
+            if any(segment.path == path for segment in self._machine.committed.manifest.segments):
+                self._note(path, what)  # else it was replaced meanwhile, and may be gone
+
+    def _leaf_hashes(self, start: int, stop: int) -> bytes:
+        """From level 0 tiles, which were compared with the entries before."""
+        tiles = []
+        for index in range(start // TILE_WIDTH, -(-stop // TILE_WIDTH)):
+            width = min(TILE_WIDTH, self._size - index * TILE_WIDTH)
+            tiles.append(self._machine.nodes.tile(0, index, width))
+        skipped = start % TILE_WIDTH
+        return b"".join(tiles)[skipped * HASH_BYTES : (skipped + stop - start) * HASH_BYTES]
+
     def _is_newer(self, index: int) -> bool:
         """Whether an entry beyond the size that is checked may have come meanwhile, or is about to."""
         return self._machine.torn or index < self._machine.applied.size
@@ -433,6 +504,10 @@ def _agrees(latest: Latest, spot: Spot, leaf: Leaf) -> bool:
         and latest.digest_prefix == leaf.sha256[: len(latest.digest_prefix)]
         and all(version in remembered for version in latest.requests.values())
     )
+
+
+def _inline_bytes(leaf: Leaf) -> int:
+    return 0 if leaf.kind is Kind.DELETE or leaf.chunk_root != ZERO_HASH else leaf.size
 
 
 def _history_place(key: bytes) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self, TypeVar, Unpack
 
 from scribe_ledger.errors import ConfigurationError, InvalidRequest, LedgerClosed, NotFound, StorageError, TooLarge
-from scribe_ledger.ledger import check, commands, machine
+from scribe_ledger.ledger import check, check_archive, commands, machine
 from scribe_ledger.ledger.batch import Batch
 from scribe_ledger.ledger.cache import ValueCache
 from scribe_ledger.ledger.cold import ColdValues
@@ -487,10 +487,14 @@ class Ledger:
     def policy(self) -> Policy:
         return self._machine.committed_policy
 
-    def verify(self, progress: Callable[[int, int], None] | None = None) -> check.Report:
-        """Recomputes everything from the entries, and says what differs. ``progress(done, total)`` is called often."""
+    def verify(self, progress: Callable[[int, int], None] | None = None, *, archive: bool = True) -> check.Report:
+        """Recomputes everything from the entries, and says what differs. ``progress(done, total)`` is called often.
+
+        ``archive=False`` leaves out what lies in the object store and is archived.
+        """
         self._check_open()
-        return check.verify(self._store, self._machine, self._blobs, self._signing.head, progress)
+        place = check_archive.Place(self._objects, self.ledger_id, self._folder.path / SPOOL) if archive else None
+        return check.verify(self._store, self._machine, self._blobs, self._signing.head, progress, archive=place)
 
     def snapshot(self, path: str | os.PathLike[str]) -> Path:
         """A consistent copy in a new folder that opens as a ledger, with its key: keep it as safe as the original."""
