@@ -65,12 +65,13 @@ def check_strays(store: ObjectStore, known: Known, report: Report, *, now: float
         stray = strays.look_at(listed)
         if stray is None:
             continue
-        if listed.path.removesuffix(".chunks") in report.removed:  # it went with its value, a moment ago
-            report.removed.append(listed.path)
-        elif repair and stray.removable and listed.modified + grace <= now and _remove(store, known.ledger, stray):
-            report.removed.append(listed.path)
+        path = listed.path
+        went_with_value = path.removesuffix(".chunks") in report.removed
+        due = repair and stray.removable and listed.modified + grace <= now
+        if went_with_value or (due and _remove(store, known.ledger, stray)):
+            report.removed.append(path)
         else:
-            report.warn(listed.path, stray.what)
+            report.warn(path, stray.what)
 
 
 class _Strays:

@@ -21,7 +21,7 @@ from scribe_ledger.archive.check_blobs import check_blobs
 from scribe_ledger.archive.check_plan import Directory, check_directory, plan, read_directory
 from scribe_ledger.archive.check_ranges import check_range
 from scribe_ledger.archive.check_report import Finding, Report
-from scribe_ledger.archive.check_signed import Owner, check_checkpoints, check_owner
+from scribe_ledger.archive.check_signed import check_checkpoints, check_owner
 from scribe_ledger.archive.check_strays import Known, check_strays
 from scribe_ledger.archive.check_tiles import check_tiles
 from scribe_ledger.archive.check_tree import SignedTree
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from scribe_ledger.archive.check_plan import Plan
     from scribe_ledger.archive.check_ranges import RangeFound, RangeTask
     from scribe_ledger.archive.check_tree import Signed
+    from scribe_ledger.archive.epochs import Lineage
     from scribe_ledger.ledger.served import ServedLedger
     from scribe_ledger.objects.store import ListedObject, ObjectStore
 
@@ -99,12 +100,12 @@ class _StoreCheck:
         repair: bool,
     ) -> None:
         report = self._report
-        owner = check_owner(self._store, report, public_key)
-        checkpoints = check_checkpoints(self._store, owner, report)
+        lineage = check_owner(self._store, report, public_key)
+        checkpoints = check_checkpoints(self._store, lineage, report)
         if self._ledger is not None:
-            self._check_against_ledger(self._ledger, owner, checkpoints)
+            self._check_against_ledger(self._ledger, lineage, checkpoints)
         copy = read_directory(self._store, report)
-        directory = self._directory(copy, owner, checkpoints)
+        directory = self._directory(copy, lineage, checkpoints)
         segments = [*self._store.list(paths.SEGMENTS)]
         published = checkpoints[-1].size if checkpoints else 0
         planned = plan(segments, directory, published, report.ledger_id, report)
@@ -125,12 +126,14 @@ class _StoreCheck:
 
     # --- directories ----------------------------------------------------------------------------------------------
 
-    def _directory(self, copy: Directory | None, owner: Owner, checkpoints: list[Signed]) -> Directory | None:
+    def _directory(
+        self, copy: Directory | None, lineage: Lineage | None, checkpoints: list[Signed]
+    ) -> Directory | None:
         """What is live by the best word at hand; the copy in the store is looked at in any case."""
         report, published = self._report, checkpoints[-1].size if checkpoints else 0
         if copy is not None:
-            if owner.identity is not None and copy.store_id != owner.identity.store_id:
-                report.fault(paths.MANIFEST, f"it is of the store {copy.store_id!r}, and not of this one")
+            if lineage is not None and copy.store_id != lineage.identity.store_id:
+                report.fault(paths.MANIFEST, f"it is of the store {copy.store_id!r}, and {paths.IDENTITY} says another")
             if not check_directory(copy, report):
                 copy = None
         elif published:
@@ -147,8 +150,8 @@ class _StoreCheck:
             report.warn(paths.MANIFEST, f"it is behind: version {copy.version} of {own.version}")
         return own if check_directory(own, report) else copy
 
-    def _check_against_ledger(self, ledger: ServedLedger, owner: Owner, checkpoints: list[Signed]) -> None:
-        report, identity = self._report, owner.identity
+    def _check_against_ledger(self, ledger: ServedLedger, lineage: Lineage | None, checkpoints: list[Signed]) -> None:
+        report, identity = self._report, lineage.identity if lineage is not None else None
         if identity is not None and identity.ledger_id != ledger.ledger_id:
             report.fault(paths.IDENTITY, f"the store is of the ledger {identity.ledger_id}, not {ledger.ledger_id}")
         elif identity is not None and ledger.manifest.store_id not in ("", identity.store_id):
