@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from scribe_ledger.archive.check_tree import Signed
 from scribe_ledger.archive.epochs import read_lineage
-from scribe_ledger.errors import Corruption, SerializationError, VerificationError
+from scribe_ledger.errors import ConfigurationError, Corruption, SerializationError, VerificationError
 from scribe_ledger.merkle.checkpoint import Checkpoint
 from scribe_ledger.objects import paths
 
@@ -26,6 +26,8 @@ def check_owner(store: ObjectStore, report: Report, public_key: str) -> Lineage 
         report.fault(place, error.message.removeprefix(f"{store.place(place)} "))
         return None
     if lineage is None:
+        if next(iter(store.list("")), None) is None:
+            raise ConfigurationError(f"{store.url} is empty: no ledger has used it", hint="check the URL")
         report.fault(paths.IDENTITY, "missing: nothing says whose store this is")
         return None
     report.ledger_id, report.origin = lineage.identity.ledger_id, lineage.key.name
