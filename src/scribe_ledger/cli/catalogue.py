@@ -36,7 +36,7 @@ COMMANDS = {
     "manifest": Place("archive", "manifest", "list what is in a node's archive"),
     "archive": Place("archive", "archive", "have a node archive now"),
     "cluster": Place("cluster", "cluster", "show and change a node's cluster"),
-    "fsck": Place("care", "fsck", "recompute everything and name what differs"),
+    "fsck": Place("fsck", "fsck", "recompute everything and name what differs"),
     "bench": Place("bench", "bench", "measure speed and memory on this machine"),
     "keygen": Place("keys", "keygen", "make a key pair"),
     "config": Place("settings", "config", "show or check the settings of a node"),
