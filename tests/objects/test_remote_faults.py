@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,12 +27,12 @@ from scribe_ledger.objects.paths import blob_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from scribe_ledger.objects.store import ObjectStore
 
 pytestmark = [pytest.mark.storage, pytest.mark.s3]
 
+ROOT = Path(__file__).parents[2]
 LARGE = bytes(range(256)) * (3 * remote.MULTIPART_BYTES // 256) + b"end"
 
 OPERATIONS: dict[str, Callable[[ObjectStore], object]] = {
@@ -426,6 +430,7 @@ def test_a_store_that_is_away_is_no_missing_value(rig: Rig, blobs: BlobStore) ->
     reader.close()
 
 
+@needs_versitygw
 def test_many_threads_store_the_same_value_in_a_bucket(rig: Rig, blobs: BlobStore) -> None:
     together = threading.Barrier(6)
 
@@ -437,3 +442,15 @@ def test_many_threads_store_the_same_value_in_a_bucket(rig: Rig, blobs: BlobStor
         digests = set(threads.map(keep, range(6)))
     assert list(blobs.iter_digests()) == list(digests)
     assert rig.direct.get(blob_path(digests.pop())) == VALUE
+
+
+def test_a_large_object_passes_in_constant_memory(s3_server: S3Server, tmp_path: Path) -> None:
+    bucket, source = s3_server.bucket(), tmp_path / "large"
+    with source.open("wb") as file:
+        file.truncate(256 << 20)
+    credentials = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+    command = [sys.executable, "-m", "tests.objects.upload_large", bucket.url, s3_server.endpoint, str(source)]
+    done = subprocess.run(
+        command, env=os.environ | credentials, cwd=ROOT, check=True, capture_output=True, text=True, timeout=120
+    )
+    assert int(done.stdout) < 96 << 20

@@ -136,7 +136,8 @@ def _s3(bucket: str, prefix: str, options: StoreOptions) -> Client:
 def _gcs(bucket: str, prefix: str, options: StoreOptions) -> Client:
     from obstore.store import GCSStore
 
-    return _build(GCSStore, bucket, prefix, options, {})
+    given = {"base_url": options.endpoint} if options.endpoint else {}
+    return _build(GCSStore, bucket, prefix, options, given, plain_http=options.endpoint.startswith("http://"))
 
 
 def _azure(container: str, prefix: str, options: StoreOptions) -> Client:

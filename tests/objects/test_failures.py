@@ -1,0 +1,82 @@
+"""What is made of the texts of obstore's exceptions, for answers that no test server gives."""
+
+from __future__ import annotations
+
+import pytest
+from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, PermissionDeniedError
+
+from scribe_ledger.objects.failures import Kind, judge
+
+pytestmark = [pytest.mark.storage, pytest.mark.s3]
+
+
+def answer(status: int, code: str = "", url: str = "https://bucket.example.com/a") -> str:
+    body = f"<Error><Code>{code}</Code><Message>StringToSign</Message></Error>" if code else ""
+    return (
+        f"Generic S3 error: Error performing GET {url} in 1ms - Server returned non-2xx status code: {status} X: {body}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (GenericError(answer(500, "InternalError")), Kind.PASSING),
+        (GenericError(answer(502)), Kind.PASSING),
+        (GenericError(answer(429)), Kind.PASSING),
+        (GenericError(answer(408)), Kind.PASSING),
+        (GenericError(answer(400, "RequestTimeout")), Kind.PASSING),
+        (AlreadyExistsError(answer(409, "ConditionalRequestConflict")), Kind.PASSING),
+        (AlreadyExistsError(answer(409, "OperationAborted")), Kind.PASSING),
+        (AlreadyExistsError(answer(412, "PreconditionFailed")), Kind.EXISTS),
+        (AlreadyExistsError(answer(409, "BlobAlreadyExists")), Kind.EXISTS),
+        (FileNotFoundError(answer(404, "NoSuchKey")), Kind.ABSENT),
+        (FileNotFoundError(answer(404)), Kind.ABSENT),
+        (FileNotFoundError(answer(404, "NoSuchBucket")), Kind.REFUSED),
+        (FileNotFoundError(answer(404, "ContainerNotFound")), Kind.REFUSED),
+        (FileNotFoundError(answer(404) + "The specified bucket does not exist."), Kind.REFUSED),
+        (FileNotFoundError(answer(404, "NoSuchUpload")), Kind.PASSING),
+        (GenericError(answer(416, "InvalidRange")), Kind.BEYOND),
+        (GenericError(answer(403, "AccessDenied")), Kind.REFUSED),
+        (PermissionDeniedError("no status"), Kind.REFUSED),
+        (GenericError(answer(400, "ExpiredToken")), Kind.REFUSED),
+        (GenericError(answer(400, "InvalidBucketName")), Kind.REFUSED),
+        (GenericError(answer(301, "PermanentRedirect")), Kind.REFUSED),
+        (GenericError("Generic S3 error: HTTP error: error sending request"), Kind.PASSING),
+        (GenericError("Generic S3 error: Got invalid list response: syntax error"), Kind.PASSING),
+    ],
+)
+def test_every_answer_has_its_meaning(error: Exception, kind: Kind) -> None:
+    assert judge(error).kind is kind
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        answer(403, "SignatureDoesNotMatch", "https://x.blob.core.windows.net/a?sig=hidden&se=1"),
+        "Generic error: Error performing GET https://x.example.com/a?sig=hidden in 2s - HTTP error: error sending",
+        'Generic error: HTTP error\n\nDebug source:\n uri: Some(https://x.example.com/a?sig=hidden) message: "refused"',
+        "Generic error: Error performing GET https://user:hidden@x.example.com/a in 2s - HTTP error",
+    ],
+)
+def test_what_is_shown_has_no_secret(text: str) -> None:
+    failure = judge(GenericError(text))
+    assert "hidden" not in str(failure)
+    assert "StringToSign" not in str(failure)
+
+
+def test_the_innermost_reason_is_shown() -> None:
+    dump = 'inner: Http(\n HttpError { kind: Connect, source: Os { message: "Connection refused" } })'
+    shown = str(judge(GenericError(f"Generic S3 error: HTTP error: error sending request\n\nDebug source:\n{dump}")))
+    assert shown == 'Generic S3 error: HTTP error: error sending request [message: "Connection refused"]'
+
+
+def test_no_credentials_at_all_are_hinted_at() -> None:
+    failure = judge(
+        GenericError("Generic S3 error: Error performing PUT http://169.254.169.254/latest/api/token in 1s")
+    )
+    assert failure.kind is Kind.PASSING
+    assert "no credentials" in failure.hint
+
+
+def test_the_classes_of_obstore_are_all_caught() -> None:
+    assert judge(BaseError("something new")).kind is Kind.PASSING
