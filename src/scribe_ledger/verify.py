@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from scribe_ledger.errors import InvalidRequest, VerificationError
 from scribe_ledger.merkle.checkpoint import Checkpoint, verify_cosignature
 from scribe_ledger.merkle.chunks import chunk_digests, chunk_root
+from scribe_ledger.merkle.handover import Handover
 from scribe_ledger.merkle.hashing import ZERO_HASH, hash_leaf
 from scribe_ledger.merkle.note import Verifier
 from scribe_ledger.merkle.proof import verify_consistency, verify_inclusion
@@ -121,6 +122,33 @@ def checkpoint(
     if wanted or quorum is not None:
         _require_cosigners(text, wanted, quorum)
     return head
+
+
+def epoch(
+    handover: Handover | str, *, old_public_key: Verifier | str, new_public_key: Verifier | str | None = None
+) -> Handover:
+    """Verifies the way across from a key that was lost to the key of the ledger's next epoch; ``.key`` is that key.
+
+    What is proven in any case: the old key signed ``head``, and whoever holds the new key says that its log begins with
+    exactly those entries, in ``first``. A consistency proof from ``first`` to any later checkpoint then shows that
+    nothing of what the old key had signed up to that size is gone. Heads that the old key signed beyond it are not
+    taken over: those entries were lost, or were never archived.
+
+    Why the new key may be believed: if the old key has signed the handover too, whoever trusted the old key has its
+    word. If it has not, since it was lost, no signature says that the new key is the operator's: anybody who can write
+    to the store could have made it. Then this refuses, unless ``new_public_key`` says which key the operator told you.
+    """
+    handover = Handover.parse(handover) if isinstance(handover, str) else handover
+    handover.verify(_to_verifier(old_public_key))
+    if new_public_key is not None:
+        if handover.key != _to_verifier(new_public_key):
+            raise VerificationError(f"the handover is to the key {handover.key}, not to {new_public_key}")
+    elif not handover.is_endorsed:
+        raise VerificationError(
+            f"the old key has not signed the handover to epoch {handover.epoch}: it says nothing of the new key",
+            hint=f"ask the operator whether the new key is {handover.key}, and give it as new_public_key",
+        )
+    return handover
 
 
 def matches(leaf: Leaf, value: bytes | str) -> None:
