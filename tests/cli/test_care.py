@@ -26,14 +26,14 @@ def test_stats_count(cli: Cli) -> None:
     assert (found["entries"], found["keys"], found["live_keys"], found["value_bytes"]) == (3, 2, 1, 8)
     assert Verifier.parse(found["public_key"]).name == found["origin"]
     shown = cli("stats").text
-    assert "keys         2 (1 live)\n" in shown
+    assert "keys          2 (1 live)\n" in shown
     assert found["public_key"] in shown
 
 
 def test_stats_of_an_empty_ledger(cli: Cli) -> None:
     with Ledger.open(cli.data):
         pass
-    assert "last entry   none\n" in cli("stats").text
+    assert "last entry    none\n" in cli("stats").text
 
 
 def test_fsck_of_a_sound_ledger(cli: Cli) -> None:

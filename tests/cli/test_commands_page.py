@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.docs
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "commands.md").read_text()
-SHARED = {"json", "data", "url", "public_key", "trust"}
+SHARED = {"json", "data", "object_store", "url", "public_key", "trust"}
 BENCHMARKS = {"bench local", "bench http"}
 WITHOUT_LEDGER = {"keygen", "config show", "config check"}
 OWN_PUBLIC_KEY = {"verify", "checkpoint"}

@@ -130,7 +130,7 @@ def test_a_folder_s_own_work_is_refused_over_a_url(remote: Cli, tmp_path: Path) 
     assert remote("ls").out == b""
 
 
-@pytest.mark.parametrize("line", ["watch", "manifest", "archive --now", "cluster status", "cluster join 2 host:9001"])
+@pytest.mark.parametrize("line", ["watch", "cluster status", "cluster join 2 host:9001"])
 def test_a_node_s_own_work_is_refused_on_a_folder(cli: Cli, line: str) -> None:
     assert "name a node with --url" in cli(*line.split(), code=2).err
     assert not cli.data.exists()
@@ -176,15 +176,6 @@ def test_orders_of_a_cluster_carry_what_they_say(cli: Cli) -> None:
     ]
 
 
-def test_the_archive_is_empty_and_stays_so(remote: Cli) -> None:
-    assert remote("manifest", "--json").document == {"version": 0, "archived_size": 0, "segments": []}
-    assert remote("manifest").text == "version   0\narchived  0 entries\n"
-    assert remote("manifest", "--since", "0", "--json").document["added"] == []
-    assert remote("manifest", "--since", "7", "--json", code=2).error["kind"] == "invalid"
-    assert remote("archive", "--now", "--json", code=1).error["kind"] == "conflict"
-    assert "--now" in remote("archive", code=2).err
-
-
 def test_a_manifest_with_segments_is_listed(cli: Cli) -> None:
     segment = {"segment_id": "s1", "first_index": 0, "last_index": 9, "size": 1234, "path": "segments/\x1bs1"}
 
@@ -197,7 +188,26 @@ def test_a_manifest_with_segments_is_listed(cli: Cli) -> None:
         assert cli("manifest", "--url", server.url).text.splitlines()[2:] == ["segments:", line]
         shown = cli("manifest", "--since", "1", "--url", server.url).text
         assert shown.splitlines()[2:] == ["added:", line, "removed:", "  s0"]
-        assert cli("archive", "--now", "--url", server.url).text == "archived: the manifest has version 2\n"
+        shown = cli("archive", "--now", "--url", server.url).text
+        assert shown == "archived: 10 entries, and the manifest has version 2\n"
+
+
+def test_an_order_to_archive_is_waited_for_and_a_refusal_is_final(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scribe_ledger.cli.remote.TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("scribe_ledger.cli.remote.DEADLINE_SECONDS", 0.05)
+    asked: list[str] = []
+
+    def answer(_: str, target: str, *__: object) -> Reply:
+        asked.append(target)
+        if len(asked) == 1:
+            time.sleep(0.2)  # longer than any other call may take
+            return as_json({"version": 2, "archived_size": 10})
+        return as_json({"error": {"kind": "unavailable", "message": "no route to s3://b/segments/1", "hint": ""}}, 503)
+
+    with serving(answer) as server:
+        assert cli("archive", "--now", "--url", server.url, "--json").document["version"] == 2
+        assert "s3://b/segments/1" in cli("archive", "--now", "--url", server.url, code=3).err
+    assert asked == ["/v1/archive"] * 2
 
 
 # --- watch -----------------------------------------------------------------------------------------------------

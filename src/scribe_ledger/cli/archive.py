@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,11 +12,14 @@ from scribe_ledger.cli.arguments import NATURAL
 from scribe_ledger.cli.output import print_fields, print_json, say, shown
 from scribe_ledger.cli.progress import Progress
 from scribe_ledger.cli.session import Session, ledger_options, pass_session
+from scribe_ledger.errors import ScribeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-NO_ARCHIVE = "a folder alone has no archive"
+    from scribe_ledger.cli.target import Target
+
+LOOK_SECONDS = 0.5
 
 
 @click.command()
@@ -22,9 +27,9 @@ NO_ARCHIVE = "a folder alone has no archive"
 @ledger_options
 @pass_session
 def manifest(session: Session, since: int | None) -> None:
-    """List the segments that are in the node's archive."""
-    with session.open_node(NO_ARCHIVE) as node:
-        found = node.manifest(since)
+    """List the segments that the log's archived part is in."""
+    with session.open() as target:
+        found = target.show_manifest(since)
     if session.json:
         print_json(found)
         return
@@ -39,12 +44,41 @@ def manifest(session: Session, since: int | None) -> None:
 @ledger_options
 @pass_session
 def archive(session: Session, now: bool) -> None:
-    """Have the node seal and upload what it has not archived yet."""
+    """Seal and upload what is not archived yet.
+
+    A node archives by itself; this has it done at once. A folder is archived by this command, while no node is open on
+    it, into the object store that its node would use.
+    """
     if not now:
         raise click.UsageError("a node archives by itself; to have it done at once, say --now")
-    with session.open_node(NO_ARCHIVE) as node, Progress("archiving", "segments"):
-        answer = node.archive()
-    print_json(answer) if session.json else say(f"archived: the manifest has version {answer['version']:,}")
+    with session.open() as target, Progress("archiving", "entries") as progress, _reports(target, progress):
+        answer = target.archive_now()
+    if session.json:
+        print_json(answer)
+        return
+    say(f"archived: {answer['archived_size']:,} entries, and the manifest has version {answer['version']:,}")
+
+
+@contextmanager
+def _reports(target: Target, progress: Progress) -> Iterator[None]:
+    """Shows how far the archive reaches, as often as that can be had, while the other thread waits for the end."""
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(LOOK_SECONDS):
+            with suppress(ScribeError):  # what matters is how the work itself ends
+                found = target.stats()
+                progress.update(found["archive"]["archived_size"], found["entries"])
+
+    looking = threading.Thread(target=look, name="scribe-progress")
+    if progress.visible:
+        looking.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if progress.visible:
+            looking.join()
 
 
 def _segments(found: Iterable[Any]) -> Iterable[dict[str, Any]]:

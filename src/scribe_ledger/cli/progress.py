@@ -25,6 +25,11 @@ class Progress:
         self._visible = sys.stderr.isatty() and not (output == "-" and sys.stdout.isatty())
         self._due = time.monotonic() + INTERVAL_SECONDS
 
+    @property
+    def visible(self) -> bool:
+        """Whether anybody sees it."""
+        return self._visible
+
     def update(self, done: int, total: int | None = None) -> None:
         if not self._visible or time.monotonic() < self._due:
             return

@@ -99,6 +99,12 @@ class RemoteTarget(Client):
             hint="check the log with `scribe verify --audit`; or stop the node and run `scribe fsck --data DIR`",
         )
 
+    def show_manifest(self, since: int | None = None) -> dict[str, Any]:
+        return self.manifest(since)
+
+    def archive_now(self) -> dict[str, Any]:
+        return self.archive()
+
     def cluster_replace(self, node_id: int, address: str) -> dict[str, Any]:
         """A node whose folder was lost takes its old member's place."""
         return self._order(b"/cluster/join", {"node_id": node_id, "address": address, "replace": True})

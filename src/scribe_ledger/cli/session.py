@@ -30,6 +30,7 @@ class Session:
         self.url: str | None = None
         self.public_key: str | None = None
         self.trust: str | None = None
+        self.object_store: str | None = None
         self.json = False
         self.target = target
         """The shell's ledger, which commands use and leave open."""
@@ -81,14 +82,16 @@ class Session:
         if url is None:
             if self.public_key is not None or self.trust is not None:
                 raise click.UsageError("--public-key and --trust are for a --url: a folder is read as it is")
-            return Place(data=data)
+            return Place(data=data, object_store=self.object_store)
+        if self.object_store is not None:
+            raise click.UsageError("--object-store is for a --data: a node has its own")
         if data is not None:
             raise click.UsageError("SCRIBE_DATA and SCRIBE_URL are both set: name one ledger with --data or --url")
         key, trust = self.public_key or _variable("SCRIBE_PUBLIC_KEY"), self.trust or _variable("SCRIBE_TRUST")
         return Place(url=url, public_key=key, trust=trust)
 
     def _shells_own(self, target: Target) -> Target:
-        if any(given is not None for given in (self.data, self.url, self.public_key, self.trust)):
+        if any(given is not None for given in (self.data, self.url, self.public_key, self.trust, self.object_store)):
             raise click.UsageError("the shell has its ledger open already: leave it to open another")
         return target
 
@@ -115,6 +118,11 @@ def place_options(function: _F, *more: Callable[[_F], _F]) -> _F:
     for option in more:
         function = option(function)
     function = _option("--url", metavar="URL", help="The ledger of a node.  [variable: SCRIBE_URL]")(function)
+    function = _option(
+        "--object-store",
+        metavar="URL",
+        help="Where a folder's archive is, if not in it.  [variable: SCRIBE_STORAGE_OBJECT_STORE]",
+    )(function)
     function = _option("--data", metavar="DIR", help="The ledger's folder.  [variable: SCRIBE_DATA]")(function)
     return output_options(function)
 

@@ -28,6 +28,8 @@ class Place(NamedTuple):
     """Of the ledger at the URL: its text, or a file that holds it. Reads are verified with it."""
     trust: str | None = None
     """The file that remembers the last checkpoint of the ledger at the URL."""
+    object_store: str | None = None
+    """The URL of the store with the folder's archive, if it was typed."""
 
 
 class Target(Protocol):
@@ -115,13 +117,19 @@ class Target(Protocol):
         """Encoded leaves from ``start``, a multiple of 256, to before ``stop``: at most 256."""
         ...
 
+    def show_manifest(self, since: int | None = None) -> dict[str, Any]:
+        """The segments in the archive, in the form of ``GET /v1/manifest``."""
+        ...
+
+    def archive_now(self) -> dict[str, Any]:
+        """Seals and uploads all that is committed; answers in the form of ``POST /v1/archive``."""
+        ...
+
 
 class Node(Target, Protocol):
     """What a node can do beyond that. The methods are those of ``scribe_ledger.client.Client``."""
 
     def watch(self, prefix: bytes = b"", *, start: int | None = None) -> Iterator[Entry]: ...
-    def manifest(self, since: int | None = None) -> dict[str, Any]: ...
-    def archive(self) -> dict[str, Any]: ...
     def cluster_status(self) -> dict[str, Any]: ...
     def cluster_members(self) -> list[dict[str, Any]]: ...
     def cluster_join(self, node_id: int, address: str) -> dict[str, Any]: ...
@@ -137,7 +145,7 @@ def open_target(place: Place, *, create: bool, name: str) -> Target:
     from scribe_ledger.cli.local import LocalTarget
 
     assert place.data is not None
-    return LocalTarget.open(Path(place.data), create=create, name=name)
+    return LocalTarget.open_at(Path(place.data), place.object_store, create=create, name=name)
 
 
 def open_node(place: Place, *, name: str = "") -> Node:

@@ -256,7 +256,7 @@ class AsyncClient:
         return await self._run(self._operations.json(request))
 
     async def archive(self) -> dict[str, Any]:
-        return await self._order(b"/v1/archive", None)
+        return await self._run(self._operations.json(requests.archive(request_id_text(None))))
 
     async def close(self) -> None:
         if self._closed:

@@ -302,8 +302,8 @@ class Client:
         return self._run(self._operations.json(request))
 
     def archive(self) -> dict[str, Any]:
-        """Seals and uploads what is pending, and waits for it."""
-        return self._order(b"/v1/archive", None)
+        """Seals and uploads what is pending, and waits for it as long as that takes."""
+        return self._run(self._operations.json(requests.archive(request_id_text(None))))
 
     def close(self) -> None:
         """Saves what it remembers and closes its connections. Idempotent."""

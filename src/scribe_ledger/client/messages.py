@@ -35,6 +35,8 @@ class Request:
     """False for a question about one node, whose 503 is the answer."""
     timeout: float | None = None
     """Seconds without a byte that are still no failure, where they are more than the client's."""
+    deadline: float = 0
+    """Seconds that the call may take altogether, where they are more than the client's."""
 
     @property
     def writes(self) -> bool:

@@ -144,7 +144,7 @@ class Attempts:
         self._turn = nodes.in_turn()
         self._at = 0
         self._round = 0
-        self._end = clock() + patience.deadline
+        self._end = clock() + max(patience.deadline, request.deadline)
         self._tried: dict[str, str] = {}
         self._retry_after = 0.0
         self._maybe_done = False

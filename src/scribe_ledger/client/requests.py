@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from scribe_ledger.client.messages import Upload
 
 _JSON = b"content-type: application/json\r\n"
+ARCHIVE_SECONDS = 3600.0
+"""A node may be given so long to archive all that is pending."""
 WATCH_SILENCE_SECONDS = 45.0
 """A node sends at least a comment every 15 seconds."""
 PAGE_ENTRIES = 1000
@@ -55,9 +57,23 @@ def values(keys: Sequence[bytes], *, proof: bool, since: int | None, **parameter
 
 
 def post(path: bytes, content: Mapping[str, Any] | None, request_id: str) -> Request:
-    """An order that is not a write of entries, such as to archive now."""
+    """An order that is not a write of entries, such as to let a node join."""
     body = b"" if content is None else orjson.dumps(content)
     return Request(b"POST", path, _id(request_id) + (_JSON if body else b""), body, request_id)
+
+
+def archive(request_id: str) -> Request:
+    """The node tries as long as there is sense in it, so its word is final."""
+    return Request(
+        b"POST",
+        b"/v1/archive",
+        _id(request_id),
+        b"",
+        request_id,
+        retried=False,
+        timeout=ARCHIVE_SECONDS,
+        deadline=ARCHIVE_SECONDS,
+    )
 
 
 def watch(prefix: bytes, start: int, *, values: bool) -> Request:

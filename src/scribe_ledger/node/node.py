@@ -27,6 +27,7 @@ from scribe_ledger.node.disk import DiskWatch
 from scribe_ledger.node.listening import Listener, listen
 from scribe_ledger.node.logging import Logs, start_logging
 from scribe_ledger.node.refusals import check_may_start
+from scribe_ledger.node.restoring import restored_or_there
 from scribe_ledger.node.server import NodeServer, connection_limit
 from scribe_ledger.node.stopping import StopSignals
 from scribe_ledger.node.store_watch import StoreWatch
@@ -53,6 +54,8 @@ def run_node(config: Config, *, port: int | None = None, bootstrap: bool = False
         config = _with_port(config, listener.port)
         logs = start_logging(config.logging)
         try:
+            if not restored_or_there(config, signals):
+                return
             with _open_store(config) as store, _open_ledger(config, store) as ledger:
                 _run_loop(_Node(config, ledger, listener, logs, signals).serve())
             log.info("stopped")

@@ -16,6 +16,7 @@ import structlog
 from scribe_ledger.archive.guard import Superseded, check_store
 from scribe_ledger.errors import ConfigurationError, ScribeError, Unavailable
 from scribe_ledger.http.archiving import StoreHealth
+from scribe_ledger.objects.identity import read_identity
 
 if TYPE_CHECKING:
     from scribe_ledger.http.service import Service
@@ -91,8 +92,13 @@ class StoreWatch:
 
 
 def _guard(ledger: ServedLedger) -> None:
-    """Whether this node may write into the store; who may not do that may not write at all."""
+    """Whether this node may write into the store; who may not do that may not write at all.
+
+    A store that nobody has used stays so until there is something to put there.
+    """
     if ledger.identity.read_only or isinstance(ledger.failure, Superseded):
+        return
+    if not ledger.manifest.store_id and read_identity(ledger.objects) is None:
         return
     ledger.adopt_store()
     try:
