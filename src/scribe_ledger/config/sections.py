@@ -173,13 +173,13 @@ class S3Settings(Section):
     access_key_id: str = Field(
         default="",
         repr=False,
-        description="Access key. Empty: the usual AWS chain (variables, profile, instance role).",
+        description="Access key. Empty: the AWS variables of the environment, a web identity, or the machine's role.",
     )
     secret_access_key: str = Field(default="", repr=False, description="Secret of the access key; set both or neither.")
     path_style: bool = Field(
         default=False, description="Put the bucket into the path instead of the host; MinIO wants true."
     )
-    pool_size: Positive = Field(default=10, description="Connections kept open.")
+    pool_size: Positive = Field(default=10, description="Requests at once, and so connections, at most.")
     timeout_secs: Positive = Field(default=30, description="Seconds that one request may take.")
     max_retries: Whole = Field(default=3, description="Retries of a failed request, after 100 ms × 2ⁿ with jitter.")
 
