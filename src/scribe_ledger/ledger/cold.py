@@ -61,7 +61,11 @@ class ColdValues:
                 raise
             segment = newer  # it was replaced and removed since it was looked up
             value = self.reader.value(segment, key, index)
-        return _checked(value, segment, index, digest)
+        try:
+            return _checked(value, segment, index, digest)
+        except Corruption:
+            self.reader.forget(segment.segment_id)  # so that a repaired object is read, and not remembered bytes
+            raise
 
     def scan(self) -> ColdScan:
         return ColdScan(self)
