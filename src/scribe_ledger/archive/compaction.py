@@ -15,12 +15,11 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from scribe_ledger.archive.uploading import check_stored, upload
+from scribe_ledger.archive.uploading import check_stored, fetch, upload
 from scribe_ledger.errors import Conflict
 from scribe_ledger.ledger.manifest import Archive
 from scribe_ledger.segments.checking import check_segment
 from scribe_ledger.segments.merging import merge
-from scribe_ledger.segments.scanning import download
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +97,7 @@ def _merged(work: Work, run: Sequence[Segment]) -> SealedSegment:
     with ExitStack() as opened:
         files = []
         for segment in run:
-            files.append((opened.enter_context(download(ledger.objects, segment, ledger.spool)).path, segment))
+            files.append((opened.enter_context(fetch(ledger.objects, segment, ledger.spool)).path, segment))
             work.pace()
         return merge(
             files,

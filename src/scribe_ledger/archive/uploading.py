@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from scribe_ledger.errors import Corruption
 from scribe_ledger.segments.faults import SegmentMissing
-from scribe_ledger.segments.scanning import pieces_of
+from scribe_ledger.segments.scanning import download, pieces_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from scribe_ledger.objects.store import ObjectStore
+    from scribe_ledger.objects.temporary import TemporaryFile
     from scribe_ledger.segments.segment import Segment
     from scribe_ledger.segments.writing import SealedSegment
 
@@ -36,6 +38,14 @@ def check_stored(store: ObjectStore, segment: Segment, pace: Callable[[], None] 
         f"the segment {store.place(segment.path)} {found}",
         hint="restore the object from a copy, or remove it if the entries are still in the hot store",
     )
+
+
+def fetch(store: ObjectStore, segment: Segment, folder: Path) -> TemporaryFile:
+    """The object as a temporary file, held against its digest. Close it."""
+    try:
+        return download(store, segment, folder)
+    except Corruption:
+        return download(store, segment, folder)
 
 
 def _fault(store: ObjectStore, segment: Segment, pace: Callable[[], None]) -> str:

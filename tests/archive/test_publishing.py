@@ -1,0 +1,150 @@
+"""What is published, from what a store has already, and what is taken for a fork."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+from tests.archive.rounds import archiver, check_archived, open_ledger, write_round
+from tests.archive.stores import NotingStore
+
+from scribe_ledger.archive.publishing import largest_checkpoint
+from scribe_ledger.errors import Corruption
+from scribe_ledger.merkle.checkpoint import Checkpoint
+from scribe_ledger.merkle.hashing import hash_leaf
+from scribe_ledger.merkle.note import Verifier
+from scribe_ledger.merkle.tiles import decode_bundle, parse_tile_path
+from scribe_ledger.objects import paths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from scribe_ledger.ledger.served import ServedLedger
+
+pytestmark = pytest.mark.storage
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> NotingStore:
+    return NotingStore(tmp_path / "store")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, store: NotingStore) -> Iterator[ServedLedger]:
+    with open_ledger(tmp_path / "ledger", store) as opened:
+        yield opened
+
+
+def grow(ledger: ServedLedger, entries: int) -> None:
+    """To exactly so many."""
+    start = ledger.size
+    ledger.put_many([(f"key {number}", f"value {number}") for number in range(start, entries)])
+
+
+@pytest.mark.parametrize("sizes", [(1,), (256,), (255, 256, 257), (100, 300, 65_536 + 700), (512, 65_536)])
+def test_each_published_size_has_all_tiles_of_its_tree_and_no_other(
+    ledger: ServedLedger, store: NotingStore, sizes: tuple[int, ...]
+) -> None:
+    archive = archiver(ledger, segment_size=1 << 26)
+    partial = set()
+    for size in sizes:
+        grow(ledger, size)
+        archive.run_once(everything=True)
+        tiles = [parse_tile_path(listed.path) for listed in store.list(paths.TILES)]
+        partial |= {(size >> 8 * level) % 256 for level in range(3)} - {0}
+        for level in (None, 0, 1, 2):
+            full = {tile.index for tile in tiles if tile.level == level and tile.width == 256}
+            assert full == set(range(size >> 8 * ((level or 0) + 1)))
+        assert {tile.width for tile in tiles} - {256} == partial
+    for listed in store.list(paths.TILES):
+        tile, content = parse_tile_path(listed.path), store.get(listed.path)
+        assert content is not None
+        if tile.level is None:
+            first = tile.index * 256
+            assert decode_bundle(content) == ledger.leaves(first, first + tile.width)
+            content = b"".join(map(hash_leaf, decode_bundle(content)))
+        assert content == ledger.tile(tile.level or 0, tile.index, tile.width)
+
+
+def test_the_checkpoint_is_that_of_the_archived_end_and_signed(ledger: ServedLedger, store: NotingStore) -> None:
+    archive = archiver(ledger, age_threshold_secs=0)
+    write_round(ledger, 0)
+
+    def more(step: str) -> None:
+        if step == "sequence":
+            write_round(ledger, 1)
+
+    archiver(ledger, more).run_once(everything=True)
+    archived = ledger.manifest.archived_size
+    assert archived < ledger.size
+    content = store.get(paths.checkpoint_path(archived))
+    assert content is not None
+    checkpoint = Checkpoint.parse(content.decode())
+    checkpoint.verify(Verifier.parse(ledger.public_key))
+    assert (checkpoint.size, checkpoint.root) == (archived, ledger.checkpoint(at=archived).root)
+    assert store.get(paths.CHECKPOINT) == content
+    archive.run_once(everything=True)
+    check_archived(ledger, 2)
+
+
+def test_publishing_goes_on_from_the_largest_checkpoint_of_the_store(ledger: ServedLedger, store: NotingStore) -> None:
+    grow(ledger, 1000)
+    archiver(ledger).run_once(everything=True)
+    grow(ledger, 1300)
+    store.asked.clear()
+    archiver(ledger).run_once(everything=True)  # a new process, which remembers nothing
+    tiles = [parse_tile_path(path) for path in store.written if path.startswith("tile/")]
+    assert {tile.index for tile in tiles if tile.level == 0} == {3, 4, 5}
+    assert largest_checkpoint(store, 1300) == largest_checkpoint(store, 5000) == 1300
+
+
+@pytest.mark.parametrize("path", ["tile/0/000", "tile/entries/001", "tile/1/000.p/2", "tile/entries/002.p/88"])
+def test_a_tile_of_another_log_is_a_fork(ledger: ServedLedger, store: NotingStore, path: str) -> None:
+    grow(ledger, 600)
+    store.put_bytes(path, b"something else")
+    with pytest.raises(Corruption, match=f"{path}.* forked"):
+        archiver(ledger, segment_size=1 << 26).run_once(everything=True)
+    assert list(store.list(paths.CHECKPOINTS)) == []
+
+
+def test_a_checkpoint_of_another_log_is_a_fork(ledger: ServedLedger, store: NotingStore, tmp_path: Path) -> None:
+    grow(ledger, 10)
+    with open_ledger(tmp_path / "other", NotingStore(tmp_path / "other store")) as other:
+        other.put_many([(f"key {number}", "something else") for number in range(10)])
+        text = other.checkpoint().text
+
+    def foreign(step: str) -> None:
+        if step == "publish-tiles":
+            store.put_bytes(paths.checkpoint_path(10), text.encode())
+
+    with pytest.raises(Corruption, match="forked"):
+        archiver(ledger, foreign).run_once(everything=True)
+
+
+def test_a_copy_of_the_manifest_lists_what_is_live(ledger: ServedLedger, store: NotingStore) -> None:
+    archive = archiver(ledger)
+    for number in range(9):
+        write_round(ledger, number)
+        archive.run_once(everything=True)
+        copy = orjson.loads(store.get(paths.MANIFEST) or b"")
+        assert copy["segments"] == ledger.manifest.to_json()["segments"]
+        assert (copy["ledger_id"], copy["archived_size"]) == (ledger.ledger_id, ledger.size)
+        assert all(store.stat(each["path"]) is not None for each in copy["segments"])
+
+
+def test_copies_that_were_not_replaced_in_time_are_replaced_by_the_next_process(
+    ledger: ServedLedger, store: NotingStore
+) -> None:
+    archive = archiver(ledger)
+    write_round(ledger, 0)
+    archive.run_once(everything=True)
+    old = {path: store.get(path) or b"" for path in (paths.CHECKPOINT, paths.MANIFEST)}
+    write_round(ledger, 1)
+    archive.run_once(everything=True)
+    for path, content in old.items():
+        store.put_bytes(path, content, replace=True)
+    archiver(ledger).run_once()
+    check_archived(ledger, 2)
+    assert orjson.loads(store.get(paths.MANIFEST) or b"")["archived_size"] == ledger.size
