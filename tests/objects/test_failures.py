@@ -36,6 +36,8 @@ def answer(status: int, code: str = "", url: str = "https://bucket.example.com/a
         (FileNotFoundError(answer(404) + "The specified bucket does not exist."), Kind.REFUSED),
         (FileNotFoundError(answer(404, "NoSuchUpload")), Kind.PASSING),
         (GenericError(answer(416, "InvalidRange")), Kind.BEYOND),
+        (GenericError("Generic MicrosoftAzure error: Wanted range starting at 5, but object was only 5"), Kind.BEYOND),
+        (GenericError('Failed to parse value for CONTENT_RANGE header: "bytes 0--1/0"'), Kind.BEYOND),
         (GenericError(answer(403, "AccessDenied")), Kind.REFUSED),
         (PermissionDeniedError("no status"), Kind.REFUSED),
         (GenericError(answer(400, "ExpiredToken")), Kind.REFUSED),

@@ -19,6 +19,8 @@ _BUSY_CODES = frozenset({"SlowDown", "RequestTimeout", "ConditionalRequestConfli
 _GIVEN_UP = "NoSuchUpload"
 """Said of parts that nobody waits for any more, also after a completion whose answer was lost."""
 _BUSY_STATUSES = frozenset({408, 425, 429})
+_IS_BEYOND = re.compile(r'Wanted range starting at|"bytes 0--1/0"')
+"""What obstore says where a server (Azurite) answers a range behind the end with something else than 416."""
 _ROLE_ENDPOINT = "169.254.169.254"
 _CREDENTIALS = "check the credentials in [storage.s3] or the environment: they may be wrong, expired, or lack a right"
 _CREDENTIALS_CODES = frozenset({"ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"})
@@ -64,7 +66,7 @@ def _meaning(error: Exception, status: int, code: str, text: str) -> tuple[Kind,
         kind = Kind.ABSENT
     elif isinstance(error, (exceptions.AlreadyExistsError, exceptions.PreconditionError)):
         kind = Kind.EXISTS
-    elif status == 416:
+    elif status == 416 or _IS_BEYOND.search(text):
         kind = Kind.BEYOND
     elif status in {401, 403} or code in _CREDENTIALS_CODES:
         kind, hint = Kind.REFUSED, _CREDENTIALS
