@@ -64,6 +64,10 @@ class Directory(NamedTuple):
             raise self._gap(usable, start, stop)
         return chain
 
+    def can_cover(self, stop: int) -> bool:
+        """Whether there is a chain from the beginning."""
+        return shortest_chain(self.candidates, 0, stop) is not None
+
     def _gap(self, usable: list[Candidate], start: int, stop: int) -> Corruption:
         listed = {found.path for found in self.candidates}
         missing = [segment.path for segment in self.live if segment.path not in listed and segment.stop > start]

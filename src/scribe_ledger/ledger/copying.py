@@ -28,7 +28,8 @@ def copy_ledger(source: Path, store: Store, target: Path) -> Path:
             raise StorageError(f"{target} is not empty", hint="name a new folder for the copy")
         make_root(target)
         _copy_file(source / HEAD, target / HEAD)
-        _copy_file(source / KEY, target / KEY, mode=SECRET_MODE)
+        if (source / KEY).exists():  # a restored ledger has none
+            _copy_file(source / KEY, target / KEY, mode=SECRET_MODE)
         store.checkpoint(target / STORE)
         if (source / OBJECTS).is_dir():
             _copy_objects(source / OBJECTS, target / OBJECTS)

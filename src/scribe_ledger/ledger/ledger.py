@@ -499,8 +499,8 @@ class Ledger:
     def snapshot(self, path: str | os.PathLike[str]) -> Path:
         """A consistent copy in a new folder that opens as a ledger, with its key: keep it as safe as the original."""
         self._check_open()
-        if self._sequencer.failure is not None:
-            raise self._sequencer.failure
+        if self._sequencer.frozen is not None:
+            raise self._sequencer.frozen
         return copy_ledger(self._folder.path, self._store, Path(path))
 
     def stats(self) -> dict[str, Any]:

@@ -444,6 +444,11 @@ class Sequencer:
         """Why writes are refused, or None while they are not."""
         return self._failure or self._refusal
 
+    @property
+    def frozen(self) -> ScribeError | None:
+        """Why nobody knows what the disk holds, or None: what was only refused here has not failed."""
+        return self._failure
+
     def refuse(self, error: ScribeError) -> None:
         """From now on every write gets this error: nothing has failed here, but the ledger must not grow here."""
         self._refusal = self._refusal or error

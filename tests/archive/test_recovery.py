@@ -1,0 +1,415 @@
+"""A restored ledger is the archived one, to the byte; and a store that is not whole is refused, its object named."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.archive.lost import LARGE, NAME, archive, bystander, everything, lose, opened, published, write
+
+from scribe_ledger import Ledger
+from scribe_ledger.archive.recovery import restore
+from scribe_ledger.errors import ConfigurationError, Corruption, Forbidden, NotFound, ScribeError, StorageError
+from scribe_ledger.ledger.folder import IDENTITY, KEY, RESTORING
+from scribe_ledger.objects import paths
+from scribe_ledger.objects.folder import FolderStore
+from scribe_ledger.objects.opening import open_object_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.s3_server import S3Server
+
+    from scribe_ledger.objects.store import ObjectStore
+
+pytestmark = pytest.mark.storage
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path / "store")
+
+
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.s3)])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStore]:
+    if request.param == "folder":
+        yield FolderStore(tmp_path / "store")
+        return
+    server: S3Server = request.getfixturevalue("s3_server")
+    bucket = server.bucket()
+    opened_store = open_object_store(f"{bucket.url}/some/prefix", bucket.options())
+    yield opened_store
+    opened_store.close()
+
+
+# --- what is there again ---------------------------------------------------------------------------------------
+
+
+def test_everything_archived_is_as_before(tmp_path: Path, any_store: ObjectStore) -> None:
+    size = lose(tmp_path / "lost", any_store, overwrite="version", deletes="tombstone")
+    with opened(tmp_path / "lost", any_store) as ledger:
+        before = everything(ledger, size)
+        checkpoints = {at: ledger.checkpoint(at) for at in published(any_store)}
+        last = ledger.entry_at(size - 1)
+        public_key, ledger_id = ledger.public_key, ledger.ledger_id
+
+    restored = restore(any_store, tmp_path / "new")
+
+    assert (restored.size, restored.origin, restored.ledger_id, restored.epoch) == (size, NAME, ledger_id, 0)
+    assert (restored.timestamp, restored.public_key, restored.read_only) == (last.timestamp, public_key, True)
+    assert restored.checkpoint == checkpoints[size]
+    with opened(tmp_path / "new", any_store, create=False) as ledger:
+        assert ledger.size == size
+        assert everything(ledger, size) == before
+        assert {at: ledger.checkpoint(at) for at in checkpoints} == checkpoints
+        assert ledger.checkpoint() == ledger.published == checkpoints[size]
+        assert ledger.get("never archived") is None
+        assert ledger.verify().problems == []
+        assert [found.stop for found in ledger.manifest.segments][-1] == ledger.manifest.archived_size == size
+        assert ledger.pending.entries == ledger.pending.bytes == 0
+
+
+def test_the_manifest_is_as_before(tmp_path: Path, store: FolderStore) -> None:
+    lose(tmp_path / "lost", store)
+    restore(store, tmp_path / "new")
+    with opened(tmp_path / "lost", store) as lost, opened(tmp_path / "new", store) as new:
+        assert new.manifest.segments == lost.manifest.segments
+        assert new.manifest.store_id == lost.manifest.store_id
+        assert new.manifest.archived_bytes == lost.manifest.archived_bytes
+
+
+def test_policies_of_creation_are_as_before(tmp_path: Path, store: FolderStore) -> None:
+    with opened(tmp_path / "lost", store, overwrite="forbid") as ledger:
+        ledger.put("key", "once")
+        archive(ledger)
+        policy = ledger.policy
+    restore(store, tmp_path / "new", promote=True)
+    with opened(tmp_path / "new", store) as ledger:
+        assert ledger.policy == policy
+        with pytest.raises(Forbidden, match="second version"):
+            ledger.put("key", "twice")
+
+
+def test_segments_that_were_merged_and_orphans_are_told_apart(tmp_path: Path, store: FolderStore) -> None:
+    size = lose(tmp_path / "lost", store, segment_size=6 << 10)
+    with opened(tmp_path / "lost", store) as ledger:
+        small = [found.path for found in ledger.manifest.segments]
+        archive(ledger, segment_size=1 << 20)  # merges, and leaves the small ones in place for a while
+        merged = [found.path for found in ledger.manifest.segments]
+        size = ledger.size
+    assert len(merged) < len(small)
+    assert set(small) <= {found.path for found in store.list(paths.SEGMENTS)}
+    restored = restore(store, tmp_path / "new")
+    assert restored.size == size
+    with opened(tmp_path / "new", store) as ledger:
+        assert [found.path for found in ledger.manifest.segments] == merged
+        assert ledger.verify().ok
+
+
+def test_the_objects_of_the_lost_folder_itself_are_a_source(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with Ledger.open(data, name=NAME):
+        pass
+    size = lose(data, FolderStore(data / "objects"))
+    for child in data.iterdir():
+        if child.name != "objects":
+            shutil.rmtree(child) if child.is_dir() else child.unlink()
+
+    assert restore(FolderStore(data / "objects", create=False), data).size == size
+    with Ledger.open(data) as ledger:
+        assert ledger.get("large") == LARGE + b"\2"
+        assert ledger.verify().ok
+
+
+# --- read-only -------------------------------------------------------------------------------------------------
+
+
+def test_a_restored_ledger_is_read_only(tmp_path: Path, store: FolderStore) -> None:
+    size = lose(tmp_path / "lost", store)
+    restore(store, tmp_path / "new")
+    assert not (tmp_path / "new" / KEY).exists()
+    with opened(tmp_path / "new", store) as ledger:
+        for attempt in (
+            lambda: ledger.put("key", "value"),
+            lambda: ledger.put("large", LARGE),
+            lambda: ledger.delete("text"),
+            lambda: ledger.configure(deletes="forbid"),
+            lambda: ledger.put_many([("a", b"1"), ("b", b"2")]),
+        ):
+            with pytest.raises(Forbidden, match="read-only") as refused:
+                attempt()
+            assert "--promote" in refused.value.hint
+        assert not ledger.stats()["writable"]
+        assert ledger.size == size
+        assert ledger.get("text") == b"part 2"
+
+
+def test_a_size_that_nobody_signed_has_no_checkpoint(tmp_path: Path, store: FolderStore) -> None:
+    lose(tmp_path / "lost", store)
+    restore(store, tmp_path / "new")
+    with opened(tmp_path / "new", store) as ledger:
+        unsigned = published(store)[0] + 1
+        with pytest.raises(Forbidden, match="no signed checkpoint"):
+            ledger.checkpoint(unsigned)
+        with pytest.raises(Forbidden, match="no signed checkpoint"):
+            ledger.prove("text", at=unsigned)
+        ledger.prove("key/0001", at=published(store)[0])
+
+
+def test_a_snapshot_of_a_restored_ledger_is_read_only_too(tmp_path: Path, store: FolderStore) -> None:
+    lose(tmp_path / "lost", store)
+    restore(store, tmp_path / "new")
+    with opened(tmp_path / "new", store) as ledger:
+        ledger.snapshot(tmp_path / "copy")
+        before = ledger.checkpoint()
+    with opened(tmp_path / "copy", store) as ledger:
+        assert ledger.checkpoint() == before
+        with pytest.raises(Forbidden):
+            ledger.put("key", "value")
+
+
+# --- what is refused -------------------------------------------------------------------------------------------
+
+
+def needed(store: ObjectStore) -> list[str]:
+    """The objects that a restore cannot do without: not the tiles, copies and earlier checkpoints."""
+    newest = paths.checkpoint_path(published(store)[-1])
+    kept = (paths.IDENTITY, paths.SEGMENTS, paths.BLOBS, newest)
+    return [found.path for found in store.list("") if found.path.startswith(kept)]
+
+
+def refused(store: ObjectStore, path: Path, **options: Any) -> ScribeError:
+    with pytest.raises(ScribeError) as error:
+        restore(store, path, **options)
+    assert not (path / IDENTITY).exists(), "it must not be taken for a ledger"
+    return error.value
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with all kinds of objects, to be copied by each test."""
+    folder = tmp_path_factory.mktemp("whole")
+    lose(folder / "lost", FolderStore(folder / "store"), parts=2)
+    return folder / "store"
+
+
+def test_every_object_that_is_missing_is_named(tmp_path: Path, whole: Path) -> None:
+    objects = needed(FolderStore(whole))
+    assert {path.partition("/")[0] for path in objects} == {"scribe.json", "segments", "checkpoints", "blobs"}
+    for number, path in enumerate(objects):
+        store = FolderStore(shutil.copytree(whole, tmp_path / f"store {number}"))
+        store.delete(path)
+        error = refused(store, tmp_path / f"new {number}")
+        assert path in str(error), path
+
+
+def test_every_object_that_is_altered_is_named(tmp_path: Path, whole: Path) -> None:
+    for number, path in enumerate(needed(FolderStore(whole))):
+        store = FolderStore(shutil.copytree(whole, tmp_path / f"store {number}"))
+        content = bytearray((store.root / path).read_bytes())
+        content[len(content) // 2] ^= 1
+        (store.root / path).write_bytes(content)
+        error = refused(store, tmp_path / f"new {number}")
+        blamed = path if path != paths.IDENTITY else ("scribe.json", "checkpoints/")
+        assert any(part in str(error) for part in ([blamed] if isinstance(blamed, str) else blamed)), (path, error)
+
+
+def test_every_object_that_is_cut_short_is_named(tmp_path: Path, whole: Path) -> None:
+    for number, path in enumerate(needed(FolderStore(whole))):
+        store = FolderStore(shutil.copytree(whole, tmp_path / f"store {number}"))
+        content = (store.root / path).read_bytes()
+        (store.root / path).write_bytes(content[: len(content) // 2])
+        assert path in str(refused(store, tmp_path / f"new {number}"))
+
+
+def test_values_are_read_unless_told_not_to(tmp_path: Path, whole: Path) -> None:
+    store = FolderStore(shutil.copytree(whole, tmp_path / "store"))
+    path = next(found.path for found in store.list(paths.BLOBS) if paths.digest_of_blob_path(found.path))
+    content = bytearray((store.root / path).read_bytes())
+    content[-1] ^= 1
+    (store.root / path).write_bytes(content)
+    assert path in str(refused(store, tmp_path / "new"))
+    restore(store, tmp_path / "quick", check_values=False)
+    store.delete(path)
+    assert path in str(refused(store, tmp_path / "quick 2", check_values=False))
+
+
+def test_a_segment_of_another_ledger_is_named(tmp_path: Path, store: FolderStore) -> None:
+    lose(tmp_path / "lost", store, parts=1)
+    with bystander(tmp_path / "other", FolderStore(tmp_path / "other store")) as other:
+        theirs = other.manifest.segments[0]
+        content = other.objects.get(theirs.path)
+    ours = next(found.path for found in store.list(paths.SEGMENTS) if f"-{theirs.last_index:020d}-" in found.path)
+    store.delete(ours)
+    assert content is not None
+    store.put_bytes(theirs.path, content)
+    error = refused(store, tmp_path / "new")
+    assert theirs.path in str(error)
+    assert "is of the ledger" in str(error)
+
+
+def forked(tmp_path: Path, store: FolderStore) -> str:
+    """A store with a segment that a copy of the ledger sealed over the range of another one; its path."""
+    with opened(tmp_path / "lost", store, name=NAME) as ledger:
+        ledger.put("first", "same")
+        archive(ledger)
+    shutil.copytree(tmp_path / "lost", tmp_path / "fork")
+    shutil.copytree(store.root, tmp_path / "fork store")
+    for folder, where in (("lost", store), ("fork", FolderStore(tmp_path / "fork store"))):
+        with opened(tmp_path / folder, where) as ledger:
+            ledger.put("second", f"of {folder}")
+            archive(ledger, segment_size=1)
+            if folder == "fork":
+                theirs = ledger.manifest.segments[-1].path
+                content = where.get(theirs)
+                assert content is not None
+                store.put_bytes(theirs, content)
+    return theirs
+
+
+def test_of_two_segments_of_one_range_the_tree_tells_the_right_one(tmp_path: Path, store: FolderStore) -> None:
+    forked(tmp_path, store)
+    store.delete(paths.MANIFEST)  # which would have told
+    restore(store, tmp_path / "new")
+    with opened(tmp_path / "new", store) as ledger:
+        assert ledger.get("second") == b"of lost"
+        assert ledger.verify().ok
+
+
+def test_a_segment_of_a_fork_is_named(tmp_path: Path, store: FolderStore) -> None:
+    theirs = forked(tmp_path, store)
+    right = [found.path for found in store.list(paths.SEGMENTS) if found.path[:51] == theirs[:51]]
+    assert len(right) == 2
+    store.delete(next(path for path in right if path != theirs))
+    error = refused(store, tmp_path / "new")
+    assert theirs in str(error) or "names it" in str(error)
+    store.delete(paths.MANIFEST)
+    assert theirs in str(refused(store, tmp_path / "new"))
+
+
+def test_a_store_without_a_ledger_is_refused(tmp_path: Path, store: FolderStore) -> None:
+    assert "scribe.json" in str(refused(store, tmp_path / "new"))
+    with opened(tmp_path / "lost", store, name=NAME) as ledger:
+        ledger.adopt_store()
+    assert isinstance(refused(store, tmp_path / "new"), NotFound)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_missing_checkpoint_is_noticed_by_the_copies_of_it(tmp_path: Path, whole: Path) -> None:
+    """Without that, the log would end early and look whole."""
+    newest = paths.checkpoint_path(published(FolderStore(whole))[-1])
+    for number, copies in enumerate(([paths.CHECKPOINT], [paths.MANIFEST], [])):
+        store = FolderStore(shutil.copytree(whole, tmp_path / f"store {number}"))
+        for path in (newest, *copies):
+            store.delete(path)
+        assert newest in str(refused(store, tmp_path / f"new {number}"))
+
+
+def test_a_key_that_is_known_is_compared(tmp_path: Path, store: FolderStore) -> None:
+    lose(tmp_path / "lost", store, parts=1)
+    with opened(tmp_path / "lost", store) as ledger:
+        public_key = ledger.public_key
+    with bystander(tmp_path / "other", FolderStore(tmp_path / "other store")) as other:
+        assert other.public_key in str(refused(store, tmp_path / "new", public_key=other.public_key))
+    restore(store, tmp_path / "new", public_key=public_key)
+
+
+def test_a_folder_with_a_ledger_is_refused(tmp_path: Path, store: FolderStore) -> None:
+    lose(tmp_path / "lost", store, parts=1)
+    with pytest.raises(StorageError, match="its own key"):
+        restore(store, tmp_path / "lost")
+    restore(store, tmp_path / "new")
+    with pytest.raises(StorageError, match="restored already"):
+        restore(store, tmp_path / "new")
+    with bystander(tmp_path / "other", FolderStore(tmp_path / "other store")):
+        pass
+    with pytest.raises(StorageError, match="another ledger"):
+        restore(store, tmp_path / "other", promote=True)
+
+
+# --- interrupted -----------------------------------------------------------------------------------------------
+
+
+class Interrupt(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [1, 2, 4, 7])
+def test_a_restore_that_was_interrupted_goes_on(tmp_path: Path, store: FolderStore, after: int) -> None:
+    size = lose(tmp_path / "lost", store)
+    calls: list[tuple[str, int, int]] = []
+
+    def stop_after(part: str, done: int, total: int) -> None:
+        calls.append((part, done, total))
+        if len(calls) == after:
+            raise Interrupt
+
+    with pytest.raises(Interrupt):
+        restore(store, tmp_path / "new", progress=stop_after)
+    assert (tmp_path / "new" / RESTORING).exists()
+    with pytest.raises(StorageError, match="being restored") as error:
+        opened(tmp_path / "new", store)
+    assert "scribe restore" in error.value.hint
+    done = calls[-1][1] if calls[-1][0] == "entries" else size
+
+    again: list[int] = []
+    restore(store, tmp_path / "new", progress=lambda part, at, _: again.append(at) if part == "entries" else None)
+    assert not [at for at in again if at < done], "what was taken over is not taken over again"
+    with opened(tmp_path / "lost", store) as lost, opened(tmp_path / "new", store) as new:
+        assert everything(new, size) == everything(lost, size)
+        assert new.verify().ok
+    assert not (tmp_path / "new" / RESTORING).exists()
+
+
+def test_a_half_folder_is_not_filled_from_another_store(tmp_path: Path, store: FolderStore) -> None:
+    lose(tmp_path / "lost", store)
+
+    def stop(*_: object) -> None:
+        raise Interrupt
+
+    with pytest.raises(Interrupt):
+        restore(store, tmp_path / "new", progress=stop)
+    another = FolderStore(tmp_path / "other store")
+    with bystander(tmp_path / "other", another), pytest.raises(ConfigurationError, match="half restored from"):
+        restore(another, tmp_path / "new")
+
+
+def test_a_store_that_was_merged_meanwhile_is_noticed(tmp_path: Path, store: FolderStore) -> None:
+    lose(tmp_path / "lost", store, segment_size=6 << 10)
+    calls: list[int] = []
+
+    def stop_after_a_segment(_part: str, done: int, _total: int) -> None:
+        calls.append(done)
+        if len(calls) == 3:
+            raise Interrupt
+
+    with pytest.raises(Interrupt):
+        restore(store, tmp_path / "new", progress=stop_after_a_segment)
+    with opened(tmp_path / "lost", store) as ledger:
+        small = [found.path for found in ledger.manifest.segments]
+        archive(ledger, segment_size=1 << 20)
+        merged = {found.path for found in ledger.manifest.segments}
+    for path in {*small} - merged:
+        store.delete(path)
+    with pytest.raises(Corruption) as error:
+        restore(store, tmp_path / "new")
+    assert "remove the folder" in error.value.hint
+    shutil.rmtree(tmp_path / "new")
+    restore(store, tmp_path / "new")
+
+
+def test_more_that_was_archived_meanwhile_is_taken_over_too(tmp_path: Path, store: FolderStore) -> None:
+    lose(tmp_path / "lost", store)
+
+    def stop(*_: object) -> None:
+        raise Interrupt
+
+    with pytest.raises(Interrupt):
+        restore(store, tmp_path / "new", progress=stop)
+    with opened(tmp_path / "lost", store) as ledger:
+        write(ledger, 3)
+        archive(ledger)
+        size = ledger.size
+    assert restore(store, tmp_path / "new").size == size
