@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
@@ -183,3 +182,340 @@ def test_any_object_with_a_flipped_byte_is_named(archive: Archive) -> None:
                 assert found == [path], (path, at)
         file.write_bytes(content)
     assert faults(archive) == []
+
+
+def test_an_object_that_was_cut_or_grew_is_named(archive: Archive) -> None:
+    for path in every_path(archive):
+        if path == "scribe.json":
+            continue
+        file = file_of(archive, path)
+        content = file.read_bytes()
+        for changed in (content[:-1], content[: len(content) // 2], b"", content + b"x"):
+            file.write_bytes(changed)
+            assert faults(archive) == [path], (path, len(changed))
+        file.write_bytes(content)
+
+
+@pytest.mark.parametrize("prefix", ["segments", "tile/0", "tile/entries", "blobs", "checkpoints"])
+def test_objects_that_were_swapped_are_both_named(archive: Archive, prefix: str) -> None:
+    first, second = [path for path in listed(archive, prefix) if not path.endswith(".chunks")][:2]
+    one, two = file_of(archive, first).read_bytes(), file_of(archive, second).read_bytes()
+    file_of(archive, first).write_bytes(two)
+    file_of(archive, second).write_bytes(one)
+    assert sorted(faults(archive)) == sorted([first, second])
+
+
+def test_scribe_json_is_held_against_everything(archive: Archive) -> None:
+    file = file_of(archive, paths.IDENTITY)
+    content = file.read_bytes()
+    fields = orjson.loads(content)
+    other = str(Signer.generate("example.org/log").verifier)
+    segments, checkpoints = listed(archive, "segments"), listed(archive, "checkpoints")
+    cases: list[tuple[object, list[str]]] = [
+        (fields | {"ledger_id": "0" * 32}, segments),
+        (fields | {"store_id": "0" * 32}, [paths.MANIFEST]),
+        (fields | {"origin": "example.org/other"}, [paths.IDENTITY]),
+        (fields | {"vkey": other}, [*checkpoints, paths.CHECKPOINT]),
+        (fields | {"vkey": "no key"}, [paths.IDENTITY]),
+        (["not", "it"], [paths.IDENTITY]),
+    ]
+    for changed, expected in cases:
+        file.write_bytes(orjson.dumps(changed))
+        assert sorted(faults(archive)) == sorted(expected), changed
+    file.write_bytes(content)
+    assert faults(archive) == []
+
+
+def test_a_checkpoint_by_another_key_is_named(archive: Archive) -> None:
+    size = archive.ledger.size
+    forged = sign_checkpoint(Signer.generate("example.org/log"), size, archive.ledger.root(size))
+    file_of(archive, paths.checkpoint_path(size)).write_text(forged.text)
+    assert faults(archive) == [paths.checkpoint_path(size)]
+
+
+def signer_of(archive: Archive) -> Signer:
+    return Signer.parse((archive.ledger.path / "ledger.key").read_text().strip())
+
+
+def test_a_root_that_was_signed_and_is_none_of_this_log_is_named(archive: Archive) -> None:
+    size = archive.ledger.size
+    forged = sign_checkpoint(signer_of(archive), size, bytes(32))
+    file_of(archive, paths.checkpoint_path(size)).write_text(forged.text)
+    assert paths.checkpoint_path(size) in faults(archive)
+    early = paths.checkpoint_path(3)
+    file_of(archive, paths.checkpoint_path(size)).write_text(archive.ledger.checkpoint(at=size).text)
+    file_of(archive, early).write_text(sign_checkpoint(signer_of(archive), 3, bytes(32)).text)
+    assert faults(archive) == [early]
+
+
+def test_the_key_that_the_caller_trusts_must_be_the_stores(archive: Archive) -> None:
+    assert faults(archive, public_key=archive.ledger.public_key) == []
+    other = str(Signer.generate("example.org/log").verifier)
+    assert faults(archive, public_key=other) == [paths.IDENTITY]
+
+
+# --- two accounts of one range: the signed root decides ----------------------------------------------------------
+
+
+def forge_segment(archive: Archive, tmp_path: Path) -> str:
+    """A segment under a name that is right, one of whose entries never was. It takes the place of the true one."""
+    from scribe_ledger.merkle.leaf import decode_leaf, encode_leaf
+    from scribe_ledger.segments.writing import seal
+
+    true = archive.ledger.manifest.segments[1]
+    groups = [*archive.ledger.groups(true.first_index, true.stop)]
+    leaf = decode_leaf(groups[0].leaves[7])
+    groups[0].leaves[7] = encode_leaf(leaf._replace(metadata={"who": "mallory"}))
+    with seal(groups, ledger_id=archive.ledger.ledger_id, folder=tmp_path) as sealed:
+        file_of(archive, true.path).unlink()
+        archive.store.put_file(sealed.segment.path, sealed.path)
+        manifest = orjson.loads(file_of(archive, paths.MANIFEST).read_bytes())
+        manifest["segments"][1] = sealed.segment.to_json()
+        file_of(archive, paths.MANIFEST).write_bytes(orjson.dumps(manifest))
+        return sealed.segment.path
+
+
+def test_a_segment_of_entries_that_never_were_is_named_and_not_its_tiles(archive: Archive, tmp_path: Path) -> None:
+    forged = forge_segment(archive, tmp_path)
+    report = check(archive)
+    assert [fault.place for fault in report.faults] == [forged]
+    assert "entry 263 is not the entry of the signed tree" in report.faults[0].what
+    assert report.size == archive.ledger.size
+
+
+def test_without_tiles_the_root_shows_that_a_segment_is_forged(archive: Archive, tmp_path: Path) -> None:
+    forge_segment(archive, tmp_path)
+    for path in listed(archive, "tile"):
+        file_of(archive, path).unlink()
+    found = faults(archive)
+    assert set(listed(archive, "checkpoints")[1:]) <= set(found)
+    assert listed(archive, "checkpoints")[0] not in found
+
+
+def test_a_tile_and_its_bundle_may_both_lie(archive: Archive) -> None:
+    from scribe_ledger.merkle.hashing import hash_leaf
+    from scribe_ledger.merkle.tiles import decode_bundle, encode_bundle
+
+    tile, bundle = file_of(archive, "tile/0/001"), file_of(archive, "tile/entries/001")
+    leaves = decode_bundle(bundle.read_bytes())
+    leaves[9] = leaves[9].replace(b"value", b"VALUE").replace(b"key/", b"KEY/")
+    bundle.write_bytes(encode_bundle(leaves))
+    tile.write_bytes(b"".join(map(hash_leaf, leaves)))
+    assert sorted(faults(archive)) == ["tile/0/001", "tile/entries/001"]
+
+
+# --- manifest.json ---------------------------------------------------------------------------------------------
+
+
+def test_a_copy_of_the_manifest_that_lies_is_named(archive: Archive) -> None:
+    file = file_of(archive, paths.MANIFEST)
+    content = file.read_bytes()
+
+    def changed(**fields: object) -> bytes:
+        document = orjson.loads(content)
+        document["segments"][0] |= fields
+        return orjson.dumps(document)
+
+    first = orjson.loads(content)["segments"][0]
+    without = orjson.loads(content)
+    del without["segments"][1]
+    lies = [
+        changed(count=first["count"] - 1),
+        changed(min_key="zzz"),
+        changed(max_key=""),
+        changed(size=1),
+        changed(log_bytes=1),
+        changed(merkle_root="00" * 32),
+        changed(timestamp=7),
+        changed(sha256="00" * 32),
+        changed(last_index=first["last_index"] + 1),
+        orjson.dumps(without),
+        orjson.dumps(orjson.loads(content) | {"archived_size": 1}),
+        orjson.dumps(orjson.loads(content) | {"store_id": "another"}),
+        b"[]",
+        b"",
+    ]
+    for lie in lies:
+        file.write_bytes(lie)
+        assert faults(archive) == [paths.MANIFEST], lie[:300]
+        assert faults(archive, ledger=archive.ledger) == [paths.MANIFEST], lie[:300]
+
+
+def test_a_manifest_that_names_what_is_not_there_lies_if_others_have_its_entries(archive: Archive) -> None:
+    file = file_of(archive, paths.MANIFEST)
+    document = orjson.loads(file.read_bytes())
+    first = document["segments"][0]
+    name = first["segment_id"][:42] + "0" * 64
+    document["segments"][0] |= {"segment_id": name, "path": f"segments/{name}.parquet", "sha256": "00" * 32}
+    file.write_bytes(orjson.dumps(document))
+    assert faults(archive) == [paths.MANIFEST]
+
+
+def test_copies_that_are_behind_are_no_fault(archive: Archive) -> None:
+    copies = {name: file_of(archive, name).read_bytes() for name in (paths.MANIFEST, paths.CHECKPOINT)}
+    fill(archive.ledger, start=5000, count=10)
+    archive.archive()
+    for name, content in copies.items():
+        file_of(archive, name).write_bytes(content)
+    for report in (check(archive), check(archive, ledger=archive.ledger)):
+        assert report.ok
+        assert {warning.place for warning in report.warnings} >= copies.keys()
+        assert all(warning.what.startswith("it is behind") for warning in report.warnings if warning.place in copies)
+
+
+def test_without_a_copy_of_the_manifest_names_are_the_directory(archive: Archive) -> None:
+    file_of(archive, paths.MANIFEST).unlink()
+    report = check(archive)
+    assert report.ok
+    assert [warning.place for warning in report.warnings] == [paths.MANIFEST]
+    gone = archive.ledger.manifest.segments[1]
+    file_of(archive, gone.path).unlink()
+    assert faults(archive) == [f"entries {gone.first_index} to {gone.last_index}"]
+
+
+# --- beside the ledger -----------------------------------------------------------------------------------------
+
+
+def test_a_store_that_is_ahead_of_the_ledger_is_a_fault(archive: Archive, tmp_path: Path) -> None:
+    archive.ledger.snapshot(tmp_path / "copy")
+    archive.ledger.put("later", b"value")
+    archive.archive()
+    with ServedLedger.open(tmp_path / "copy", object_store=archive.store) as old:
+        found = faults(archive, ledger=old)
+    assert paths.checkpoint_path(archive.ledger.size) in found
+    assert paths.MANIFEST in found
+
+
+def test_another_ledgers_store_is_a_fault(archive: Archive, tmp_path: Path) -> None:
+    with ServedLedger.open(tmp_path / "other", name="example.org/log") as other:
+        found = faults(archive, ledger=other)
+    assert paths.IDENTITY in found
+
+
+# --- orphans ---------------------------------------------------------------------------------------------------
+
+FOREIGN = "somebody/elses.txt"
+
+
+def add_orphans(archive: Archive, tmp_path: Path) -> dict[str, str]:
+    """One of each kind, by name."""
+    from hashlib import sha256
+
+    from scribe_ledger.segments.writing import seal
+
+    groups = archive.ledger.groups(0, archive.ledger.manifest.segments[0].stop)
+    with seal(groups, ledger_id=archive.ledger.ledger_id, folder=tmp_path, compression=None) as sealed:
+        archive.store.put_file(sealed.segment.path, sealed.path)
+    digest = sha256(b"unwanted").digest()
+    archive.store.put_bytes(paths.blob_path(digest), b"unwanted")
+    archive.store.put_bytes(paths.chunk_digests_path(digest), b"no matter")
+    archive.store.put_bytes("tile/0/000.p/77", b"no matter")
+    archive.store.put_bytes(FOREIGN, b"no matter")
+    return {
+        "segment": sealed.segment.path,
+        "blob": paths.blob_path(digest),
+        "chunks": paths.chunk_digests_path(digest),
+        "tile": "tile/0/000.p/77",
+        "foreign": FOREIGN,
+    }
+
+
+def later(seconds: float) -> dict[str, object]:
+    return {"clock": lambda: time.time() + seconds, "repair": True}
+
+
+def test_orphans_are_warned_of_and_stay(archive: Archive, tmp_path: Path) -> None:
+    orphans = add_orphans(archive, tmp_path)
+    before = listed(archive, "")
+    for ledger in (None, archive.ledger):
+        report = check(archive, ledger=ledger)
+        assert report.ok
+        assert sorted(warning.place for warning in report.warnings) == sorted(orphans.values())
+    assert listed(archive, "") == before
+
+
+def test_a_repair_beside_the_ledger_removes_all_that_is_ours_after_the_grace_period(
+    archive: Archive, tmp_path: Path
+) -> None:
+    orphans = add_orphans(archive, tmp_path)
+    before = listed(archive, "")
+    assert check(archive, ledger=archive.ledger, **later(86_000)).removed == []
+    assert listed(archive, "") == before
+    report = check(archive, ledger=archive.ledger, **later(86_500))
+    ours = set(orphans.values()) - {FOREIGN}
+    assert set(report.removed) == ours
+    assert set(listed(archive, "")) == set(before) - ours
+    assert archive.ledger.blobs_being_removed() == []
+    assert archive.ledger.verify().ok
+    again = check(archive, ledger=archive.ledger, **later(86_500))
+    assert (again.ok, again.removed, [warning.place for warning in again.warnings]) == (True, [], [FOREIGN])
+
+
+def test_a_repair_of_a_store_alone_removes_only_what_is_certain(archive: Archive, tmp_path: Path) -> None:
+    """A large value may belong to an entry that is not archived; a segment may have been made live a moment ago."""
+    archive.ledger.put("pending", LARGE + b"pending")
+    orphans = add_orphans(archive, tmp_path)
+    assert set(check(archive, **later(86_500)).removed) == {orphans["tile"]}
+    file = file_of(archive, paths.MANIFEST)
+    archive.store.put_bytes(paths.MANIFEST, file.read_bytes(), replace=True)
+    assert check(archive, **later(86_500)).removed == [orphans["segment"]]
+    assert archive.ledger.verify().ok
+
+
+def test_replaced_segments_are_left_to_the_ledger(archive: Archive) -> None:
+    for number in range(8):
+        archive.ledger.put("small", b"%d" % number)
+        archive.archive()
+    before = listed(archive, "segments")
+    assert check(archive, ledger=archive.ledger, **later(86_500)).removed == []
+    assert listed(archive, "segments") == before
+
+
+def test_nothing_is_removed_from_a_store_with_faults(archive: Archive, tmp_path: Path) -> None:
+    add_orphans(archive, tmp_path)
+    file_of(archive, "tile/0/000").unlink()
+    before = listed(archive, "")
+    report = check(archive, ledger=archive.ledger, **later(86_500))
+    assert not report.ok
+    assert report.removed == []
+    assert listed(archive, "") == before
+
+
+def test_what_is_not_published_yet_is_no_orphan(archive: Archive) -> None:
+    """As after a kill between two steps of the archiver."""
+
+    def die(step: str) -> None:
+        if step == "publish-tiles":
+            raise KeyboardInterrupt
+
+    fill(archive.ledger, start=5000, count=300)
+    with pytest.raises(KeyboardInterrupt):
+        Archiver(archive.ledger, SETTINGS, at_step=die).run_once(everything=True)
+    before = listed(archive, "")
+    for ledger in (None, archive.ledger):
+        report = check(archive, ledger=ledger, **later(86_500))
+        assert report.ok, report.faults
+        assert report.removed == []
+        assert report.warnings
+    assert listed(archive, "") == before
+
+
+# --- the report ------------------------------------------------------------------------------------------------
+
+
+def test_a_report_keeps_a_bounded_number_of_faults() -> None:
+    from scribe_ledger.archive.check_report import MAX_FINDINGS
+
+    report = Report("file:///somewhere")
+    for number in range(MAX_FINDINGS + 5):
+        report.fault(f"place {number}", "wrong")
+        report.fault(f"place {number}", "wrong again")
+        report.warn("place", "strange")
+    assert (len(report.faults), report.more_faults) == (MAX_FINDINGS, 10)
+    assert (len(report.warnings), report.more_warnings) == (MAX_FINDINGS, 5)
+
+
+def test_checkpoints_parse() -> None:
+    """The forgeries above would prove nothing if they were refused for their form."""
+    forged = sign_checkpoint(Signer.generate("example.org/log"), 3, bytes(32))
+    assert Checkpoint.parse(forged.text).size == 3

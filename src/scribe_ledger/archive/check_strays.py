@@ -59,19 +59,20 @@ class _Stray(NamedTuple):
 def check_strays(store: ObjectStore, known: Known, report: Report, *, now: float, grace: float, repair: bool) -> None:
     """Warns of every orphan. With ``repair`` removes those that are older than ``grace`` seconds."""
     strays = _Strays(known)
+    gone: set[str] = set()
     for listed in store.list(""):
         report.counts.objects += 1
         report.counts.stored_bytes += listed.size
         stray = strays.look_at(listed)
-        if stray is None:
+        if stray is None or listed.path in gone:
             continue
-        path = listed.path
-        went_with_value = path.removesuffix(".chunks") in report.removed
         due = repair and stray.removable and listed.modified + grace <= now
-        if went_with_value or (due and _remove(store, known.ledger, stray)):
-            report.removed.append(path)
+        removed = _remove(store, known.ledger, stray) if due else []
+        if removed:
+            gone.update(removed)
+            report.removed += removed
         else:
-            report.warn(path, stray.what)
+            report.warn(listed.path, stray.what)
 
 
 class _Strays:
@@ -146,25 +147,27 @@ def _is_kept(path: str) -> bool:
     return paths.parse_checkpoint_path(path) is not None or paths.parse_epoch_path(path) is not None
 
 
-def _remove(store: ObjectStore, ledger: ServedLedger | None, stray: _Stray) -> bool:
-    """Whether the orphan is gone, unless somebody wrote the object again since it was listed."""
+def _remove(store: ObjectStore, ledger: ServedLedger | None, stray: _Stray) -> list[str]:
+    """What is gone now: nothing if somebody wrote the object again since it was listed."""
     path = stray.listed.path
     found = store.stat(path)
     if found is None or (found.size, found.modified) != (stray.listed.size, stray.listed.modified):
-        return False
+        return []
     if stray.blob:
         assert ledger is not None
         return _retire(store, ledger, stray.blob)
-    return store.delete(path)
+    store.delete(path)
+    return [path]
 
 
-def _retire(store: ObjectStore, ledger: ServedLedger, digest: bytes) -> bool:
+def _retire(store: ObjectStore, ledger: ServedLedger, digest: bytes) -> list[str]:
     """From the first step to the last no put of this value is accepted; see ``retiring``."""
     try:
         ledger.change_manifest(Retire(blobs=(digest,)))
     except Conflict:  # an entry refers to it by now
-        return False
-    store.delete(paths.blob_path(digest))
-    store.delete(paths.chunk_digests_path(digest))
+        return []
+    removed = [paths.blob_path(digest), paths.chunk_digests_path(digest)]
+    for path in removed:
+        store.delete(path)
     ledger.change_manifest(Retired(blobs=(digest,)))
-    return True
+    return removed

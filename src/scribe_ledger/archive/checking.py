@@ -146,6 +146,8 @@ class _StoreCheck:
         own = Directory("the manifest", manifest.version, manifest.store_id, manifest.archived_size, manifest.segments)
         if copy is not None and copy.version > own.version:
             report.fault(paths.MANIFEST, f"it has version {copy.version}, and the ledger only {own.version}")
+        elif copy is not None and _contradict(copy, own):
+            report.fault(paths.MANIFEST, f"it is not what the ledger says of version {copy.version}")
         elif copy is not None and copy.segments != own.segments:
             report.warn(paths.MANIFEST, f"it is behind: version {copy.version} of {own.version}")
         return own if check_directory(own, report) else copy
@@ -241,6 +243,13 @@ class _StoreCheck:
     def _written(self, path: str) -> float:
         found = self._store.stat(path)
         return 0.0 if found is None else found.modified
+
+
+def _contradict(copy: Directory, own: Directory) -> bool:
+    """Whether a copy cannot have been made from the manifest: it may be older, but nothing in it may be another."""
+    known = {segment.segment_id: segment for segment in own.segments}
+    same = all(known.get(segment.segment_id, segment) == segment for segment in copy.segments)
+    return not same or (copy.version == own.version and copy.segments != own.segments)
 
 
 def _jobs_worth(segments: list[ListedObject]) -> int:
