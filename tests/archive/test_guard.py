@@ -1,0 +1,143 @@
+"""The store refuses whoever came back too late: the old node, an older copy of a folder, another ledger."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.archive.lost import NAME, archive, bystander, lose, opened, write
+
+from scribe_ledger.archive.archiver import Archiver, ArchiveSettings
+from scribe_ledger.archive.guard import Superseded, check_store
+from scribe_ledger.archive.recovery import restore
+from scribe_ledger.errors import ConfigurationError, Corruption, Forbidden
+from scribe_ledger.objects import paths
+from scribe_ledger.objects.folder import FolderStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.storage
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path / "store")
+
+
+def test_a_store_of_its_own_lets_a_ledger_write(tmp_path: Path, store: FolderStore) -> None:
+    with opened(tmp_path / "ledger", store, name=NAME) as ledger:
+        check_store(ledger)  # nobody's store
+        write(ledger, 0)
+        check_store(ledger)  # claimed, and empty
+        archive(ledger)
+        check_store(ledger)  # level with it
+        ledger.put("more", "than the store has")
+        check_store(ledger)
+
+
+def test_another_ledgers_store_is_refused(tmp_path: Path, store: FolderStore) -> None:
+    with bystander(tmp_path / "other", store):
+        pass
+    with opened(tmp_path / "ledger", store, name=NAME) as ledger, pytest.raises(Superseded, match="another"):
+        check_store(ledger)
+
+
+def test_an_older_copy_of_a_folder_is_refused(tmp_path: Path, store: FolderStore) -> None:
+    lose(tmp_path / "ledger", store, parts=1)
+    shutil.copytree(tmp_path / "ledger", tmp_path / "copy")
+    with opened(tmp_path / "ledger", store) as ledger:
+        write(ledger, 1)
+        archive(ledger)
+        newer = ledger.size
+    with opened(tmp_path / "copy", store) as copy:
+        with pytest.raises(Superseded, match=str(newer)) as error:
+            check_store(copy)
+        assert "older copy" in str(error.value)
+        assert "scribe restore" in error.value.hint
+
+
+def test_an_archiver_that_is_refused_lets_nobody_write_and_everybody_read(tmp_path: Path, store: FolderStore) -> None:
+    size = lose(tmp_path / "ledger", store, parts=1)
+    shutil.copytree(tmp_path / "ledger", tmp_path / "copy")
+    with opened(tmp_path / "ledger", store) as ledger:
+        write(ledger, 1)
+        archive(ledger)
+    before = sorted(found.path for found in store.list(""))
+    with opened(tmp_path / "copy", store) as copy:
+        copy.put("written", "before the archiver looked")
+        archiver = Archiver(copy, ArchiveSettings(segment_size=1, age_threshold_secs=1 << 40, auto=False))
+        with pytest.raises(Forbidden):
+            archiver.run_once(everything=True)
+        with pytest.raises(Forbidden, match="older copy"):
+            copy.put("written", "after")
+        assert copy.get("written") == b"before the archiver looked"
+        assert copy.get("text") == b"part 0"
+        assert copy.checkpoint().size > size
+    assert sorted(found.path for found in store.list("")) == before, "and nothing of it got into the store"
+
+
+def test_the_old_node_is_refused_after_a_promotion(tmp_path: Path, store: FolderStore) -> None:
+    size = lose(tmp_path / "old", store, parts=1)
+    restore(store, tmp_path / "new", promote=True)
+    with opened(tmp_path / "old", store) as old:
+        with pytest.raises(Superseded, match="epoch 1") as error:
+            check_store(old)
+        assert f"{NAME}/e1" in str(error.value)
+        assert str(size) in str(error.value)
+    with opened(tmp_path / "new", store) as new:
+        check_store(new)
+        new.put("a", "b")
+        archive(new)
+        check_store(new)
+
+
+def test_a_folder_that_was_restored_and_not_promoted_is_refused_too(tmp_path: Path, store: FolderStore) -> None:
+    lose(tmp_path / "old", store, parts=1)
+    restore(store, tmp_path / "late")
+    restore(store, tmp_path / "new", promote=True)
+    with opened(tmp_path / "late", store) as late, pytest.raises(Superseded, match="epoch 1"):
+        check_store(late)
+
+
+def test_a_fork_of_one_size_is_refused(tmp_path: Path, store: FolderStore) -> None:
+    with opened(tmp_path / "ledger", store, name=NAME) as ledger:
+        ledger.put("first", "same")
+        archive(ledger)
+    shutil.copytree(tmp_path / "ledger", tmp_path / "copy")
+    with opened(tmp_path / "ledger", store) as ledger:
+        ledger.put("second", "here")
+        archive(ledger)
+    with opened(tmp_path / "copy", store) as copy:
+        copy.put("second", "there")
+        with pytest.raises(Superseded, match="forked"):
+            check_store(copy)
+
+
+def test_an_epoch_that_was_removed_is_noticed(tmp_path: Path, store: FolderStore) -> None:
+    lose(tmp_path / "old", store, parts=1)
+    restore(store, tmp_path / "new", promote=True)
+    store.delete(paths.epoch_path(1))
+    with opened(tmp_path / "new", store) as new, pytest.raises(Corruption, match="epochs/0000000001"):
+        check_store(new)
+
+
+def test_a_checkpoint_that_the_ledger_never_signed_is_named(tmp_path: Path, store: FolderStore) -> None:
+    lose(tmp_path / "old", store, parts=1)
+    with bystander(tmp_path / "other", FolderStore(tmp_path / "other store")) as other:
+        theirs = other.checkpoint()
+    forged = paths.checkpoint_path(10**6)
+    store.put_bytes(forged, theirs.text.encode())
+    with opened(tmp_path / "old", store) as old, pytest.raises(Corruption, match=forged):
+        check_store(old)
+
+
+def test_a_copy_of_the_store_is_not_adopted(tmp_path: Path, store: FolderStore) -> None:
+    """Two stores of one ledger differ in their random id."""
+    lose(tmp_path / "ledger", store, parts=1)
+    second = FolderStore(tmp_path / "second")
+    with opened(tmp_path / "fresh", second, name=NAME) as fresh:
+        fresh.adopt_store()
+    with opened(tmp_path / "ledger", second) as ledger, pytest.raises(ConfigurationError):
+        ledger.adopt_store()
