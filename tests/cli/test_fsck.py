@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,11 +12,13 @@ from scribe_ledger.archive.archiver import Archiver, ArchiveSettings
 from scribe_ledger.ledger.served import ServedLedger
 from scribe_ledger.merkle.note import Signer
 from scribe_ledger.objects.folder import FolderStore
+from scribe_ledger.objects.opening import open_object_store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.cli.conftest import Cli
+    from tests.s3_server import S3Server
 
     from scribe_ledger.objects.store import ObjectStore
 
@@ -129,3 +132,45 @@ def test_a_store_that_is_only_looked_at_is_not_written_to(cli: Cli, objects: Pat
     before = state()
     cli("fsck", objects.as_uri())
     assert state() == before
+
+
+# --- a bucket ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.s3
+def test_a_bucket_is_checked_by_processes_with_the_settings_of_the_environment(
+    cli: Cli, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = s3_server.bucket()
+    with contextlib.closing(open_object_store(bucket.url, bucket.options())) as store:
+        archived(cli.data, store)
+    for name, value in bucket.settings().items():
+        monkeypatch.setenv(name, value)
+    for arguments in ([bucket.url], [bucket.url, "--data", str(cli.data)], []):
+        found = cli("fsck", *arguments, "--jobs", "2", "--json").document
+        assert found["ok"], found
+        assert found.get("store", found)["warnings"] == []
+    with contextlib.closing(open_object_store(bucket.url, bucket.options())) as store:
+        segment = next(store.list("segments")).path
+        content = store.get(segment)
+        assert content is not None
+        store.put_bytes(segment, content[:-1] + b"x", replace=True)
+        (blob,) = [listed.path for listed in store.list("blobs") if not listed.path.endswith(".chunks")]
+        store.delete(blob)
+    answer = cli("fsck", bucket.url, "--jobs", "2", "--json", code=1)
+    assert [problem["place"] for problem in answer.document["problems"]] == [segment, blob]
+    assert SECRET_KEY not in answer.out.decode() + answer.err
+
+
+@pytest.mark.s3
+def test_a_bucket_that_cannot_be_asked_is_no_fault(
+    cli: Cli, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = s3_server.bucket()
+    with contextlib.closing(open_object_store(bucket.url, bucket.options())) as store:
+        archived(cli.data, store)
+    for name, value in bucket.settings(ENDPOINT="http://127.0.0.1:9", MAX_RETRIES="0").items():
+        monkeypatch.setenv(name, value)
+    answer = cli("fsck", bucket.url, "--json", code=3)
+    assert answer.error["kind"] in {"unavailable", "network"}
+    assert SECRET_KEY not in answer.err
