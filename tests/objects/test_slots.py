@@ -1,32 +1,25 @@
 from __future__ import annotations
 
-import threading
+import contextlib
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from scribe_ledger.objects.slots import REST_SECONDS, Slots
+from scribe_ledger.objects.slots import Slots
 
 pytestmark = pytest.mark.storage
 
 
-def test_no_more_are_taken_than_there_are() -> None:
-    slots, inside, most, lock = Slots(3), 0, 0, threading.Lock()
-
-    def work(_: int) -> None:
-        nonlocal inside, most
-        with slots.take():
-            with lock:
-                inside += 1
-                most = max(most, inside)
-            time.sleep(0.001)
-            with lock:
-                inside -= 1
-
-    with ThreadPoolExecutor(12) as threads:
-        list(threads.map(work, range(60)))
-    assert most == 3
+@pytest.mark.parametrize(("pool_size", "requests"), [(1, 1), (2, 2), (3, 3), (4, 3), (10, 9)])
+def test_no_more_are_taken_than_the_pool_can_bear(pool_size: int, requests: int) -> None:
+    slots = Slots(pool_size)
+    with contextlib.ExitStack() as taken:
+        for _ in range(requests):
+            taken.enter_context(slots.take(1))
+        with pytest.raises(TimeoutError), slots.take(0.01):
+            pass
+    with slots.take(1):
+        pass
 
 
 def test_a_slot_rests_before_it_is_given_out_again() -> None:
@@ -35,7 +28,7 @@ def test_a_slot_rests_before_it_is_given_out_again() -> None:
         pass
     given_back = time.monotonic()
     with slots.take():
-        assert time.monotonic() - given_back >= REST_SECONDS * 0.9
+        assert time.monotonic() - given_back >= slots.rest_seconds * 0.9
 
 
 def test_a_slot_comes_back_after_an_error() -> None:

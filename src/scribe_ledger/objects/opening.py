@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from scribe_ledger.errors import ConfigurationError
 from scribe_ledger.objects.folder import FolderStore
+from scribe_ledger.objects.slots import requests_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,7 +160,7 @@ def _build(
     client_options = {
         "timeout": timeout,
         "connect_timeout": min(timeout, timedelta(seconds=5)),
-        "pool_max_idle_per_host": str(options.pool_size),
+        "pool_max_idle_per_host": str(requests_at_once(options.pool_size)),
         "pool_idle_timeout": timedelta(seconds=_IDLE_SECONDS),
     }
     if plain_http:
