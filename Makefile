@@ -75,9 +75,10 @@ format: $(INSTALLED) ## format the code and mend what the linter can mend
 	@$(BIN)/python -m ruff check --fix-only --quiet
 	@$(BIN)/python -m ruff format
 
-bench: $(INSTALLED) ## measure speed and memory: the ledger beside the raw engine, a node beside an empty server
+bench: $(INSTALLED) s3-server ## measure speed and memory: the ledger, a node and the archive, each beside what it stands on
 	@$(BIN)/scribe bench local
 	@$(BIN)/scribe bench http
+	@$(BIN)/scribe bench archive
 
 docs: $(INSTALLED) ## check the documents: links, index, and what they claim of the code
 	@$(BIN)/python -m pytest -m docs

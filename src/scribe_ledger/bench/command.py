@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from scribe_ledger.bench import host, report
 from scribe_ledger.bench.workload import BATCH, KEY_BYTES, VALUE_BYTES, Sizes
-from scribe_ledger.errors import KINDS, InvalidRequest, ScribeError
+from scribe_ledger.errors import KINDS, InvalidRequest, ScribeError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -49,6 +49,25 @@ class Outcome:
     @property
     def not_measured(self) -> dict[str, str]:
         return {**self.missing, **self.failed}
+
+
+class NotMeasurable(Unavailable):
+    """This machine lacks what a row needs."""
+
+
+def measure_row(outcome: Outcome, lines: Sequence[str], parts: Sequence[Callable[[], dict[str, Measured]]]) -> None:
+    """The lines of a row, each measured by one of its parts or with the reason why not."""
+    left = list(lines)
+    reasons: dict[str, bool] = {}
+    for part in parts:
+        try:
+            found = part()
+        except (ScribeError, OSError) as error:
+            reasons[str(error)] = isinstance(error, NotMeasurable)
+        else:
+            outcome.lines.update(found)
+            left = [line for line in left if line not in found]
+    (outcome.missing if all(reasons.values()) else outcome.failed).update(dict.fromkeys(left, "; ".join(reasons)))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scribe_ledger.bench.engines import ROCKSDB
 from scribe_ledger.bench.workload import KEPT
@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 
     from scribe_ledger.bench.timing import Measured
     from scribe_ledger.bench.workload import Scale
+
+
+def run_worker(module: str, order: dict[str, Any]) -> dict[str, Measured]:
+    """Gives an order to a worker, in a process of its own."""
+    done = subprocess.run(  # noqa: S603 - the modules are ours
+        [sys.executable, "-m", module], input=json.dumps(order), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise StorageError(f"the job {order['job']!r} of the benchmark failed:\n{done.stderr.strip()}")
+    lines: dict[str, Measured] = json.loads(done.stdout)
+    return lines
 
 
 @dataclass
@@ -37,17 +48,7 @@ class Run:
     def job(self, name: str) -> dict[str, Measured]:
         """Runs a job in a new process, in the run's folder."""
         order = {"job": name, "work": str(self.work), "scale": asdict(self.scale), "profile": self.profile}
-        done = subprocess.run(
-            [sys.executable, "-m", "scribe_ledger.bench.worker"],
-            input=json.dumps(order),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise StorageError(f"the job {name!r} of the benchmark failed:\n{done.stderr.strip()}")
-        lines: dict[str, Measured] = json.loads(done.stdout)
-        return lines
+        return run_worker("scribe_ledger.bench.worker", order)
 
     def build(self, job: str) -> dict[str, Measured]:
         """Writes the large ledger, or the same pairs into the raw engine, for the jobs that read them."""

@@ -27,6 +27,13 @@ def http(context: click.Context) -> None:
     context.exit(run_http(context.args))
 
 
+@bench.command(add_help_option=False, context_settings=_ITS_OWN)
+@click.pass_context
+def archive(context: click.Context) -> None:
+    """Measure the cold tier. `scribe bench archive --help` lists what can be chosen."""
+    context.exit(run_archive(context.args))
+
+
 def run(arguments: list[str]) -> int:
     from scribe_ledger.bench.local import main
 
@@ -35,5 +42,11 @@ def run(arguments: list[str]) -> int:
 
 def run_http(arguments: list[str]) -> int:
     from scribe_ledger.bench.http.command import main
+
+    return main(arguments)
+
+
+def run_archive(arguments: list[str]) -> int:
+    from scribe_ledger.bench.archive.command import main
 
     return main(arguments)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from scribe_ledger.bench.command import Benchmark, Outcome, say
+from scribe_ledger.bench.command import Benchmark, Outcome, measure_row, say
 from scribe_ledger.bench.http.rows import ROWS, Run
 from scribe_ledger.bench.http.scale import FULL, QUICK, Scale
-from scribe_ledger.bench.http.servers import NotMeasurable, check_platform
+from scribe_ledger.bench.http.servers import check_platform
 from scribe_ledger.bench.http.targets import LINES
-from scribe_ledger.errors import ScribeError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
     from pathlib import Path
+
+    from scribe_ledger.bench.http.rows import Part
+    from scribe_ledger.bench.timing import Measured
 
 DISK_BYTES_PER_ENTRY = 1000
 """Of the large ledger. Beside it a row needs six times a large value at most, and puts need less than that."""
@@ -33,27 +36,17 @@ def _measure(work: Path, scale: Scale, options: argparse.Namespace) -> Outcome:
         for name in ROWS:
             if name in options.only:
                 started = perf_counter()
-                _measure_row(run, name, outcome)
+                wanted = [line.name for line in LINES if line.row == name]
+                measure_row(outcome, wanted, [partial(_measured, run, part) for part in ROWS[name]])
                 say(f"{name}: {perf_counter() - started:.1f} s")
     finally:
         run.clean()
     return outcome
 
 
-def _measure_row(run: Run, name: str, outcome: Outcome) -> None:
-    """The lines of a row, each measured or with the reason why not."""
-    left = [line.name for line in LINES if line.row == name]
-    reasons: dict[str, bool] = {}
-    for part in ROWS[name]:
-        try:
-            check_platform()
-            lines = run.part(part)
-        except (ScribeError, OSError) as error:
-            reasons[str(error)] = isinstance(error, NotMeasurable)
-        else:
-            outcome.lines.update(lines)
-            left = [line for line in left if line not in lines]
-    (outcome.missing if all(reasons.values()) else outcome.failed).update(dict.fromkeys(left, "; ".join(reasons)))
+def _measured(run: Run, part: Part) -> dict[str, Measured]:
+    check_platform()
+    return run.part(part)
 
 
 HTTP = Benchmark(

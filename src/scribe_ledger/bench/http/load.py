@@ -9,7 +9,7 @@ import subprocess
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from scribe_ledger.bench.http.servers import NotMeasurable
+from scribe_ledger.bench.command import NotMeasurable
 from scribe_ledger.bench.timing import alternate, measured
 from scribe_ledger.errors import Unavailable
 

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from scribe_ledger.bench.command import NotMeasurable
 from scribe_ledger.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -27,10 +28,6 @@ PATIENCE_SECONDS = 60
 PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _URL = re.compile(r"http://\S+:(\d+)")
-
-
-class NotMeasurable(Unavailable):
-    """This machine lacks what a row needs."""
 
 
 class Server:

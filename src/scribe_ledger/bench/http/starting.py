@@ -9,8 +9,9 @@ from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from scribe_ledger.bench.command import NotMeasurable
 from scribe_ledger.bench.http.load import LANE, NODE
-from scribe_ledger.bench.http.servers import NotMeasurable, start_lane, start_node
+from scribe_ledger.bench.http.servers import start_lane, start_node
 from scribe_ledger.bench.http.wire import Connection, request
 from scribe_ledger.bench.workload import VALUE_BYTES, batches_in, keys_of_batch
 from scribe_ledger.errors import Corruption
