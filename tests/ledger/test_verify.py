@@ -13,11 +13,14 @@ from scribe_ledger import Ledger
 from scribe_ledger.errors import Corruption, LedgerClosed
 from scribe_ledger.ledger import records
 from scribe_ledger.ledger.machine import POLICY_KEY, STATE_KEY
+from scribe_ledger.ledger.manifest import Archive
 from scribe_ledger.ledger.memory import MemoryStore
 from scribe_ledger.ledger.records import U64
+from scribe_ledger.ledger.served import ServedLedger
 from scribe_ledger.ledger.store import Table
 from scribe_ledger.merkle import Leaf, decode_leaf, encode_leaf
 from scribe_ledger.model import Kind
+from scribe_ledger.segments.writing import seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -461,3 +464,101 @@ def test_a_flipped_byte_in_a_table_file_of_rocksdb_is_found(tmp_path: Path) -> N
     assert found - {"open"}, found
     with Ledger.open(tmp_path / "copy") as ledger:
         assert ledger.verify().ok
+
+
+# --- the archive -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def archived(store: MemoryStore, tmp_path: Path) -> Iterator[ServedLedger]:
+    """Two segments, the values of the first evicted, and some entries after them."""
+    with ServedLedger.open(tmp_path / "archived", open_store=lambda _: store, clock=Clock(), inline_max=200) as ledger:
+        fill(ledger)
+        ledger.adopt_store()
+        for stop in (8, ledger.size):
+            archive(ledger, ledger.manifest.archived_size, stop)
+        ledger.put_many([(f"later:{number}", b"%d" % number) for number in range(5)])
+        ledger.put("large", LARGE + b"later")
+        ledger.evict(8)
+        yield ledger
+
+
+def archive(ledger: ServedLedger, start: int, stop: int) -> None:
+    groups = ledger.groups(start, stop)
+    with seal(groups, ledger_id=ledger.ledger_id, folder=ledger.spool) as sealed:
+        ledger.objects.put_file(sealed.segment.path, sealed.path)
+    ledger.change_manifest(Archive(ledger.manifest.version, (sealed.segment,)))
+
+
+def test_a_sound_ledger_with_an_archive_passes(archived: ServedLedger) -> None:
+    assert archived.evicted == 8
+    assert places(archived) == []
+    archived.evict(archived.manifest.archived_size)
+    assert places(archived) == []
+    assert len(archived.manifest.segments) == 2
+    assert archived.verify(archive=False).ok
+
+
+def test_a_missing_value_below_the_evicted_mark_is_right_and_one_above_is_not(
+    archived: ServedLedger, store: MemoryStore
+) -> None:
+    key, record = next(store.table(Table.VALUES).scan(U64.pack(8)))
+    remove(store, Table.VALUES, key)
+    assert places(archived) == [f"values of entries from {int.from_bytes(key, 'big')}: missing"]
+    put(store, Table.VALUES, key, record)
+    put(store, Table.VALUES, U64.pack(3), records.pack([b""], [0]))
+    assert places(archived) == ["values of entries from 3: they were evicted, and are still here"]
+
+
+def test_a_flipped_byte_in_any_record_of_the_manifest_is_found(archived: ServedLedger, store: MemoryStore) -> None:
+    for key, record in store.table(Table.MANIFEST).scan():
+        for at in range(0, len(record), 7):
+            put(store, Table.MANIFEST, key, flipped(record, at))
+            assert any(place.startswith("manifest: ") for place in places(archived)), (key, at)
+        remove(store, Table.MANIFEST, key)
+        assert any(place.startswith("manifest: ") for place in places(archived)), key
+        put(store, Table.MANIFEST, key, record)
+    assert places(archived) == []
+
+
+def test_a_segment_that_is_gone_or_altered_is_named(archived: ServedLedger) -> None:
+    objects = archived.objects
+    for segment in archived.manifest.segments:
+        content = objects.get(segment.path)
+        assert content is not None
+        objects.put_bytes(segment.path, flipped(content, len(content) // 2), replace=True)
+        assert [place.split(": ")[0] for place in places(archived)] == [segment.path]
+        objects.delete(segment.path)
+        assert [place.split(": ")[0] for place in places(archived)] == [segment.path]
+        assert archived.verify(archive=False).ok
+        objects.put_bytes(segment.path, content)
+    assert places(archived) == []
+
+
+def test_a_manifest_with_wrong_sums_is_found(archived: ServedLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = archived._machine.committed
+    manifest = state.manifest
+    first = manifest.segments[0]
+    wrong = [
+        manifest._replace(archived_size=manifest.archived_size + 1),
+        manifest._replace(archived_bytes=manifest.archived_bytes + 1),
+        manifest._replace(digest=bytes(32)),
+        manifest._replace(store_id="another"),
+        manifest._replace(version=manifest.version + 1),
+        manifest._replace(segments=manifest.segments[:1], starts=manifest.starts[:1]),
+        manifest._replace(starts=(0, 9)),
+        manifest._replace(segments=(first._replace(log_bytes=first.log_bytes + 1), *manifest.segments[1:])),
+    ]
+    for other in wrong:
+        monkeypatch.setattr(archived._machine, "committed", state._replace(manifest=other))
+        report = archived.verify(archive=False)
+        assert [problem for problem in report.problems if problem.place == "manifest"], other
+    monkeypatch.setattr(archived._machine, "committed", state)
+    monkeypatch.setattr(archived._machine, "evicted", manifest.archived_size + 1)
+    assert any(place.startswith("manifest: values below entry") for place in places(archived))
+
+
+def test_the_bytes_of_the_log_are_counted(archived: ServedLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = archived._machine.committed
+    monkeypatch.setattr(archived._machine, "committed", state._replace(log_bytes=state.log_bytes + 1))
+    assert any(place.startswith("state: it says that the log has") for place in places(archived))

@@ -103,7 +103,7 @@ def _check_records(records: ManifestTable, manifest: Manifest, replaced: set[str
     if stored.version < manifest.version:
         yield f"its record has version {stored.version}, and should have {manifest.version}"
     elif stored.version == manifest.version:
-        if stored != manifest:
+        if stored != manifest or not records.holds(manifest):
             yield "its records are not what was written"
         if {each.segment.segment_id for each in records.replaced()} != replaced:
             yield "its records of replaced segments are not what its changes make of them"

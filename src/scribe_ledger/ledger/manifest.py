@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from hashlib import sha256
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import orjson
@@ -141,6 +142,12 @@ class ManifestTable:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise Corruption("the head of the manifest cannot be read") from error
+
+    def holds(self, manifest: Manifest) -> bool:
+        """Whether the records of the head and of the live segments are, to the byte, those of this version."""
+        live = {_LIVE + U64.pack(segment.first_index): _encode(segment.to_json()) for segment in manifest.segments}
+        found = dict(takewhile(lambda item: item[0].startswith(_LIVE), self._table.scan(_LIVE)))
+        return self._table.get(_HEAD) == _encode(_head_to_json(manifest)) and found == live
 
     def apply(self, write: WriteBatch, before: Manifest, change: Change, *, size: int, timestamp: int) -> Manifest:
         """Judges a change against the manifest, and writes what follows. ``size`` is how many entries there are."""
