@@ -9,6 +9,7 @@ are the same bytes whoever makes them: an object that differs was made from anot
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import orjson
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from scribe_ledger.objects.store import ObjectStore
 
 ROUND_OBJECTS = 64
-"""So many tiles are in memory, and put, at once."""
+"""So many tiles are put at once, while the next are made."""
 
 
 class Publisher:
@@ -81,9 +82,15 @@ class Publisher:
 
     def _publish(self, work: Work, before: int, size: int) -> None:
         store = work.ledger.objects
-        for objects in _rounds(_tiles(work.ledger, before, size)):
-            put_tiles(store, objects)
-            work.pace()
+        with ThreadPoolExecutor(1, thread_name_prefix="scribe-publish") as putting:
+            under_way: Future[None] | None = None
+            for objects in _rounds(_tiles(work.ledger, before, size)):
+                work.pace()
+                if under_way is not None:
+                    under_way.result()
+                under_way = putting.submit(put_tiles, store, objects)
+            if under_way is not None:
+                under_way.result()
         work.reached("publish-tiles")
         checkpoint = work.ledger.checkpoint(at=size)
         path, content = paths.checkpoint_path(size), checkpoint.text.encode()
