@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.archive.lost import LARGE, NAME, archive, bystander, everything, lose, opened, published, write
 
-from scribe_ledger import Ledger
-from scribe_ledger.archive.recovery import restore
+from scribe_ledger import Config, Ledger
+from scribe_ledger.archive.recovery import restore, restore_if_needed
 from scribe_ledger.errors import ConfigurationError, Corruption, Forbidden, NotFound, ScribeError, StorageError
 from scribe_ledger.ledger.folder import IDENTITY, KEY, RESTORING
 from scribe_ledger.objects import paths
@@ -18,7 +23,6 @@ from scribe_ledger.objects.opening import open_object_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.s3_server import S3Server
 
@@ -413,3 +417,71 @@ def test_more_that_was_archived_meanwhile_is_taken_over_too(tmp_path: Path, stor
         archive(ledger)
         size = ledger.size
     assert restore(store, tmp_path / "new").size == size
+
+
+KILL = Path(__file__).with_name("kill_in_restore.py")
+
+
+@pytest.mark.parametrize("step", ["1", "3", "8", "save_identity", "remove"])
+def test_a_restore_that_was_killed_goes_on(tmp_path: Path, store: FolderStore, step: str) -> None:
+    size = lose(tmp_path / "lost", store)
+    killed = subprocess.run(
+        [sys.executable, KILL, store.root, tmp_path / "new", step], capture_output=True, check=False, timeout=60
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    with pytest.raises(StorageError, match="being restored"):
+        opened(tmp_path / "new", store)
+    assert restore(store, tmp_path / "new").size == size
+    with opened(tmp_path / "lost", store) as lost, opened(tmp_path / "new", store) as new:
+        assert everything(new, size) == everything(lost, size)
+        assert new.verify().ok
+        assert new.manifest.segments == lost.manifest.segments
+    assert [*(tmp_path / "new" / "spool").iterdir()] == [], "what it left behind is cleared away"
+
+
+# --- a node on an empty folder ---------------------------------------------------------------------------------
+
+
+def settings(folder: Path, store: FolderStore | None) -> Config:
+    overrides = {"node.data_dir": str(folder)} | ({} if store is None else {"storage.object_store": store.url})
+    return Config.load(os.devnull, environ={}, overrides=overrides)
+
+
+def test_a_node_on_an_empty_folder_restores_it(tmp_path: Path, store: FolderStore) -> None:
+    assert restore_if_needed(settings(tmp_path / "new", store)) is None, "nobody has used that store"
+    size = lose(tmp_path / "lost", store)
+    restored = restore_if_needed(settings(tmp_path / "new", store))
+    assert restored is not None
+    assert restored.size == size
+    assert restore_if_needed(settings(tmp_path / "new", store)) is None, "it has a ledger now"
+    assert restore_if_needed(settings(tmp_path / "lost", store)) is None
+
+
+def test_a_node_goes_on_with_a_restore_that_was_cut_short(tmp_path: Path, store: FolderStore) -> None:
+    lose(tmp_path / "lost", store)
+
+    def stop(*_: object) -> None:
+        raise Interrupt
+
+    with pytest.raises(Interrupt):
+        restore_if_needed(settings(tmp_path / "new", store), progress=stop)
+    assert restore_if_needed(settings(tmp_path / "new", store)) is not None
+
+
+def test_a_node_without_a_store_of_its_own_never_founds_a_second_ledger(tmp_path: Path) -> None:
+    """Its folder was lost but for the archive in it: that is for an operator to decide."""
+    data = tmp_path / "data"
+    assert restore_if_needed(settings(data, None)) is None
+    lose(data, FolderStore(data / "objects"))
+    (data / IDENTITY).unlink()
+    with pytest.raises(ConfigurationError, match="is the archive of one") as error:
+        restore_if_needed(settings(data, None))
+    assert "scribe restore --from" in error.value.hint
+
+
+def test_a_node_whose_store_cannot_be_asked_does_not_go_on(tmp_path: Path, store: FolderStore) -> None:
+    shutil.rmtree(store.root)
+    store.root.write_text("not a folder")
+    with pytest.raises(StorageError):
+        restore_if_needed(settings(tmp_path / "new", store))
+    assert not (tmp_path / "new").exists()
