@@ -9,13 +9,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
 
 import pytest
 from tests.http.asking import Answer, ask, get, put
 from tests.http.serving import Served, serve
 
 from scribe_ledger import verify
-from scribe_ledger.errors import Unavailable
+from scribe_ledger.errors import Forbidden, Unavailable
 from scribe_ledger.http import readers
 from scribe_ledger.http.service import OBJECT_READERS
 
@@ -136,8 +137,6 @@ def test_many_keys_and_proofs_of_cold_values(tmp_path: Path) -> None:
 
 def test_a_watch_from_the_beginning_has_cold_values(tmp_path: Path) -> None:
     with cold(tmp_path) as served:
-        from urllib.request import urlopen
-
         with urlopen(f"{served.url}/v1/watch?start=0&values=true", timeout=20) as answer:
             events = [json.loads(line[6:]) for line in answer_lines(answer, served.ledger.size)]
         assert [event["index"] for event in events] == list(range(served.ledger.size))
@@ -199,8 +198,16 @@ def check_refused(served: Served, kind: str, named: str) -> None:
 
 def check_all_else(served: Served) -> None:
     """What needs no cold value."""
-    put(served, "/new", b"hot")
-    assert get(served, "/new").body == b"hot"
+    index = put(served, "/new", b"hot").json["index"]
+    put(served, "/new", b"hotter")
+    assert get(served, "/new").body == b"hotter"
+    assert get(served, "/new?version=1").body == b"hot"
+    assert get(served, "/new?version=1&proof=true").json["value_base64"] == "aG90"
+    assert len(get(served, f"/v1/log?values=true&start={index}").json["entries"]) == 2
+    for body in (b'{"keys": ["new", "nobody"]}', b'{"keys": ["new", "gone"], "proof": true}'):
+        assert ask(served, "POST", "/v1/get", body).json["entries"][0]["value_base64"] == "aG90dGVy"
+    with urlopen(f"{served.url}/v1/watch?start={index}&values=true", timeout=20) as answer:
+        assert [json.loads(line[6:])["version"] for line in answer_lines(answer, 2)] == [1, 2]
     assert get(served, "/nobody").status == 404
     assert get(served, "/v1/history/key/007").status == 200
     assert len(get(served, "/v1/kv?limit=1000").json["entries"]) == KEYS + 4
@@ -292,6 +299,20 @@ def test_a_store_that_hangs_holds_up_nobody_who_does_not_need_it(
         hanging.answer.set()
         for number, each in enumerate(waiting):
             assert each.result().body.startswith((b"first %d " % number, b"second %d" % number, b"seventh"))
+
+
+def test_a_ledger_that_only_reads_puts_nothing_into_the_store(tmp_path: Path) -> None:
+    with cold(tmp_path) as served:
+        served.ledger.refuse_writes(Forbidden("this ledger is read-only"))
+        objects = sorted((served.ledger.path / "objects").rglob("*"))
+        for answer in (
+            ask(served, "PUT", "/new", b"other" + LARGE),
+            ask(served, "POST", "/v1/archive"),
+            ask(served, "POST", "/v1/batch", b'{"operations": [{"op": "put", "key": "a", "value": "b"}]}'),
+        ):
+            assert (answer.status, answer.error["kind"]) == (403, "forbidden")
+        assert sorted((served.ledger.path / "objects").rglob("*")) == objects
+        assert get(served, "/key/001").status == 200
 
 
 def test_a_cold_read_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,8 @@ class LocalTarget(ServedLedger):
         from scribe_ledger.archive.archiver import Archiver
         from scribe_ledger.http.archiving import archive_json
 
+        if self.failure is not None:
+            raise self.failure.again()  # such as a ledger that was restored to be read
         return archive_json(Archiver(self, self._archive_settings()).run_once(everything=True))
 
     def _archive_settings(self) -> ArchiveSettings:

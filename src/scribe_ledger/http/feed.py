@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from scribe_ledger.http.pages import PIECE_BYTES, entry_json
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from scribe_ledger.http.readers import Readers
     from scribe_ledger.ledger.served import ServedLedger
 
 READ_ENTRIES = 64
@@ -40,10 +41,11 @@ class Event(NamedTuple):
 class Feed:
     """The live log of one ledger."""
 
-    def __init__(self, ledger: ServedLedger, runs: Mapping[bool, Callable[..., Awaitable[list[Event]]]]) -> None:
-        """``runs`` call a function in a thread: one that reads values, and one that does not."""
+    def __init__(self, ledger: ServedLedger, disk: Readers, readers_of_values: Callable[[int], Readers]) -> None:
+        """``readers_of_values`` says which threads may read values from an index on; ``disk`` are for all else."""
         self._ledger = ledger
-        self._runs = runs
+        self._disk = disk
+        self._readers_of_values = readers_of_values
         self._ends = {values: _End() for values in (False, True)}
         self._behind = {values: asyncio.Lock() for values in (False, True)}
         self._turn = asyncio.Semaphore(READERS_A_TURN)
@@ -62,7 +64,8 @@ class Feed:
         async with self._behind[values] if start < end.stop else end.reading:
             kept = end.events_from(start)  # somebody else may have read them meanwhile
             if not kept:
-                kept = await self._runs[values](self._read, start, values)
+                readers = self._readers_of_values(start) if values else self._disk
+                kept = await readers.run(self._read, start, values)
                 end.keep(kept)
         return kept
 

@@ -71,7 +71,8 @@ async def list_log(request: Request) -> Response:
     def cursor_after(last: Entry | None, more: bool) -> str:
         return str(start if last is None else last.index + 1)
 
-    return await reply_page(request, ledger.log(start, min(start + query["limit"], ledger.size)), cursor_after)
+    entries = ledger.log(start, min(start + query["limit"], ledger.size))
+    return await reply_page(request, entries, cursor_after, first_index=start)
 
 
 def _entries(keys: Iterator[tuple[bytes, Entry | None]], after: bytes | None) -> Iterator[Entry | Passed]:

@@ -19,7 +19,7 @@ from scribe_ledger.ledger.commands import key_bytes, natural
 from scribe_ledger.model import MAX_KEY_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from starlette.responses import Response
 
@@ -41,7 +41,10 @@ async def get_many(request: Request) -> Response:
     body = None if proof else _cached(request, keys)
     if body is None:
         work = partial(_prove, request, keys, since) if proof else partial(_found, request, keys)
-        body = await request.service.run_for_values(work)
+        body = await request.service.run(work, fetch=False)
+        if body is None:
+            body = await request.service.objects.run(work, fetch=True)
+            assert body is not None
     request.hold(len(body))
     return reply_bytes(body, JSON_TYPE[1])
 
@@ -99,23 +102,35 @@ def _cached(request: Request, keys: Sequence[bytes]) -> bytes | None:
     return _document(parts, sum(map(len, parts)), size)
 
 
-def _found(request: Request, keys: Sequence[bytes]) -> bytes:
-    """The answer as of the present size, in a thread."""
+def _found(request: Request, keys: Sequence[bytes], *, fetch: bool) -> bytes | None:
+    """The answer as of the present size, in a thread; None if a value must be fetched and that is not wanted."""
     ledger, answers = request.ledger, request.service.answers
     seen, size = ledger.moment, ledger.size
-    parts, total = [], 0
-    for key in keys:
+
+    def part(key: bytes) -> bytes | None:
         answer = answers.hit(key)
         if answer is not None and ledger.moment is seen:
-            parts.append(answer.json)
-        else:
-            parts.append(_part(request.service, key, size, seen))
-        total += len(parts[-1])
+            return answer.json
+        return _part(request.service, key, size, seen, fetch=fetch)
+
+    parts = _parts(keys, part, sort=fetch)
+    return None if parts is None else _document(parts, sum(map(len, parts)), size)
+
+
+def _parts(keys: Sequence[bytes], part: Callable[[bytes], bytes | None], *, sort: bool) -> list[bytes] | None:
+    """A part for each key. ``sort`` makes them in the order of segments, where neighbours are fetched together."""
+    parts, total = [b""] * len(keys), 0
+    for place in sorted(range(len(keys)), key=keys.__getitem__) if sort else range(len(keys)):
+        made = part(keys[place])
+        if made is None:
+            return None
+        parts[place] = made
+        total += len(made)
         _check_total(total)
-    return _document(parts, total, size)
+    return parts
 
 
-def _part(service: Service, key: bytes, size: int, seen: object) -> bytes:
+def _part(service: Service, key: bytes, size: int, seen: object, *, fetch: bool) -> bytes | None:
     """A key's entry with its value as of a size, or null."""
     ledger = service.ledger
     latest = ledger.latest(key)
@@ -124,7 +139,9 @@ def _part(service: Service, key: bytes, size: int, seen: object) -> bytes:
         service.answers.fill(key, key, answer, lambda: ledger.moment is seen)
         return answer.json
     entry = ledger.entry(key, as_of=size)
-    return _NULL if entry is None or entry.deleted else entry_json(entry, values=True)
+    if entry is None or entry.deleted:
+        return _NULL
+    return entry_json(entry, values=True) if fetch or service.has_at_hand(entry) else None
 
 
 def _document(parts: list[bytes], total: int, size: int) -> bytes:
@@ -135,15 +152,14 @@ def _document(parts: list[bytes], total: int, size: int) -> bytes:
 # --- proofs ----------------------------------------------------------------------------------------------------
 
 
-def _prove(request: Request, keys: Sequence[bytes], since: int | None) -> bytes:
-    """In a thread."""
+def _prove(request: Request, keys: Sequence[bytes], since: int | None, *, fetch: bool) -> bytes | None:
+    """In a thread; None if a value must be fetched and that is not wanted."""
     ledger, after = request.ledger, request.query["after"]
     checkpoint = covering(request, max(ledger.size, since or 0, 0 if after is None else after + 1))
-    parts, total = [], 0
-    for key in keys:
-        parts.append(_proven_part(request.service, key, checkpoint.size))
-        total += len(parts[-1])
-        _check_total(total)
+    part = partial(_proven_part, request.service, checkpoint.size, fetch)
+    parts = _parts(keys, part, sort=fetch)
+    if parts is None:
+        return None
     consistency = request.service.checkpoints.consistency(since, checkpoint.size) if since else None
     return b'{"entries":[%b],"size":%d,"checkpoint":%b,"consistency":%b}' % (
         b",".join(parts),
@@ -153,7 +169,7 @@ def _prove(request: Request, keys: Sequence[bytes], since: int | None) -> bytes:
     )
 
 
-def _proven_part(service: Service, key: bytes, size: int) -> bytes:
+def _proven_part(service: Service, size: int, fetch: bool, key: bytes) -> bytes | None:
     """A key's entry as of a size, a delete too, with its value, leaf and audit path; or null."""
     ledger = service.ledger
     latest = ledger.latest(key)
@@ -164,6 +180,8 @@ def _proven_part(service: Service, key: bytes, size: int) -> bytes:
         entry = ledger.entry(key, as_of=size)
         if entry is None:
             return _NULL
+        if not fetch and not service.has_at_hand(entry):
+            return None
         index = entry.index
         (leaf,) = ledger.leaves(index, index + 1)
         shape = entry_json(entry, values=True)

@@ -65,6 +65,8 @@ async def archive(request: Request) -> Response:
     desk = request.service.archive_desk
     if desk is None:
         raise Conflict("this node has no archiver", hint="all entries are kept in its data folder; copy it for safety")
+    if request.ledger.failure is not None:
+        raise request.ledger.failure.again()  # who may not write here may not write there
     result = await desk.archive()
     return reply_json(archive_json(result))
 

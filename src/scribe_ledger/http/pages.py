@@ -44,9 +44,13 @@ def entry_json(entry: Entry, *, values: bool) -> bytes:
 
 
 async def reply_page(
-    request: Request, entries: Iterator[_Item], cursor_after: Callable[[_Item | None, bool], str | None]
+    request: Request,
+    entries: Iterator[_Item],
+    cursor_after: Callable[[_Item | None, bool], str | None],
+    *,
+    first_index: int = 0,
 ) -> Response:
-    """As many entries as the request's limit, and the cursor that leads on.
+    """As many entries as the request's limit, none of them before ``first_index``, and the cursor that leads on.
 
     ``cursor_after`` gets the last item of the page, if there is one, and whether more follow. What is wrong with the
     first entries is a proper error; after that only a broken connection can tell.
@@ -54,7 +58,7 @@ async def reply_page(
     lines = NDJSON in (request.header(b"accept") or b"").lower()
     render = _lines if lines else _document
     service, values = request.service, request.query["values"]
-    readers = service.readers_of_values if values else service.disk
+    readers = service.readers_of_values(first_index) if values else service.disk
     pieces = render(entries, request.query["limit"], cursor_after, values=values)
     first = await _next(readers, pieces)
     headers = [(b"content-type", NDJSON) if lines else JSON_TYPE, NO_STORE, NOSNIFF]

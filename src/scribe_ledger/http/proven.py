@@ -90,7 +90,7 @@ def _use_at_hand(
     entry = find()
     if entry.deleted or is_large(entry):
         return entry, use(entry, None)
-    if service.readers_of(entry) is not service.disk:
+    if not service.has_at_hand(entry):
         return entry, None
     return entry, use(entry, entry.value)
 

@@ -80,7 +80,7 @@ class Service:
         """Why this node takes no writes for now, such as a full disk; None while it does."""
         self.disk = Readers("the disk", READERS)
         self.objects = Readers("the object store", OBJECT_READERS)
-        self.feed = Feed(ledger, {False: self.run, True: self.run_for_values})
+        self.feed = Feed(ledger, self.disk, self.readers_of_values)
         self.watchers = 0
         """How many read the live log now."""
         self._held = 0
@@ -99,15 +99,15 @@ class Service:
 
     def submit(self, unit: Sequence[Command], done: Callable[[Outcome], object]) -> None:
         """Queues a unit without large values; ``done`` gets the outcome, in the loop."""
-        self._check_takes_writes()
+        self.check_takes_writes()
         self._gatherer.submit(unit, done)
 
     async def write(self, unit: Sequence[Command]) -> Receipts:
         """Commits a unit; its large values become blobs first, in a thread."""
-        self._check_takes_writes()
+        self.check_takes_writes()
         if self.ledger.needs_blob(unit):
             unit = await self.objects.run(self.ledger.prepare, unit)
-            self._check_takes_writes()
+            self.check_takes_writes()
         return await self._gatherer.write(unit)
 
     def hold(self, size: int) -> None:
@@ -132,16 +132,15 @@ class Service:
 
     def readers_of(self, entry: Entry) -> Readers:
         """Threads that may read the value of an entry: what may hang with the object store is not in others' way."""
-        return self.objects if is_large(entry) or entry.index < self.ledger.evicted else self.disk
+        return self.objects if is_large(entry) else self.readers_of_values(entry.index)
 
-    @property
-    def readers_of_values(self) -> Readers:
-        """The same for values of any entries."""
-        return self.objects if self.ledger.evicted else self.disk
+    def readers_of_values(self, first: int = 0) -> Readers:
+        """The same for small values of any entries from that index on."""
+        return self.objects if first < self.ledger.evicted else self.disk
 
-    async def run_for_values(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Runs in a thread what reads values of any entries."""
-        return await self.readers_of_values.run(function, *args, **kwargs)
+    def has_at_hand(self, entry: Entry) -> bool:
+        """Whether the entry can be given with its value, where it has a small one, without the object store."""
+        return entry.deleted or is_large(entry) or self.readers_of(entry) is self.disk
 
     async def value_of(self, entry: Entry) -> bytes:
         """A value that is held whole, within the deadline of reads where it must be fetched."""
@@ -207,11 +206,13 @@ class Service:
         await self.disk.close()
         await self.objects.close()
 
-    def _check_takes_writes(self) -> None:
+    def check_takes_writes(self) -> None:
+        """Before a value is received and stored that nobody may refer to."""
         if self._closed:
             raise _STOPPING.again()
-        if self.writes_refused is not None:
-            raise self.writes_refused.again()
+        refusal = self.ledger.failure or self.writes_refused
+        if refusal is not None:
+            raise refusal.again()
 
     def _commit(self, keys: Sequence[bytes], publish: Callable[[], object]) -> None:
         """In the committing thread."""

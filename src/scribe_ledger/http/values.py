@@ -178,6 +178,7 @@ def _begin(request: Request, entry: Entry, start: int, stop: int) -> tuple[bytes
 async def put_value(request: Request) -> Response:
     """What is wrong with the request is said before its body is read."""
     command = commands.put(request.key, b"", **_put_options(request))
+    request.service.check_takes_writes()
     value = await _receive(request)
     receipt = (await request.service.write([commands.with_value(command, value)]))[0]
     status = 201 if receipt.created else 200
