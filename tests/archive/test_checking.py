@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,6 +11,8 @@ import pytest
 
 from scribe_ledger.archive.archiver import Archiver, ArchiveSettings
 from scribe_ledger.archive.checking import Report, check_store_contents
+from scribe_ledger.archive.recovery import restore
+from scribe_ledger.errors import StorageError
 from scribe_ledger.ledger.served import ServedLedger
 from scribe_ledger.merkle.checkpoint import Checkpoint, sign_checkpoint
 from scribe_ledger.merkle.note import Signer
@@ -390,6 +393,45 @@ def test_another_ledgers_store_is_a_fault(archive: Archive, tmp_path: Path) -> N
     with ServedLedger.open(tmp_path / "other", name="example.org/log") as other:
         found = faults(archive, ledger=other)
     assert paths.IDENTITY in found
+
+
+# --- after a disaster ------------------------------------------------------------------------------------------
+
+
+def test_a_restored_ledger_passes_and_a_damaged_handover_is_named(archive: Archive, tmp_path: Path) -> None:
+    restore(archive.store, tmp_path / "restored")
+    with ServedLedger.open(tmp_path / "restored", object_store=archive.store) as restored:
+        assert faults(archive, ledger=restored) == []
+        assert [str(problem) for problem in restored.verify().problems] == []
+    restore(archive.store, tmp_path / "promoted", promote=True)
+    with ServedLedger.open(tmp_path / "promoted", object_store=archive.store) as promoted:
+        fill(promoted, start=9000, count=300)
+        Archiver(promoted, SETTINGS).run_once(everything=True)
+        assert faults(archive, ledger=promoted) == []
+        assert promoted.verify().ok
+        size, public_key = promoted.size, promoted.public_key
+    report = check(archive, public_key=public_key)
+    assert (report.faults, report.size, report.origin) == ([], size, "example.org/log/e1")
+    handover = file_of(archive, paths.epoch_path(1))
+    content = handover.read_bytes()
+    for at in (40, len(content) // 2, len(content) - 9):
+        handover.write_bytes(flip(content, at))
+        assert faults(archive)[0] == paths.epoch_path(1)
+    handover.write_bytes(content)
+    late = sign_checkpoint(signer_of(archive), size + 1, bytes(32))
+    archive.store.put_bytes(paths.checkpoint_path(size + 1), late.text.encode())
+    report = check(archive)
+    assert (report.faults, [warning.place for warning in report.warnings]) == ([], [paths.checkpoint_path(size + 1)])
+
+
+def test_a_process_that_is_killed_is_an_error_and_no_verdict(archive: Archive) -> None:
+    with pytest.raises(StorageError, match="a process of the check was killed"):
+        check(archive, jobs=2, reopen=die_at_once)
+
+
+def die_at_once() -> ObjectStore:
+    """What a worker calls to open its store."""
+    os._exit(1)
 
 
 # --- orphans ---------------------------------------------------------------------------------------------------
