@@ -1,9 +1,9 @@
 """A bucket as an object store: S3, GCS and Azure, through obstore, with what must be exact done here.
 
-Invariants: never more than ``pool_size`` sockets, and fewer requests (see ``slots``). A request that fails for a passing
-reason is tried again ``max_retries`` times after 100 ms × 2ⁿ with jitter, then one ``Unavailable`` names the object and
-the store. A refusal (wrong credentials, no such bucket) is the same error at once, since credentials expire and are
-renewed while a node runs. No request is tried twice by anybody else: obstore's own retries are off.
+Invariants: never more than ``pool_size`` sockets, and fewer requests (see ``slots``). A request that fails for a
+passing reason is tried again ``max_retries`` times after 100 ms × 2ⁿ with jitter, then one ``Unavailable`` names the
+object and the store. A refusal (wrong credentials, no such bucket) is the same error at once, since credentials expire
+and are renewed while a node runs. No request is tried twice by anybody else: obstore's own retries are off.
 
 It opens nothing by itself: ``opening`` builds the client. Large objects go by multipart; they appear in one step too.
 """
