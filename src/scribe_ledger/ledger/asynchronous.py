@@ -145,9 +145,9 @@ class AsyncLedger:
     def policy(self) -> Policy:
         return self._ledger.policy
 
-    async def verify(self, progress: Callable[[int, int], None] | None = None) -> Report:
+    async def verify(self, progress: Callable[[int, int], None] | None = None, *, archive: bool = True) -> Report:
         """``progress`` is called from another thread."""
-        return await self._run(self._ledger.verify, progress)
+        return await self._run(self._ledger.verify, progress, archive=archive)
 
     async def snapshot(self, path: str | os.PathLike[str]) -> Path:
         return await self._run(self._ledger.snapshot, path)
