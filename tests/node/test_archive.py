@@ -7,6 +7,9 @@ import re
 import shutil
 import time
 from base64 import b64decode
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -299,3 +302,60 @@ def test_a_folder_that_was_restored_is_not_restored_again(tmp_path: Path) -> Non
         with start_node(tmp_path / "new", env=env) as node:
             assert request(f"{node.url}/key").body == b"value"
     assert node.log.count("is restored from the object store") == 1
+
+
+# --- faults ----------------------------------------------------------------------------------------------------
+
+
+def test_a_fork_in_the_store_stops_archiving_loudly_and_nothing_else(tmp_path: Path) -> None:
+    env = {"SCRIBE_STORAGE_OBJECT_STORE": (tmp_path / "bucket").as_uri()} | ALL_EVICTED | QUICK
+    tile = tmp_path / "bucket" / "tile" / "0" / "000"
+    tile.parent.mkdir(parents=True)
+    tile.write_bytes(bytes(256 * 32))
+    with start_node(tmp_path / "data", env=env) as node:
+        operations = [{"op": "put", "key": f"key/{number}", "value": "v"} for number in range(300)]
+        batch = json.dumps({"operations": operations}).encode()
+        assert request(f"{node.url}/v1/batch", "POST", batch).status == 201
+        wait_until(lambda: "archiving has stopped" in node.log)
+        health = document(node, "/health")
+        assert health["status"] == "degraded"
+        assert "tile/0/000" in health["archive"]["last_error"]
+        assert (health["archive"]["enabled"], health["archive"]["running"]) == (True, False)
+        refused = archive(node)
+        assert (refused.status, json.loads(refused.body)["error"]["kind"]) == (503, "corruption")
+        put(node, "after", b"writes go on")
+        assert request(f"{node.url}/after").body == b"writes go on"
+        assert request(f"{node.url}/key/7").body == b"v"
+
+
+def test_a_node_that_is_killed_while_it_archives_goes_on_where_it_was(tmp_path: Path) -> None:
+    store = (tmp_path / "bucket").as_uri()
+    env = ALL_EVICTED | BY_HAND | {"SCRIBE_STORAGE_OBJECT_STORE": store, "SCRIBE_STORAGE_SEGMENT_SIZE": "150000"}
+    data, count = tmp_path / "data", 3000
+    with start_node(data, env=env) as node:
+        operations = [{"op": "put", "key": f"key/{number}", "value": f"value {number}" * 9} for number in range(count)]
+        batch = json.dumps({"operations": operations}).encode()
+        assert request(f"{node.url}/v1/batch", "POST", batch).status == 201
+    reached = 0
+    with ThreadPoolExecutor(1) as client:
+        while reached < count:
+            with start_node(data, env=env) as node:
+                ordered = client.submit(_archive_or_lose, node)
+                before = reached
+                wait_until(lambda: document(node, "/v1/manifest")["archived_size"] > before)  # noqa: B023
+                node.kill()
+                ordered.result()
+            with Ledger.open(data, object_store=store) as ledger:
+                reached = ledger.stats()["archive"]["archived_size"]
+                assert ledger.get_many([f"key/{number}" for number in range(0, count, 97)]) == [
+                    (f"value {number}" * 9).encode() for number in range(0, count, 97)
+                ]
+    with start_node(data, env=env) as node:
+        manifest = document(node, "/v1/manifest")
+        assert manifest["archived_size"] == count == sum(segment["count"] for segment in manifest["segments"])
+        assert archive_all(node)["archived_size"] == count
+
+
+def _archive_or_lose(node: RunningNode) -> None:
+    with suppress(OSError, HTTPException):
+        archive(node)
