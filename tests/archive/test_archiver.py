@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
+import os
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,16 +28,16 @@ from tests.ledger.opening import START
 
 from scribe_ledger.archive import background, guard
 from scribe_ledger.archive.archiver import Archiver, ArchiveSettings
+from scribe_ledger.archive.epochs import Superseded
 from scribe_ledger.archive.pacing import Pace, Stopping
+from scribe_ledger.archive.recovery import restore
 from scribe_ledger.config import Config
 from scribe_ledger.errors import Corruption, Forbidden, ScribeError, StorageError, Unavailable
+from scribe_ledger.ledger.served import ServedLedger
 from scribe_ledger.objects import paths, temporary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from scribe_ledger.ledger.served import ServedLedger
 
 pytestmark = pytest.mark.storage
 
@@ -264,16 +269,56 @@ def test_a_store_of_a_newer_epoch_ends_archiving_and_writing(
     ledger: ServedLedger, store: NotingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def superseded(_: object) -> None:
-        raise Forbidden("this ledger goes on elsewhere")
+        raise Superseded("this ledger goes on elsewhere")
 
     write_round(ledger, 0)
     monkeypatch.setattr(guard, "check_store", superseded)
-    with pytest.raises(Forbidden):
+    with pytest.raises(Superseded):
         archiver(ledger).run_once(everything=True)
     with pytest.raises(ScribeError, match="goes on elsewhere"):
         ledger.put("key", "value")
     assert ledger.get("round") == b"0"
     assert [path for path in store.written if path.startswith(paths.SEGMENTS)] == []
+
+
+def test_a_restored_ledger_that_was_not_promoted_leaves_the_store_alone(
+    ledger: ServedLedger, store: NotingStore, tmp_path: Path
+) -> None:
+    archive = archiver(ledger, segment_size=1, grace_secs=1_000_000_000)
+    for number in range(10):
+        write_round(ledger, number)
+        archive.run_once(everything=True)
+    restore(store, tmp_path / "restored")
+    store.asked.clear()
+    with ServedLedger.open(tmp_path / "restored", object_store=store) as restored:
+        assert restored.get("round") == b"9"
+        with pytest.raises(Forbidden, match="read-only"):
+            archiver(restored, segment_size=1 << 20).run_once()
+    assert store.written == []
+
+
+def test_a_full_disk_in_a_process_of_its_own(tmp_path: Path) -> None:
+    """With a real limit on the size of files, below that of the segment."""
+    program = Path(__file__).parent / "killing" / "full_disk.py"
+    done = subprocess.run(
+        [sys.executable, program, tmp_path / "ledger"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert seen == {
+        "kind": "storage",
+        "names": True,
+        "left": [],
+        "written": True,
+        "later": seen["size"],
+        "sound": True,
+        "size": seen["size"],
+    }
 
 
 # --- two at once -----------------------------------------------------------------------------------------------
@@ -411,7 +456,21 @@ def test_a_pass_ends_between_two_pieces_of_work_when_the_archiver_stops(ledger: 
     with pytest.raises(Stopping):
         archive.run_once(everything=True)
     assert list(ledger.spool.iterdir()) == []
+    assert archive.status.last_error == ""
     check_ledger(ledger, 1)
+
+
+def test_an_archiver_that_breaks_down_says_so(ledger: ServedLedger) -> None:
+    write_round(ledger, 0)
+
+    def broken(_: str) -> None:
+        raise ZeroDivisionError("a bug")
+
+    archive = archiver(ledger, broken)
+    with pytest.raises(ZeroDivisionError):
+        archive.run_once(everything=True)
+    assert "a bug" in archive.status.last_error
+    assert archive.runs == {"ok": 0, "failed": 1}
 
 
 # --- giving way ------------------------------------------------------------------------------------------------

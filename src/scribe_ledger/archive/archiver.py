@@ -17,18 +17,21 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from scribe_ledger.archive import guard
 from scribe_ledger.archive.background import Background
 from scribe_ledger.archive.compaction import compact
+from scribe_ledger.archive.epochs import Superseded
 from scribe_ledger.archive.evicting import evict
-from scribe_ledger.archive.pacing import Pace
+from scribe_ledger.archive.pacing import Pace, Stopping
 from scribe_ledger.archive.publishing import Publisher
 from scribe_ledger.archive.retiring import Retirer
 from scribe_ledger.archive.sealing import seal_next, wanted
 from scribe_ledger.archive.settings import ArchiveSettings
 from scribe_ledger.archive.status import ArchiveResult, ArchiveStatus
 from scribe_ledger.archive.work import STEPS, Work
-from scribe_ledger.errors import Forbidden, ScribeError
+from scribe_ledger.errors import ScribeError
 from scribe_ledger.ledger.folder import system_clock
+from scribe_ledger.ledger.signing import read_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +76,8 @@ class Archiver:
             before = self._ledger.manifest.archived_size
             try:
                 result = self._run(everything=everything)
+            except Stopping:
+                raise
             except ScribeError as error:
                 self._note(error)
                 raise
@@ -86,6 +91,8 @@ class Archiver:
             return result
 
     def _run(self, *, everything: bool) -> ArchiveResult:
+        if self._ledger.identity.read_only:
+            raise read_only()  # the store is another's to look after
         work = self._work()
         due = wanted(self._ledger, self._settings, self._clock(), everything=everything)
         self._publisher.publish(work)  # what another process may have left
@@ -108,7 +115,7 @@ class Archiver:
         self._failure = error
         self._failures_in_a_row += 1
         self.runs["failed"] += 1
-        if isinstance(error, Forbidden):
+        if isinstance(error, Superseded):
             self._ledger.refuse_writes(error)
 
     # --- in the background -------------------------------------------------------------------------------------
@@ -166,9 +173,7 @@ class _Guard:
     def __call__(self) -> None:
         if self._passed:
             return
-        from scribe_ledger.archive.guard import check_store
-
         self._ledger.adopt_store()
-        check_store(self._ledger)
+        guard.check_store(self._ledger)
         self._passed = True
         self._reached("guard")
