@@ -23,7 +23,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "commands.md").read_t
 SHARED = {"json", "data", "object_store", "url", "public_key", "trust"}
 BENCHMARKS = {"bench local", "bench http", "bench archive"}
 WITHOUT_LEDGER = {"keygen", "config show", "config check"}
-OWN_PUBLIC_KEY = {"verify", "checkpoint"}
+OWN_PUBLIC_KEY = {"verify", "checkpoint", "fsck", "restore"}
 """Commands where ``--public-key`` is an option of their own."""
 
 

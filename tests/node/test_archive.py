@@ -193,6 +193,9 @@ def test_a_bucket_that_goes_down_fails_no_write_and_what_it_missed_follows(
         assert (refused.status, json.loads(refused.body)["error"]["kind"]) == (503, "unavailable")
         assert f"{bucket.url}/segments/" in json.loads(refused.body)["error"]["message"]
         assert refused.headers["retry-after"]
+        refused = request(f"{node.url}/large", "PUT", LARGE)
+        assert (refused.status, json.loads(refused.body)["error"]["kind"]) == (503, "unavailable")
+        assert f"{bucket.url}/blobs/" in json.loads(refused.body)["error"]["message"], "it has no place but the bucket"
         refused = archive(node)
         assert (refused.status, json.loads(refused.body)["error"]["kind"]) == (503, "unavailable")
         health = document(node, "/health")
