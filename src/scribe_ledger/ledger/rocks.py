@@ -44,7 +44,7 @@ RESTART_INTERVAL = 4
 """Entries between two places at which a search may enter a block of a searched table: fewer to walk over than in 16."""
 INDEX_RESTART_INTERVAL = 8
 """The same for the indexes of all tables, where it is 1 by default: a third of the memory, and fewer cache misses."""
-BLOCK_CACHE_BYTES = 192 << 20
+BLOCK_CACHE_BYTES = 320 << 20
 WAL_BYTES = 64 << 20
 MAX_OPEN_FILES = 512
 _UNCOMPRESSED = frozenset({Table.TREE, Table.BLOBS})
