@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from scribe_ledger.archive.epochs import newest_checkpoint, required_lineage
 from scribe_ledger.errors import Corruption, ScribeError
 from scribe_ledger.merkle.checkpoint import Checkpoint
 from scribe_ledger.merkle.tiles import TILE_HEIGHT, TILE_WIDTH, bundle_path, encode_bundle, tile_path
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scribe_ledger.archive.work import Work
-    from scribe_ledger.ledger.manifest import Manifest
     from scribe_ledger.ledger.served import ServedLedger
     from scribe_ledger.objects.store import ObjectStore
 
@@ -43,15 +43,6 @@ class Publisher:
         self._listed: object = None
         """The segments that ``manifest.json`` lists."""
 
-    def is_current(self, manifest: Manifest) -> bool:
-        """Whether there is nothing to do."""
-        return not manifest.segments or (
-            self._published is not None
-            and self._published >= manifest.archived_size
-            and self._copied
-            and self._listed is manifest.segments
-        )
-
     def publish(self, work: Work) -> None:
         """Brings the store up to the archived end."""
         size = work.ledger.manifest.archived_size
@@ -59,7 +50,7 @@ class Publisher:
             return
         before = self._published
         if before is None:
-            before = self._published = largest_checkpoint(work.ledger.objects, size)
+            before = self._published = published_size(work.ledger, size)
         if before < size:
             work.guard()
             self._publish(work, before, size)
@@ -67,9 +58,12 @@ class Publisher:
             self._copy_checkpoint(work, max(before, size))
 
     def copy_manifest(self, work: Work) -> None:
-        """Replaces ``manifest.json`` if it lists other segments than those that are live."""
+        """Replaces ``manifest.json`` if it lists other segments than those that are live.
+
+        It must never reach beyond the largest checkpoint: whoever restores would miss that one.
+        """
         manifest, store = work.ledger.manifest, work.ledger.objects
-        if self._listed is manifest.segments or not manifest.segments:
+        if self._listed is manifest.segments or manifest.archived_size > (self._published or 0):
             return
         content = orjson.dumps(
             {"ledger_id": work.ledger.ledger_id, **manifest.to_json()}, option=orjson.OPT_APPEND_NEWLINE
@@ -107,6 +101,15 @@ class Publisher:
             work.guard()
             store.put_bytes(paths.CHECKPOINT, content, replace=True)
         self._copied = True
+
+
+def published_size(ledger: ServedLedger, size: int) -> int:
+    """How far this ledger is published. A node that was lost may have left a larger checkpoint, of another log."""
+    store = ledger.objects
+    if not ledger.identity.epoch:
+        return largest_checkpoint(store, size)
+    newest = newest_checkpoint(store, required_lineage(store))
+    return 0 if newest is None else newest.size
 
 
 def largest_checkpoint(store: ObjectStore, size: int) -> int:
