@@ -163,7 +163,8 @@ def test_what_the_old_node_published_too_late_is_passed_over(tmp_path: Path, los
     restore(lost.store, tmp_path / "new", promote=True)
     with opened(lost.folder, aside) as old:
         archive(old)
-        late = paths.checkpoint_path(old.size)
+        old_size = old.size
+        late = paths.checkpoint_path(old_size)
         content = aside.get(late)
     assert content is not None
     lost.store.put_bytes(late, content)
@@ -172,6 +173,15 @@ def test_what_the_old_node_published_too_late_is_passed_over(tmp_path: Path, los
     assert newest is not None
     assert (newest.size, newest.origin) == (lost.size, f"{NAME}/e1")
     assert restore(lost.store, tmp_path / "third").size == lost.size
+
+    with opened(tmp_path / "new", lost.store) as new:  # nor does it keep the new ledger from publishing its own
+        new.put("short", "of what the old node has")
+        archive(new)
+        write(new, 1)
+        archive(new)
+        size = new.size
+    assert size > old_size
+    assert restore(lost.store, tmp_path / "fourth").size == size
 
 
 def test_promoting_from_another_store_is_refused(tmp_path: Path, lost: Lost) -> None:

@@ -125,3 +125,21 @@ def test_what_is_wrong_and_its_exit_code(cli: Cli, tmp_path: Path, store: Folder
     assert error["kind"] == "corruption"
     assert lost in error["message"]
     assert "being restored" in cli("ls", *new, code=3).err
+
+
+def test_a_handover_is_verified_offline(cli: Cli, tmp_path: Path, store: FolderStore) -> None:
+    old = tmp_path / "lost" / KEY
+    known = str(Signer.parse(old.read_text().strip()).verifier)
+    restored = cli("restore", "--from", store.url, "--data", tmp_path / "new", "--promote", "--json").document
+    handover = store.root / paths.epoch_path(1)
+    refused = cli("verify", handover, "--public-key", known, "--json", code=1).error
+    assert restored["public_key"] in refused["hint"]
+    told = cli("verify", handover, "--public-key", known, "--new-key", restored["public_key"], "--json").document
+    assert (told["kind"], told["epoch"], told["size"]) == ("epoch", 1, restored["size"])
+    assert (told["new_public_key"], told["signed_by_old_key"]) == (restored["public_key"], False)
+    again = cli("verify", handover, "--public-key", known, "--new-key", told["new_public_key"])
+    assert restored["public_key"] in again.text
+    cli("verify", handover, "--public-key", known, "--value", handover, code=2)
+    proof = tmp_path / "proof"
+    proof.write_bytes(cli("prove", "text", "--data", tmp_path / "new", "--object-store", store.url).out)
+    cli("verify", proof, "--public-key", restored["public_key"], "--new-key", known, code=2)

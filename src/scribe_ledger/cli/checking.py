@@ -35,6 +35,7 @@ class Wanted(NamedTuple):
     new: str | None
     cosigners: tuple[str, ...]
     quorum: int | None
+    new_key: str | None
 
 
 @click.command()
@@ -53,6 +54,7 @@ class Wanted(NamedTuple):
 @click.option("--new", type=FILE, metavar="FILE", help="The checkpoint that a consistency proof ends at.")
 @click.option("--cosigner", "cosigners", multiple=True, metavar="VKEY", help="Must have signed too; may be repeated.")
 @click.option("--quorum", type=NATURAL, metavar="N", help="So many of the cosigners are enough.")
+@click.option("--new-key", metavar="VKEY", help="The key that a handover must be to, or its file.")
 @click.option(
     "--audit",
     type=BYTES,
@@ -75,8 +77,9 @@ def verify(
 ) -> None:
     """Check the proof in PROOF_FILE, offline: no ledger is needed. Or check a whole ledger with --audit.
 
-    What kind of proof it is, the file says. A consistency proof needs --old and --new. What holds is printed; exit
-    code 1 says that something does not, and the message names it.
+    What kind of proof it is, the file says. A consistency proof needs --old and --new. A handover to a ledger's next
+    epoch is checked with the key before it. What holds is printed; exit code 1 says that something does not, and the
+    message names it.
     """
     want = Wanted(**wanted)
     public_key = public_key or session.public_key or os.environ.get("SCRIBE_PUBLIC_KEY")
@@ -126,16 +129,15 @@ def _check(proof_file: str, public_key: str, want: Wanted) -> tuple[str, dict[st
 
 
 def _kind_of(text: str, want: Wanted) -> tuple[str, Callable[[str, str, Wanted], dict[str, Any]]]:
+    from scribe_ledger.merkle import handover
     from scribe_ledger.merkle.prooftext import CONSISTENCY_HEADER, HISTORY_HEADER, PROOF_HEADER
 
+    of_entries = ("value", "version", "entry_key", "cosigners", "quorum")
     checks = {
-        PROOF_HEADER: ("inclusion", _check_inclusion, ("old", "new")),
-        HISTORY_HEADER: ("history", _check_history, ("old", "new", "value", "version")),
-        CONSISTENCY_HEADER: (
-            "consistency",
-            _check_consistency,
-            ("value", "version", "entry_key", "cosigners", "quorum"),
-        ),
+        PROOF_HEADER: ("inclusion", _check_inclusion, ("old", "new", "new_key")),
+        HISTORY_HEADER: ("history", _check_history, ("old", "new", "value", "version", "new_key")),
+        CONSISTENCY_HEADER: ("consistency", _check_consistency, (*of_entries, "new_key")),
+        handover.HEADER: ("epoch", _check_epoch, ("old", "new", *of_entries)),
     }
     header = text.partition("\n")[0]
     if header not in checks:
@@ -143,7 +145,7 @@ def _kind_of(text: str, want: Wanted) -> tuple[str, Callable[[str, str, Wanted],
     kind, check, foreign = checks[header]
     for name in foreign:
         if getattr(want, name) not in (None, ()):
-            option = {"entry_key": "for", "cosigners": "cosigner"}.get(name, name)
+            option = {"entry_key": "for", "cosigners": "cosigner", "new_key": "new-key"}.get(name, name)
             raise click.UsageError(f"--{option} does not go with a proof of {kind}")
     return kind, check
 
@@ -186,6 +188,19 @@ def _check_consistency(text: str, public_key: str, want: Wanted) -> dict[str, An
     old, new = Checkpoint.parse(_read_text(want.old)), Checkpoint.parse(_read_text(want.new))
     offline.consistency(text, old, new, public_key=public_key)
     return {"origin": new.origin, "old_size": old.size, "new_size": new.size, "root": new.root.hex()}
+
+
+def _check_epoch(text: str, public_key: str, want: Wanted) -> dict[str, Any]:
+    from scribe_ledger import verify as offline
+
+    new_key = None if want.new_key is None else public_key_of(want.new_key)
+    handover = offline.epoch(text, old_public_key=public_key, new_public_key=new_key)
+    return {
+        **_head_to_json(handover.head),
+        "epoch": handover.epoch,
+        "new_public_key": str(handover.key),
+        "signed_by_old_key": handover.is_endorsed,
+    }
 
 
 def _head_to_json(head: Checkpoint) -> dict[str, Any]:
