@@ -1,0 +1,115 @@
+"""What a node finds out about its object store, and whom it tells."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from scribe_ledger.errors import ConfigurationError, Unavailable
+from scribe_ledger.http.archiving import StoreHealth
+from scribe_ledger.ledger.served import ServedLedger
+from scribe_ledger.node import store_watch
+from scribe_ledger.node.store_watch import StoreWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.http
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[ServedLedger]:
+    with ServedLedger.open(tmp_path / "data") as opened:
+        yield opened
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    lines: list[tuple[str, str]] = []
+
+    class Log:
+        def __getattr__(self, level: str) -> Any:
+            return lambda event, **_: lines.append((level, event))
+
+    monkeypatch.setattr(store_watch, "log", Log())
+    return lines
+
+
+def service_of(ledger: ServedLedger) -> Any:
+    return SimpleNamespace(ledger=ledger, store_health=StoreHealth(ledger.objects.url, None))
+
+
+def look(watch: StoreWatch) -> None:
+    asyncio.run(watch.look())
+
+
+def test_a_new_store_is_looked_at_and_not_claimed(ledger: ServedLedger, said: list[Any]) -> None:
+    service = service_of(ledger)
+    look(StoreWatch(service))
+    assert (service.store_health.ok, service.store_health.error) == (True, "")
+    assert service.store_health.checked > 0
+    assert ledger.objects.get("scribe.json") is None
+    assert ledger.manifest.version == 0
+    assert said == []
+
+
+def test_only_changes_are_told(ledger: ServedLedger, said: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    service, down = service_of(ledger), True
+
+    def check() -> None:
+        if down:
+            raise Unavailable("cannot use s3://bucket: refused")
+
+    monkeypatch.setattr(ledger.objects, "check", check)
+    watch = StoreWatch(service)
+    for _ in range(3):
+        look(watch)
+    assert service.store_health[1:3] == (False, "cannot use s3://bucket: refused")
+    down = False
+    for _ in range(3):
+        look(watch)
+    assert service.store_health[1:3] == (True, "")
+    assert said == [
+        ("warning", "the object store cannot be used"),
+        ("info", "the object store can be used again"),
+    ]
+
+
+def test_the_store_of_another_ledger_is_raised(ledger: ServedLedger, tmp_path: Path) -> None:
+    with ServedLedger.open(tmp_path / "other", object_store=ledger.objects) as other:
+        other.adopt_store()
+    with pytest.raises(ConfigurationError, match="holds the objects of"):
+        look(StoreWatch(service_of(ledger)))
+
+
+def test_a_store_that_hangs_is_waited_for_by_one_thread(
+    ledger: ServedLedger, said: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, asked = threading.Event(), []
+
+    def check() -> None:
+        asked.append(1)
+        assert answer.wait(20)
+
+    monkeypatch.setattr(ledger.objects, "check", check)
+    monkeypatch.setattr(store_watch, "DEADLINE_SECONDS", 0.02)
+    service = service_of(ledger)
+
+    async def looks() -> None:
+        watch = StoreWatch(service)
+        await watch.look()
+        await watch.look()
+        assert "did not answer within 0.02 seconds" in service.store_health.error
+        answer.set()
+        monkeypatch.setattr(store_watch, "DEADLINE_SECONDS", 20)
+        await watch.look()
+
+    asyncio.run(looks())
+    assert service.store_health.ok is True
+    assert len(asked) == 1
+    assert said[0] == ("warning", "the object store cannot be used")
