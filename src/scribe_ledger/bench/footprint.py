@@ -27,6 +27,7 @@ HOLDS = {
     Table.TREE: "all nodes of full tiles, so that a proof hashes nothing",
     Table.BLOBS: "which entry brought a large value; none here",
     Table.META: "size and policies",
+    Table.MANIFEST: "the segments of the archive; none here",
 }
 
 

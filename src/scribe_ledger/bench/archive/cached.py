@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from time import thread_time
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from scribe_ledger.bench import workload
@@ -48,8 +49,16 @@ def again(task: Task) -> dict[str, Measured]:
         measures = {LEDGER: _reads(ledger), COLD: _cold_reads(ledger), RAW: _raw_reads(ledger)}
         blocks = alternate(task.scale.blocks, prepare, measures)
         assert reader.requests == requests, "all of it comes from the cache"
+        cpu = {name: _cpu_us(measure, prepare(0)) for name, measure in measures.items()}
         profile = profiled(lambda: _reads(ledger)(prepare(0))) if task.profile else []
-    return {"again": measured(blocks, LEDGER, keys_in_the_row_group=len(entries), profile=profile)}
+    return {"again": measured(blocks, LEDGER, keys_in_the_row_group=len(entries), cpu_us_per_read=cpu, profile=profile)}
+
+
+def _cpu_us(measure: Callable[[list[Cached]], float], drawn: list[Cached]) -> float:
+    """Of this thread, which a busy machine changes less than the rate."""
+    started = thread_time()
+    measure(drawn)
+    return round((thread_time() - started) / len(drawn) * 1e6, 2)
 
 
 def _of_one_row_group(ledger: ServedLedger, keys: Sequence[str]) -> list[Cached]:

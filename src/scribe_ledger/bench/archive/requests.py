@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from time import process_time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from scribe_ledger.bench.archive.scale import OBJECT_BYTES, OPERATIONS
@@ -95,12 +96,20 @@ def _of_size(clients: dict[str, Access], size: str, length: int, task: Task) -> 
     scale, content = task.scale, os.urandom(length)
     for number in range(scale.listed):
         clients[BARE].put(f"{_listed(size)}/{number:04d}", content)
+    for client in clients.values():
+        client.list(size, content)  # connects, which is no part of any block
+
+    cpu: dict[str, dict[str, float]] = {operation: dict.fromkeys(clients, 0.0) for operation in _IN_ORDER}
 
     def block(operation: str, name: str, number: int) -> float:
         act = getattr(clients[name], operation)
         folder = f"{size}/{'ours' if name == OURS else 'bare'}/{number}"
         paths = [f"{folder}/{each}" for each in range(scale.requests)]
-        return rate(len(paths), lambda: [act(path, content) for path in paths])
+        started = process_time()
+        try:
+            return rate(len(paths), lambda: [act(path, content) for path in paths])
+        finally:
+            cpu[operation][name] += process_time() - started
 
     figures = {
         operation: alternate(
@@ -108,13 +117,22 @@ def _of_size(clients: dict[str, Access], size: str, length: int, task: Task) -> 
         )
         for operation in _IN_ORDER
     }
+    done = scale.requests * scale.request_blocks
+    used = {
+        operation: {name: round(seconds / done * 1e6, 1) for name, seconds in each.items()}
+        for operation, each in cpu.items()
+    }
     profiles = {
         operation: profiled(partial(block, operation, OURS, scale.request_blocks))
         for operation in (_IN_ORDER if task.profile else ())
     }
     return {
         operation: measured(
-            blocks, OURS, objects=scale.listed if operation == "list" else None, profile=profiles.get(operation)
+            blocks,
+            OURS,
+            cpu_us_of_the_client=used[operation],
+            objects=scale.listed if operation == "list" else None,
+            profile=profiles.get(operation),
         )
         for operation, blocks in figures.items()
     }

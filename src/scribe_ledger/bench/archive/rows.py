@@ -100,7 +100,7 @@ if TYPE_CHECKING:
     Part: TypeAlias = Callable[[Run], dict[str, Measured]]
 
 ROWS: dict[str, tuple[Part, ...]] = {
-    "seal": (lambda run: run.archived("seal"),),
+    "seal": (lambda run: run.archived("seal", "seal.published"),),
     "bytes": (lambda run: run.archived("bytes"),),
     "restore": (lambda run: run.reading("restore"),),
     "fsck": (lambda run: run.reading("fsck"),),

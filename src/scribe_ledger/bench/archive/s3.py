@@ -17,7 +17,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from scribe_ledger.bench.command import NotMeasurable
+from scribe_ledger.bench.command import NotMeasurable, say
 from scribe_ledger.errors import Unavailable
 from scribe_ledger.objects.opening import StoreOptions, open_object_store
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 BUCKET = "bench"
 PATIENCE_SECONDS = 30
 _STARTS = 5
+_ID, _SECRET = "ROOT_ACCESS_KEY_ID", "ROOT_SECRET_ACCESS_KEY"
 
 
 class S3(NamedTuple):
@@ -80,27 +81,34 @@ def find_server() -> Path:
 def serving(folder: Path) -> Iterator[S3]:
     """Runs a server with one empty bucket in the folder while the block runs."""
     program = find_server()
-    (folder / BUCKET).mkdir(parents=True)
+    (folder / "buckets" / BUCKET).mkdir(parents=True)
     access_key_id, secret = "bench", secrets.token_hex(16)
+    log = folder / "log"
     for _ in range(_STARTS):  # a port that was free may be taken before the server has it
         port = _free_port()
-        process = _spawn(program, folder, port, access_key_id, secret)
+        process = _spawn(program, folder / "buckets", port, {_ID: access_key_id, _SECRET: secret}, log)
         try:
             if _answers(process, port):
                 yield S3(f"http://127.0.0.1:{port}", access_key_id, secret)
+                if process.poll() is not None:
+                    say(f"warning: the S3 server ended with {process.returncode}: {_end_of(log)}")
                 return
         finally:
             process.terminate()
             process.wait(PATIENCE_SECONDS)
-    raise Unavailable(f"the S3 server {program} does not start")
+    raise Unavailable(f"the S3 server {program} does not start: {_end_of(log)}")
 
 
-def _spawn(program: Path, folder: Path, port: int, access_key_id: str, secret: str) -> subprocess.Popen[bytes]:
+def _spawn(program: Path, folder: Path, port: int, credentials: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
     command: list[str | Path] = [program, "--port", f"127.0.0.1:{port}", "--keep-alive", "--quiet", "posix", folder]
-    variables = {"ROOT_ACCESS_KEY_ID": access_key_id, "ROOT_SECRET_ACCESS_KEY": secret}
-    return subprocess.Popen(  # noqa: S603 - the program that the user built or installed
-        command, env={**os.environ, **variables}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    with log.open("ab") as said:
+        return subprocess.Popen(  # noqa: S603 - the program that the user built or installed
+            command, env={**os.environ, **credentials}, stdout=said, stderr=said
+        )
+
+
+def _end_of(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-10:])
 
 
 def _answers(process: subprocess.Popen[bytes], port: int) -> bool:

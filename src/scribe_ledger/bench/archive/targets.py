@@ -27,7 +27,8 @@ def _cold(name: str, where: str, milliseconds: float) -> Iterator[Line]:
 
 
 LINES = (
-    Line("seal", "archiving 128-byte values to a folder", "entries/s", 150_000),
+    Line("seal", "128-byte values sealed and put into a folder", "entries/s", 150_000),
+    Line("seal.published", "  the same with all tiles published", "entries/s"),
     Line("foreground", f"puts of {WRITERS} threads while archived", "puts/s", LEAST_WHILE_ARCHIVING, judged="ratio"),
     Line("foreground.behind", "  segments that wait after a block, at most", "segments", MOST_BEHIND, at_most=True),
     *_cold("folder", "a folder", 3),
