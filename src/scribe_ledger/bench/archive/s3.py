@@ -53,7 +53,7 @@ class S3(NamedTuple):
         return open_object_store(f"s3://{BUCKET}", options)
 
     def open_bare(self) -> Client:
-        """The same through obstore alone, with its own defaults."""
+        """The same through obstore alone, with its own defaults but for deletes, which are to be the same requests."""
         from obstore.store import S3Store
 
         return S3Store(
@@ -63,6 +63,7 @@ class S3(NamedTuple):
             access_key_id=self.access_key_id,
             secret_access_key=self.secret_access_key,
             virtual_hosted_style_request=False,
+            disable_bulk_delete=True,
             client_options={"allow_http": True},
         )
 
