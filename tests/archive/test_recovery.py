@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 from tests.archive.lost import LARGE, NAME, archive, bystander, everything, lose, opened, published, write
 
@@ -226,6 +227,21 @@ def test_every_object_that_is_cut_short_is_named(tmp_path: Path, whole: Path) ->
         content = (store.root / path).read_bytes()
         (store.root / path).write_bytes(content[: len(content) // 2])
         assert path in str(refused(store, tmp_path / f"new {number}"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("ledger_id", "0" * 32), ("origin", "example.org/another"), ("vkey", "no key"), ("format", 2), ("policies", 1)],
+)
+def test_an_identity_that_was_altered_is_refused(tmp_path: Path, whole: Path, field: str, value: object) -> None:
+    store = FolderStore(shutil.copytree(whole, tmp_path / "store"))
+    content = store.get(paths.IDENTITY)
+    assert content is not None
+    fields = orjson.loads(content)
+    assert field in fields
+    store.put_bytes(paths.IDENTITY, orjson.dumps(fields | {field: value}), replace=True)
+    error = refused(store, tmp_path / "new")
+    assert paths.IDENTITY in str(error) or fields["ledger_id"] in str(error)
 
 
 def test_values_are_read_unless_told_not_to(tmp_path: Path, whole: Path) -> None:

@@ -64,9 +64,10 @@ class Directory(NamedTuple):
             raise self._gap(usable, start, stop)
         return chain
 
-    def can_cover(self, stop: int) -> bool:
+    def can_cover(self, stop: int, *, without: Collection[str]) -> bool:
         """Whether there is a chain from the beginning."""
-        return shortest_chain(self.candidates, 0, stop) is not None
+        usable = [found for found in self.candidates if found.path not in without]
+        return shortest_chain(usable, 0, stop) is not None
 
     def _gap(self, usable: list[Candidate], start: int, stop: int) -> Corruption:
         listed = {found.path for found in self.candidates}

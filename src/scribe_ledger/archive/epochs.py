@@ -18,6 +18,7 @@ from scribe_ledger.objects.paths import (
     CHECKPOINT,
     CHECKPOINTS,
     EPOCHS,
+    IDENTITY,
     checkpoint_path,
     epoch_path,
     parse_checkpoint_path,
@@ -88,7 +89,9 @@ def read_lineage(store: ObjectStore) -> Lineage | None:
     try:
         keys = [Verifier.parse(identity.vkey)]
     except SerializationError as error:
-        raise Corruption(f"scribe.json in {store.url} has no key that can be read", hint=_HINT) from error
+        raise _wrong(store, IDENTITY, f"its key cannot be read: {error.message}") from error
+    if keys[0].name != identity.origin:
+        raise _wrong(store, IDENTITY, f"it is of {identity.origin!r}, and has the key of {keys[0].name!r}")
     handovers: list[Handover] = []
     for epoch in range(1, _newest_epoch(store) + 1):
         handover = _read_handover(store, epoch, identity.ledger_id, keys[-1])

@@ -100,7 +100,7 @@ class Refill:
         try:
             return directory.cover(start, self._head.size, without=foreign)
         except Corruption:
-            if start and directory.can_cover(self._head.size):
+            if start and directory.can_cover(self._head.size, without=foreign):
                 raise Corruption(
                     f"the segments were merged since the restore began: none begins at entry {start} any more",
                     hint="remove the folder, and restore it again while nobody archives",
