@@ -562,3 +562,13 @@ def test_the_bytes_of_the_log_are_counted(archived: ServedLedger, monkeypatch: p
     state = archived._machine.committed
     monkeypatch.setattr(archived._machine, "committed", state._replace(log_bytes=state.log_bytes + 1))
     assert any(place.startswith("state: it says that the log has") for place in places(archived))
+
+
+def test_a_key_that_took_anothers_place_is_found_though_the_count_is_right(store: MemoryStore, small: Ledger) -> None:
+    keys = store.table(Table.KEYS).records
+    record = keys[b"a"]
+    remove(store, Table.KEYS, b"a")
+    put(store, Table.KEYS, b"another", record)
+    found = places(small)
+    assert any(place.startswith("key b'another': the key index points to entry") for place in found), found
+    assert any("is not in the key index" in place for place in found), found

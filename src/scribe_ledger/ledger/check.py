@@ -346,21 +346,40 @@ class _Check:
                 self._note(place, f"its previous version is not entry {leaf.previous}")
 
     def _check_keys(self) -> None:
-        """Keys that no entry accounts for, and how many are live."""
-        live = newer = 0
+        """How many keys are live, and whether no entry accounts for some.
+
+        Every entry was held against the record of its key. So if all of that was right, and there are as many records
+        as keys in the log, then these are those. They are looked at singly only otherwise.
+        """
+        live = count = newer = 0
         for key, record in self._keys.scan():
             try:
                 spot = records.decode_latest(record).spot
-                if spot.index >= self._size and self._is_newer(spot.index):
-                    newer += 1
-                elif self._leaf_of(spot, key) is None:
-                    self._note(f"key {key!r}", f"the key index points to entry {spot.index}, which is none of this key")
-                else:
-                    live += not spot.deleted
             except ScribeError as error:
                 self._note(f"key {key!r}", error.message)
+                continue
+            is_newer = spot.index >= self._size and self._is_newer(spot.index)
+            count += 1
+            newer += is_newer
+            live += not is_newer and not spot.deleted
         if live != self._state.live and not newer:
             self._note("state", f"it says {self._state.live} live keys, the key index has {live}")
+        if count != self._first_versions or newer or self._unread or self._problems:
+            self._check_key_records()
+
+    def _check_key_records(self) -> None:
+        for key, record in self._keys.scan():
+            try:
+                spot = records.decode_latest(record).spot
+            except ScribeError:
+                continue  # named already
+            if spot.index >= self._size and self._is_newer(spot.index):
+                continue
+            try:
+                if self._leaf_of(spot, key) is None:
+                    self._note(f"key {key!r}", f"the key index points to entry {spot.index}, which is none of this key")
+            except ScribeError as error:
+                self._note(f"key {key!r}", error.message)
 
     def _check_history(self) -> None:
         """Every earlier version has two records. They are looked at singly only if there are more, or fewer."""

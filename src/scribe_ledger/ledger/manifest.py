@@ -147,7 +147,8 @@ class ManifestTable:
         """Whether the records of the head and of the live segments are, to the byte, those of this version."""
         live = {_LIVE + U64.pack(segment.first_index): _encode(segment.to_json()) for segment in manifest.segments}
         found = dict(takewhile(lambda item: item[0].startswith(_LIVE), self._table.scan(_LIVE)))
-        return self._table.get(_HEAD) == _encode(_head_to_json(manifest)) and found == live
+        head = _encode(_head_to_json(manifest)) if manifest.version else None
+        return self._table.get(_HEAD) == head and found == live
 
     def apply(self, write: WriteBatch, before: Manifest, change: Change, *, size: int, timestamp: int) -> Manifest:
         """Judges a change against the manifest, and writes what follows. ``size`` is how many entries there are."""
