@@ -13,10 +13,19 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 from tests.archive.lost import LARGE, NAME, archive, bystander, everything, lose, opened, published, write
+from tests.s3_server import S3Server, needs_versitygw
 
 from scribe_ledger import Config, Ledger
 from scribe_ledger.archive.recovery import restore, restore_if_needed
-from scribe_ledger.errors import ConfigurationError, Corruption, Forbidden, NotFound, ScribeError, StorageError
+from scribe_ledger.errors import (
+    ConfigurationError,
+    Corruption,
+    Forbidden,
+    NotFound,
+    ScribeError,
+    StorageError,
+    Unavailable,
+)
 from scribe_ledger.ledger.folder import IDENTITY, KEY, RESTORING
 from scribe_ledger.objects import paths
 from scribe_ledger.objects.folder import FolderStore
@@ -24,8 +33,6 @@ from scribe_ledger.objects.opening import open_object_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from tests.s3_server import S3Server
 
     from scribe_ledger.objects.store import ObjectStore
 
@@ -381,6 +388,28 @@ def test_a_restore_that_was_interrupted_goes_on(tmp_path: Path, store: FolderSto
         assert everything(new, size) == everything(lost, size)
         assert new.verify().ok
     assert not (tmp_path / "new" / RESTORING).exists()
+
+
+@pytest.mark.s3
+@needs_versitygw
+def test_a_store_that_fails_on_the_way_is_gone_on_with(tmp_path: Path) -> None:
+    with S3Server(tmp_path / "server") as server:
+        bucket = server.bucket()
+        remote = open_object_store(bucket.url, bucket.options(max_retries=0))
+        size = lose(tmp_path / "lost", remote)
+
+        def kill(*_: object) -> None:
+            server.kill()
+
+        with pytest.raises(Unavailable):
+            restore(remote, tmp_path / "new", progress=kill)
+        with pytest.raises(Unavailable):
+            restore(remote, tmp_path / "new")
+        server.start()
+        assert restore(remote, tmp_path / "new").size == size
+        with opened(tmp_path / "new", remote) as ledger:
+            assert ledger.get("large") == LARGE + b"\2"
+        remote.close()
 
 
 def test_a_half_folder_is_not_filled_from_another_store(tmp_path: Path, store: FolderStore) -> None:

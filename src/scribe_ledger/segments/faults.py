@@ -18,7 +18,7 @@ class SegmentMissing(Corruption):
 
 
 def missing(path: str) -> SegmentMissing:
-    return SegmentMissing(f"the segment {path} is not in the object store", hint=HINT)
+    return SegmentMissing(f"the segment {path} is not in the object store", hint=f"is this the ledger's store? {HINT}")
 
 
 def broken(path: str, what: str) -> Corruption:
