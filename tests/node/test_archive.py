@@ -167,7 +167,9 @@ def test_what_was_archived_exports_the_same(
 def test_a_node_archives_by_itself_and_an_idle_one_writes_nothing(tmp_path: Path, s3_server: S3Server) -> None:
     bucket = s3_server.bucket()
     with start_node(tmp_path / "data", env=bucket.settings() | ALL_EVICTED | QUICK) as node:
+        wait_until(lambda: document(node, "/health")["archive"]["last_success"] is not None)
         assert document(node, "/v1/manifest")["version"] == 0, "nobody has written anything"
+        assert list(bucket.folder.rglob("*.json")) == []
         put(node, "key", b"value")
         wait_until(lambda: document(node, "/v1/stats")["archive"]["evicted_size"] == 1)
         version = document(node, "/v1/manifest")["version"]

@@ -60,10 +60,11 @@ class Publisher:
     def copy_manifest(self, work: Work) -> None:
         """Replaces ``manifest.json`` if it lists other segments than those that are live.
 
-        It must never reach beyond the largest checkpoint: whoever restores would miss that one.
+        It must never reach beyond the largest checkpoint: whoever restores would miss that one. A ledger that has
+        archived nothing leaves the store as it is.
         """
         manifest, store = work.ledger.manifest, work.ledger.objects
-        if self._listed is manifest.segments or manifest.archived_size > (self._published or 0):
+        if self._listed is manifest.segments or not 0 < manifest.archived_size <= (self._published or 0):
             return
         content = orjson.dumps(
             {"ledger_id": work.ledger.ledger_id, **manifest.to_json()}, option=orjson.OPT_APPEND_NEWLINE

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from scribe_ledger.errors import Unavailable
+from scribe_ledger.ledger.folder import IDENTITY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +40,8 @@ class DiskWatch:
             await asyncio.sleep(CHECK_SECONDS)
 
     async def look(self) -> None:
-        usage = await asyncio.to_thread(shutil.disk_usage, self._folder)
+        # Of a file in it: a folder that was removed is missed even if an object is stored under its name anew.
+        usage = await asyncio.to_thread(shutil.disk_usage, self._folder / IDENTITY)
         self.judge(usage.free)
 
     def judge(self, free_bytes: int) -> None:
