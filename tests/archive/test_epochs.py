@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shutil
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from tests.archive.lost import NAME, archive, everything, lose, opened, write
+from tests.s3_server import S3Server, needs_versitygw
 
 from scribe_ledger import verify
 from scribe_ledger.archive.epochs import Superseded, newest_checkpoint, required_lineage
+from scribe_ledger.archive.guard import check_store
 from scribe_ledger.archive.promotion import promote
 from scribe_ledger.archive.recovery import restore
 from scribe_ledger.errors import ConfigurationError, Conflict, Corruption, Forbidden, InvalidRequest, VerificationError
@@ -20,6 +24,7 @@ from scribe_ledger.merkle.handover import Handover, base_origin, next_origin, si
 from scribe_ledger.merkle.note import Signature, Signer
 from scribe_ledger.objects import paths
 from scribe_ledger.objects.folder import FolderStore
+from scribe_ledger.objects.opening import open_object_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,6 +120,39 @@ def test_of_two_promotions_one_wins(tmp_path: Path, lost: Lost, monkeypatch: pyt
         loser.put("key", "value")
     with opened(tmp_path / "three", lost.store) as winner:
         winner.put("key", "value")
+
+
+@pytest.mark.s3
+@needs_versitygw
+def test_of_many_promotions_at_once_one_wins(tmp_path: Path, s3_server: S3Server) -> None:
+    bucket = s3_server.bucket()
+    remote = open_object_store(bucket.url, bucket.options())
+    lose(tmp_path / "old", remote, parts=1)
+    folders = [tmp_path / f"folder {number}" for number in range(4)]
+    for folder in folders:
+        restore(remote, folder)
+    together = threading.Barrier(len(folders))
+
+    def run(folder: Path) -> bool:
+        together.wait()
+        try:
+            promote(remote, folder)
+        except Superseded:
+            return False
+        return True
+
+    with ThreadPoolExecutor(len(folders)) as threads:
+        won = [*threads.map(run, folders)]
+    assert won.count(True) == 1
+    for folder, is_winner in zip(folders, won, strict=True):
+        with opened(folder, remote) as ledger:
+            assert ledger.stats()["writable"] is is_winner
+            if is_winner:
+                check_store(ledger)
+            else:
+                with pytest.raises(Superseded):
+                    check_store(ledger)
+    remote.close()
 
 
 @pytest.mark.parametrize("at", ["put_handover", "write_head", "save_identity"])
