@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from scribe_ledger.errors import InvalidRequest, VerificationError
 from scribe_ledger.merkle.checkpoint import Checkpoint, verify_cosignature
 from scribe_ledger.merkle.chunks import chunk_digests, chunk_root
-from scribe_ledger.merkle.handover import Handover
+from scribe_ledger.merkle.handover import Handover, may_be_later
 from scribe_ledger.merkle.hashing import ZERO_HASH, hash_leaf
 from scribe_ledger.merkle.note import Verifier
 from scribe_ledger.merkle.proof import verify_consistency, verify_inclusion
@@ -174,8 +174,13 @@ def _included(entry: Proof | Inclusion, head: Checkpoint) -> Leaf:
 
 @lru_cache(maxsize=CHECKPOINTS_REMEMBERED)
 def _signed_by_log(text: str, public_key: str) -> Checkpoint:
-    head = Checkpoint.parse(text)
-    head.verify(Verifier.parse(public_key))
+    head, key = Checkpoint.parse(text), Verifier.parse(public_key)
+    try:
+        head.verify(key)
+    except VerificationError as error:
+        if may_be_later(head.origin, key.name):
+            error.hint = f"the ledger may go on as {head.origin}: check the handover to that epoch, then use its key"
+        raise
     return head
 
 

@@ -20,7 +20,7 @@ from scribe_ledger.archive.recovery import restore
 from scribe_ledger.errors import ConfigurationError, Conflict, Corruption, Forbidden, InvalidRequest, VerificationError
 from scribe_ledger.ledger.folder import KEY, DataFolder, Identity
 from scribe_ledger.merkle.checkpoint import Checkpoint, sign_checkpoint
-from scribe_ledger.merkle.handover import Handover, base_origin, next_origin, sign_handover
+from scribe_ledger.merkle.handover import Handover, base_origin, may_be_later, next_origin, sign_handover
 from scribe_ledger.merkle.note import Signature, Signer
 from scribe_ledger.objects import paths
 from scribe_ledger.objects.folder import FolderStore
@@ -280,6 +280,16 @@ def test_without_the_old_key_somebody_must_vouch_for_the_new_one(tmp_path: Path,
     restore(lost.store, tmp_path / "pinned", public_key=restored.public_key)
 
 
+def test_a_reader_with_the_old_key_is_told_where_to_look(tmp_path: Path, lost: Lost) -> None:
+    restored = restore(lost.store, tmp_path / "new", promote=True)
+    with pytest.raises(VerificationError) as error:
+        verify.checkpoint(restored.checkpoint, public_key=lost.key.verifier)
+    assert "handover" in error.value.hint
+    with pytest.raises(VerificationError) as error:
+        verify.checkpoint(restored.checkpoint, public_key=Signer.generate("example.org/another").verifier)
+    assert "handover" not in error.value.hint
+
+
 def test_an_old_key_that_is_another_is_refused(tmp_path: Path, lost: Lost) -> None:
     restore(lost.store, tmp_path / "new")
     with pytest.raises(ConfigurationError, match="the old key is"):
@@ -363,6 +373,11 @@ def test_origins_of_epochs() -> None:
     assert next_origin("example.org/log", 0) == "example.org/log/e1"
     assert next_origin("example.org/log/e1", 1) == "example.org/log/e2"
     assert next_origin("example.org/e9", 0) == "example.org/e9/e1", "a name may end so of itself"
+    assert may_be_later("example.org/log/e1", "example.org/log")
+    assert may_be_later("example.org/log/e2", "example.org/log/e1")
+    assert may_be_later("example.org/log/e7", "example.org/log")
+    assert not may_be_later("example.org/log", "example.org/log/e1")
+    assert not may_be_later("example.org/log/e1", "example.org/log/e1")
     assert base_origin("example.org/log/e12", 12) == "example.org/log"
     assert base_origin("example.org/e9", 0) == "example.org/e9"
     assert Identity("id", "example.org/e9/e1", 0, 1).base_name == "example.org/e9"

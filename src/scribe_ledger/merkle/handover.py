@@ -18,6 +18,7 @@ from scribe_ledger.merkle.note import Note, Signer, Verifier, sign_note
 
 HEADER = "scribe-ledger epoch v1"
 MAX_EPOCH = 10**10 - 1
+_EPOCH_OF = re.compile(r"(\S+)/e([1-9][0-9]{0,9})")
 _FIELDS = re.compile(rf"{HEADER}\nledger ([0-9a-f]{{32}})\nepoch ([1-9][0-9]{{0,9}})\nkey (\S+)\nafter (\S+)")
 
 
@@ -105,6 +106,12 @@ def sign_handover(
 def base_origin(origin: str, epoch: int) -> str:
     """The ledger's name without that of its epoch."""
     return origin.removesuffix(f"/e{epoch}") if epoch else origin
+
+
+def may_be_later(origin: str, than: str) -> bool:
+    """Whether an origin looks like that of a later epoch of the same name."""
+    name = _EPOCH_OF.fullmatch(origin)
+    return name is not None and origin != than and than in (name[1], f"{name[1]}/e{int(name[2]) - 1}")
 
 
 def next_origin(origin: str, epoch: int) -> str:
