@@ -23,6 +23,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -229,8 +230,8 @@ def write_settings(block: Block, folder: Path) -> None:
     Config.load(file, environ={})
 
 
-def run_page(page: Path, tmp_path: Path, s3: S3Server) -> None:
-    """All blocks of a page, in the working directory ``tmp_path / "scratch"``."""
+def run_page(page: Path, tmp_path: Path, s3: S3Server, instead: Mapping[str, str] = MappingProxyType({})) -> None:
+    """All blocks of a page, in the working directory ``tmp_path / "scratch"``, with other texts ``instead`` of some."""
     folder, programs = tmp_path / "scratch", tmp_path / "bin"
     folder.mkdir()
     programs.mkdir()
@@ -240,8 +241,8 @@ def run_page(page: Path, tmp_path: Path, s3: S3Server) -> None:
         with contextlib.chdir(folder), surroundings(page, tmp_path, s3) as replaced:
             for written in blocks(page):
                 code = written.code
-                for text, instead in replaced.items():
-                    code = code.replace(text, instead)
+                for text, other in (*instead.items(), *replaced.items()):
+                    code = code.replace(text, other)
                 block = written._replace(code=code)
                 if block.language == "python":
                     run_python(block, page, namespace)
