@@ -22,7 +22,7 @@ from scribe_ledger.objects import paths
 from scribe_ledger.objects.many import put_many
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from scribe_ledger.archive.work import Work
     from scribe_ledger.ledger.served import ServedLedger
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 ROUND_OBJECTS = 64
 """So many tiles are put at once, while the next are made."""
+PIECE_OBJECTS = 4
+"""So many are made between two calls of ``pace``: some milliseconds of work."""
 
 
 class Publisher:
@@ -79,8 +81,7 @@ class Publisher:
         store = work.ledger.objects
         with ThreadPoolExecutor(1, thread_name_prefix="scribe-publish") as putting:
             under_way: Future[None] | None = None
-            for objects in _rounds(_tiles(work.ledger, before, size)):
-                work.pace()
+            for objects in _rounds(_tiles(work.ledger, before, size), work.pace):
                 if under_way is not None:
                     under_way.result()
                 under_way = putting.submit(put_tiles, store, objects)
@@ -150,10 +151,12 @@ def _new_tiles(before: int, held: int) -> Iterator[tuple[int, int]]:
         yield held // TILE_WIDTH, held % TILE_WIDTH
 
 
-def _rounds(objects: Iterator[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
+def _rounds(objects: Iterator[tuple[str, bytes]], pace: Callable[[], None]) -> Iterator[list[tuple[str, bytes]]]:
     gathered: list[tuple[str, bytes]] = []
     for each in objects:
         gathered.append(each)
+        if len(gathered) % PIECE_OBJECTS == 0:
+            pace()
         if len(gathered) == ROUND_OBJECTS:
             yield gathered
             gathered = []
