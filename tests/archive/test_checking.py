@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from scribe_ledger.archive.archiver import Archiver, ArchiveSettings
-from scribe_ledger.archive.checking import Report, check_store_contents
+from scribe_ledger.archive.check.store import Report, check_store_contents
 from scribe_ledger.archive.recovery import restore
 from scribe_ledger.errors import StorageError
 from scribe_ledger.ledger.served import ServedLedger
@@ -546,7 +546,7 @@ def test_what_is_not_published_yet_is_no_orphan(archive: Archive) -> None:
 
 
 def test_a_report_keeps_a_bounded_number_of_faults() -> None:
-    from scribe_ledger.archive.check_report import MAX_FINDINGS
+    from scribe_ledger.archive.check.report import MAX_FINDINGS
 
     report = Report("file:///somewhere")
     for number in range(MAX_FINDINGS + 5):

@@ -17,7 +17,7 @@ from scribe_ledger.errors import Corruption
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scribe_ledger.archive.checking import Report as StoreReport
+    from scribe_ledger.archive.check.store import Report as StoreReport
     from scribe_ledger.cli.local import LocalTarget
     from scribe_ledger.ledger.check import Report
     from scribe_ledger.objects.store import ObjectStore
@@ -134,7 +134,7 @@ def _check_store(
     options: dict[str, Any],
     ledger: LocalTarget | None = None,
 ) -> StoreReport:
-    from scribe_ledger.archive.checking import check_store_contents
+    from scribe_ledger.archive.check.store import check_store_contents
 
     with Progress("checking the store", "entries") as progress:
         return check_store_contents(store, ledger=ledger, reopen=reopen, progress=progress.update, **options)

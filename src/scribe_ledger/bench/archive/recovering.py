@@ -4,10 +4,10 @@ of another size is reckoned up."""
 from __future__ import annotations
 
 import resource
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import TYPE_CHECKING
 
-from scribe_ledger.archive.checking import check_store_contents
+from scribe_ledger.archive.check.store import check_store_contents
 from scribe_ledger.archive.recovery import restore as restore_ledger
 from scribe_ledger.bench.host import memory
 from scribe_ledger.errors import Corruption
@@ -21,6 +21,7 @@ MILLION = 1_000_000
 
 
 def restore(task: Task) -> dict[str, Measured]:
+    """Into an empty folder, every value checked."""
     before = memory()
     started = perf_counter()
     restored = restore_ledger(FolderStore(task.store, create=False), task.folder / "restored")
@@ -31,7 +32,7 @@ def restore(task: Task) -> dict[str, Measured]:
         "restore": {
             "figure": seconds * MILLION / restored.size,
             "beside": {},
-            "details": {"entries": restored.size, "entries_per_second": round(restored.size / seconds)},
+            "details": {"entries": restored.size, "cpu_seconds": round(process_time(), 1)},
         },
         "restore.memory": {
             "figure": after["peak_mib"],

@@ -25,9 +25,9 @@ from scribe_ledger.merkle.tiles import TILE_HEIGHT, TILE_WIDTH, parse_tile_path
 from scribe_ledger.objects import paths
 
 if TYPE_CHECKING:
-    from scribe_ledger.archive.check_plan import Directory, Plan
-    from scribe_ledger.archive.check_report import Report
-    from scribe_ledger.archive.check_tree import Signed
+    from scribe_ledger.archive.check.plan import Directory, Plan
+    from scribe_ledger.archive.check.report import Report
+    from scribe_ledger.archive.check.tree import Signed
     from scribe_ledger.ledger.served import ServedLedger
     from scribe_ledger.objects.store import ListedObject, ObjectStore
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from scribe_ledger.archive.check_report import Finding
-from scribe_ledger.archive.check_tiles import Wanted
+from scribe_ledger.archive.check.report import Finding
+from scribe_ledger.archive.check.tiles import Wanted
 from scribe_ledger.merkle.hashing import HASH_BYTES
 from scribe_ledger.merkle.tiles import TILE_BYTES, TILE_HEIGHT, bundle_path, tile_path
 from scribe_ledger.merkle.tree import EMPTY_EDGE, Edge, edge_root, grow
@@ -18,7 +18,7 @@ from scribe_ledger.merkle.tree import EMPTY_EDGE, Edge, edge_root, grow
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from scribe_ledger.archive.check_ranges import RangeFound, Version
+    from scribe_ledger.archive.check.ranges import RangeFound, Version
 
 
 class Signed(NamedTuple):

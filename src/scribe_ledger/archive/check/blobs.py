@@ -6,7 +6,7 @@ from contextlib import closing
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
-from scribe_ledger.archive.check_report import Finding
+from scribe_ledger.archive.check.report import Finding
 from scribe_ledger.errors import Corruption, StorageError
 from scribe_ledger.merkle.chunks import chunk_root
 from scribe_ledger.model import CHUNK_BYTES

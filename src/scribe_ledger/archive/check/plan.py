@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
-from scribe_ledger.archive.check_ranges import RangeTask
+from scribe_ledger.archive.check.ranges import RangeTask
 from scribe_ledger.errors import ScribeError
 from scribe_ledger.objects import paths
 from scribe_ledger.segments.segment import Segment
@@ -18,7 +18,7 @@ from scribe_ledger.segments.segment import Segment
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from scribe_ledger.archive.check_report import Report
+    from scribe_ledger.archive.check.report import Report
     from scribe_ledger.objects.store import ListedObject, ObjectStore
 
 

@@ -6,7 +6,7 @@ independent, so processes share them; only leaf hashes come back. Memory is boun
 looked at, beside 32 bytes for each large value and a little for each checkpoint and segment.
 
 With the ledger at hand its manifest says what is live, and its roots must be those of the checkpoints. Nothing is
-changed, unless a repair of orphans is asked for; see ``check_strays``.
+changed, unless a repair of orphans is asked for; see ``strays``.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-from scribe_ledger.archive.check_blobs import check_blobs
-from scribe_ledger.archive.check_plan import Directory, check_directory, plan, read_directory
-from scribe_ledger.archive.check_ranges import check_range
-from scribe_ledger.archive.check_report import Finding, Report
-from scribe_ledger.archive.check_signed import check_checkpoints, check_owner
-from scribe_ledger.archive.check_strays import Known, check_strays
-from scribe_ledger.archive.check_tiles import check_tiles
-from scribe_ledger.archive.check_tree import SignedTree
-from scribe_ledger.archive.check_workers import Workers
+from scribe_ledger.archive.check.blobs import check_blobs
+from scribe_ledger.archive.check.plan import Directory, check_directory, plan, read_directory
+from scribe_ledger.archive.check.ranges import check_range
+from scribe_ledger.archive.check.report import Finding, Report
+from scribe_ledger.archive.check.signed import check_checkpoints, check_owner
+from scribe_ledger.archive.check.strays import Known, check_strays
+from scribe_ledger.archive.check.tiles import check_tiles
+from scribe_ledger.archive.check.tree import SignedTree
+from scribe_ledger.archive.check.workers import Workers
 from scribe_ledger.objects import paths
 from scribe_ledger.objects.folder import FolderStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from scribe_ledger.archive.check_blobs import BlobRef
-    from scribe_ledger.archive.check_plan import Plan
-    from scribe_ledger.archive.check_ranges import RangeFound, RangeTask
-    from scribe_ledger.archive.check_tree import Signed
+    from scribe_ledger.archive.check.blobs import BlobRef
+    from scribe_ledger.archive.check.plan import Plan
+    from scribe_ledger.archive.check.ranges import RangeFound, RangeTask
+    from scribe_ledger.archive.check.tree import Signed
     from scribe_ledger.archive.epochs import Lineage
     from scribe_ledger.ledger.served import ServedLedger
     from scribe_ledger.objects.store import ListedObject, ObjectStore

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from scribe_ledger.archive.check_report import Finding
+from scribe_ledger.archive.check.report import Finding
 from scribe_ledger.errors import SerializationError
 from scribe_ledger.merkle.hashing import HASH_BYTES, hash_leaf
 from scribe_ledger.merkle.tiles import TILE_BYTES, TILE_WIDTH, bundle_path, decode_bundle, tile_path

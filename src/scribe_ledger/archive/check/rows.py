@@ -12,8 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from scribe_ledger.archive.check_blobs import BlobRef
-from scribe_ledger.archive.check_report import Finding
+from scribe_ledger.archive.check.blobs import BlobRef
+from scribe_ledger.archive.check.report import Finding
 from scribe_ledger.errors import Corruption
 from scribe_ledger.merkle.hashing import HASH_BYTES, ZERO_HASH
 from scribe_ledger.merkle.leaf import HEADER

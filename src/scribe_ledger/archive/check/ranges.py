@@ -2,16 +2,16 @@
 
 Up to three kinds of object say what the leaves of a range are: the segment, the level 0 tiles, the entry bundles. This
 compares them and gives what the first says and, where another says something else, that too, with what would then be
-wrong in each case. Which of them is right only the signed root can tell, and that is for ``check_tree``.
+wrong in each case. Which of them is right only the signed root can tell, and that is for ``tree``.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from scribe_ledger.archive.check_report import Finding
-from scribe_ledger.archive.check_rows import RowsFound, check_rows
-from scribe_ledger.archive.check_tiles import (
+from scribe_ledger.archive.check.report import Finding
+from scribe_ledger.archive.check.rows import RowsFound, check_rows
+from scribe_ledger.archive.check.tiles import (
     Slice,
     bundles_say,
     disagreeing,
