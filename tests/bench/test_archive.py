@@ -41,8 +41,8 @@ TINY = Scale(
     requests=2,
     request_blocks=2,
     listed=5,
-    many_segments=20,
-    segment_entries=10,
+    many_segments=12,
+    segment_entries=120,
 )
 ON_A_BUCKET = {line.name for line in LINES if line.name.startswith(("cold.s3", "objects."))}
 needs_versitygw = pytest.mark.skipif(not has_versitygw(), reason="versitygw is not built: make s3-server")

@@ -66,9 +66,10 @@ def _build(folder: Path, count: int, scale: Scale) -> float:
         for start in range(0, len(keys), scale.segment_entries):
             batch = keys[start : start + scale.segment_entries]
             ledger.put_many(list(zip(batch, workload.values(len(batch)), strict=True)))
+        # Entries have the same size, so a segment is full with one batch, and none is small enough to be merged.
+        size = ledger.pending.bytes // count
         started = perf_counter()
-        # A segment is full with its first batch, so nothing is small enough to be merged.
-        Archiver(ledger, ArchiveSettings(segment_size=1, hot_size=0)).run_once(everything=True)
+        Archiver(ledger, ArchiveSettings(segment_size=size, hot_size=0)).run_once(everything=True)
         seconds = perf_counter() - started
         assert len(ledger.manifest.segments) == count
         assert ledger.evicted == ledger.size == len(keys)

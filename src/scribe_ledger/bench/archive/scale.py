@@ -30,7 +30,7 @@ class Scale(Sizes):
     blocks: int = 5
     foreground_seconds: float = 6
     """How long the writers put in a block."""
-    foreground_segment_bytes: int = 4 << 20
+    foreground_segment_bytes: int = 2 << 20
     """So small that some are sealed in each block."""
     cold_reads: int = 300
     first_reads: int = 50
