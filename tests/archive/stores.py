@@ -49,9 +49,9 @@ class NotingStore(FolderStore):
         self._note("stat", path)
         return super().stat(path)
 
-    def list(self, prefix: str) -> Iterator[ListedObject]:
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ListedObject]:
         self._note("list", prefix)
-        return super().list(prefix)
+        return super().list(prefix, after=after)
 
     def delete(self, path: str) -> bool:
         self._note("delete", path)

@@ -187,6 +187,9 @@ def test_a_listing_of_several_pages_is_complete(store: ObjectStore) -> None:
         assert all(threads.map(lambda name: store.put_bytes(name, b"1"), names))
     assert paths(store, "checkpoints") == names
     assert paths(store, "") == names
+    assert [found.path for found in store.list("checkpoints", after=names[50])] == names[51:]
+    assert [found.path for found in store.list("checkpoints", after=f"{names[1050]}x")] == names[1051:]
+    assert list(store.list("checkpoints", after=names[-1])) == []
 
 
 def test_a_listing_that_is_left_is_no_harm(store: ObjectStore) -> None:

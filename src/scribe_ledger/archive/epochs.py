@@ -102,18 +102,20 @@ def read_lineage(store: ObjectStore) -> Lineage | None:
     return Lineage(identity, tuple(keys), tuple(handovers))
 
 
-def newest_checkpoint(store: ObjectStore, lineage: Lineage) -> Checkpoint | None:
+def newest_checkpoint(store: ObjectStore, lineage: Lineage, *, beyond: int = 0) -> Checkpoint | None:
     """The largest head that the ledger's present key answers for; None if nothing was archived yet.
 
-    An object that is missing although another refers to it is an error that names it: a shorter log would look whole.
+    Only checkpoints of sizes ``beyond`` are looked for, so that who knows the earlier ones need not list them again. An
+    object that is missing although another refers to it is an error that names it: a shorter log would look whole.
     """
     newest = lineage.handovers[-1].first if lineage.handovers else None
-    sizes = sorted(size for found in store.list(CHECKPOINTS) if (size := parse_checkpoint_path(found.path)) is not None)
+    listed = store.list(CHECKPOINTS, after=checkpoint_path(beyond) if beyond else "")
+    sizes = sorted(size for found in listed if (size := parse_checkpoint_path(found.path)) is not None)
     while sizes and (newest is None or sizes[-1] > newest.size):
         found = read_checkpoint(store, lineage, sizes.pop())
         if found is not None and found.origin == lineage.key.name:
             newest = found
-    _check_copy(store, lineage, newest)
+    _check_copy(store, lineage, beyond if newest is None else newest.size)
     return newest
 
 
@@ -177,7 +179,7 @@ def _read_handover(store: ObjectStore, epoch: int, ledger_id: str, before: Verif
     return handover
 
 
-def _check_copy(store: ObjectStore, lineage: Lineage, newest: Checkpoint | None) -> None:
+def _check_copy(store: ObjectStore, lineage: Lineage, newest_size: int) -> None:
     """The copy for tile clients is written last: what it was copied from must be there."""
     content = store.get(CHECKPOINT)
     if content is None:
@@ -187,7 +189,7 @@ def _check_copy(store: ObjectStore, lineage: Lineage, newest: Checkpoint | None)
         copy.verify(lineage.key)
     except (VerificationError, UnicodeDecodeError):
         return  # nobody's authority: it may be of an earlier epoch, and a damaged one is found by fsck
-    if newest is None or copy.size > newest.size:
+    if copy.size > newest_size:
         path = checkpoint_path(copy.size)
         raise Corruption(
             f"{store.place(path)} is missing: {CHECKPOINT!r} was copied from it",

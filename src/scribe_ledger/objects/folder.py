@@ -142,11 +142,10 @@ class FolderStore:
                 return None
         return ObjectStat(found.st_size, found.st_mtime) if stat.S_ISREG(found.st_mode) else None
 
-    def list(self, prefix: str) -> Iterator[ListedObject]:
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ListedObject]:
         """All objects under a folder (all of the store for ``""``), in order, one folder in memory at a time."""
-        if not prefix:
-            return _walk(self.root, "", hidden=_PARTIAL)
-        return _walk(self._locate(prefix), f"{prefix}/")
+        found = _walk(self._locate(prefix), f"{prefix}/") if prefix else _walk(self.root, "", hidden=_PARTIAL)
+        return (listed for listed in found if listed.path > after) if after else found
 
     def delete(self, path: str) -> bool:
         """Remove an object, durably; whether there was one."""

@@ -157,8 +157,8 @@ class RemoteStore:
         except Failure:
             return None
 
-    def list(self, prefix: str) -> Iterator[ListedObject]:
-        return self._list(checked_path(prefix) if prefix else "")
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ListedObject]:
+        return self._list(checked_path(prefix) if prefix else "", after)
 
     # --- health --------------------------------------------------------------------------------------------------
 
@@ -253,10 +253,10 @@ class RemoteStore:
             raise
         return True
 
-    def _list(self, prefix: str) -> Iterator[ListedObject]:
+    def _list(self, prefix: str, after: str) -> Iterator[ListedObject]:
         import obstore
 
-        stream, last = None, None
+        stream, last = None, after or None
 
         def request() -> _Page:
             nonlocal stream

@@ -76,10 +76,11 @@ class ObjectStore(Protocol):
 
     def stat(self, path: str) -> ObjectStat | None: ...
 
-    def list(self, prefix: str) -> Iterator[ListedObject]:
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ListedObject]:
         """All objects under a folder, in order of their paths, a page in memory at a time. It scans.
 
-        The empty prefix stands for the whole store, and only here.
+        The empty prefix stands for the whole store, and only here. With ``after`` it begins behind that path, which
+        need not be there.
         """
         ...
 
