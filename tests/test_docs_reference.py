@@ -22,6 +22,9 @@ from scribe_ledger import (
     errors,
     verify,
 )
+from scribe_ledger.archive import background, compaction, pacing
+from scribe_ledger.archive.check.store import DEFAULT_GRACE_SECS
+from scribe_ledger.archive.settings import GRACE_SECS
 from scribe_ledger.config.catalogue import SETTINGS
 from scribe_ledger.http import lane, watch
 from scribe_ledger.http.batch import MAX_BATCH_ID_BYTES
@@ -33,8 +36,13 @@ from scribe_ledger.ledger import folder, records
 from scribe_ledger.ledger.batch import Batch
 from scribe_ledger.ledger.check import Report
 from scribe_ledger.merkle import MerkleTree
+from scribe_ledger.merkle.hashing import HASH_BYTES
 from scribe_ledger.merkle.tiles import EXPANDED_BYTES
 from scribe_ledger.model import MAX_KEY_BYTES, MAX_REQUEST_ID_BYTES
+from scribe_ledger.node import store_watch
+from scribe_ledger.objects.remote import FIRST_PAUSE_SECONDS, MULTIPART_BYTES
+from scribe_ledger.segments.reading import FOOTER_SHARE
+from scribe_ledger.segments.schema import GROUP_VALUE_BYTES
 
 pytestmark = pytest.mark.docs
 
@@ -75,14 +83,48 @@ def test_troubleshooting_says_what_to_do_on_every_kind() -> None:
     assert {"overloaded", "unavailable", "outcome_unknown", "storage", "corruption", "internal"} == set(unavailable)
 
 
-def test_messages_that_the_troubleshooting_page_quotes_are_those_of_the_code() -> None:
-    page = (REFERENCE.parent / "guides" / "troubleshooting.md").read_text()
+@pytest.mark.parametrize(
+    ("page", "title"),
+    [
+        ("guides/troubleshooting.md", "# Troubleshooting"),
+        ("guides/durability.md", "## When something fails"),
+        ("guides/object-stores.md", "## Troubles"),
+        ("operations/disaster-recovery.md", "## When something refuses"),
+    ],
+    ids=lambda value: value,
+)
+def test_messages_that_a_page_quotes_are_those_of_the_code(page: str, title: str) -> None:
+    text = section((REFERENCE.parent / page).read_text(), title)
     source = "".join(path.read_text() for path in Path(errors.__file__).parent.rglob("*.py"))
     source = re.sub(r'"\s*\n\s*f?"', "", source)  # a message goes on in the next line
-    quoted = re.findall(r"(?<!\*)\*([^*|\n]+)\*(?!\*)", re.sub(r"`[^`]*`", "", page))
+    quoted = re.findall(r"(?<!\*)\*([^*|\n]+)\*(?!\*)", re.sub(r"`[^`]*`", "", text))
     pieces = {piece.strip(" ,") for message in quoted for piece in message.split("…")}
-    assert len(quoted) > 20
+    assert len(quoted) >= 8
     assert not [piece for piece in pieces if piece not in source]
+
+
+# --- the archive -----------------------------------------------------------------------------------------------
+
+
+def test_figures_of_the_guide_to_archiving_are_those_of_the_code() -> None:
+    text = flowing((REFERENCE.parent / "guides" / "archiving.md").read_text())
+    numbers = {4: "four", 8: "eight"}
+    pauses = [f"{background.FIRST_PAUSE_SECONDS * 2**failures:.0f}" for failures in range(3)]
+    shown = {
+        f"{numbers[compaction.MIN_RUN]} or more neighbours",
+        f"from {numbers[pacing.RESTS[-1][0]]} segments on the archiver no longer gives way",
+        f"tries again after {', '.join(pauses)}, … seconds",
+        f"every {store_watch.CHECK_SECONDS:.0f} seconds",
+        f"every {store_watch.GUARD_SECONDS / 60:.0f} minutes",
+        f"some {GROUP_VALUE_BYTES >> 20} MiB of values",
+        f"in parts of {MULTIPART_BYTES >> 20} MiB and more",
+        f"{2 * HASH_BYTES} bytes that do not compress",
+        f"after {FIRST_PAUSE_SECONDS * 1000:.0f} ms, {FIRST_PAUSE_SECONDS * 2000:.0f} ms",
+        *(f"{name} = {SETTINGS[f'storage.{name}'].default}" for name in ("segment_size", "hot_size", "max_cache_size")),
+        f"age_threshold_secs = {SETTINGS['storage.tiering.age_threshold_secs'].default}",
+    }
+    assert not [figure for figure in shown if figure not in text]
+    assert (GRACE_SECS, DEFAULT_GRACE_SECS, FOOTER_SHARE) == (86_400, 86_400, 4)  # "a day", "a quarter"
 
 
 # --- HTTP ------------------------------------------------------------------------------------------------------
