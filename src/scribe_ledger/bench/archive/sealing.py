@@ -34,6 +34,9 @@ _COMPRESSION: tuple[Compression, int] = ("zstd", 6)
 
 def archive(task: Task) -> dict[str, Measured]:
     """One pass of the archiver over everything. After each segment pyarrow writes its table again, by itself."""
+    import pyarrow.compute  # imported when it is first used, which is once a process and no entry's cost
+    import pyarrow.parquet
+
     store = FolderStore(task.store)
     with ServedLedger.open(task.ledger, create=False, object_store=store) as ledger:
         settle(ledger)
