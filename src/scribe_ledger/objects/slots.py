@@ -2,19 +2,15 @@
 
 A client's connection goes back to its pool a moment after the answer is complete, and a request that begins in that
 moment opens one socket more. Nothing tells when the moment is over. So a slot rests before it is given out again, the
-one that rested longest first: where slots are free nobody waits. And a pool that is large enough keeps one connection
-spare, for the machine so busy that the rest was too short.
+one that rested longest first, while more than half of the slots are taken: fewer requests cannot bring the pool to its
+bound, because as many connections would have to be on their way back at once. And a pool that is large enough keeps one
+connection spare, for the machine so busy that the rest was too short.
 """
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import time
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 REST_SECONDS = 0.003
 """Measured: without a rest one request of some hundreds opened a socket more; with 1 ms one of some thousands, and with
@@ -34,19 +30,19 @@ class Slots:
         for _ in range(self.count):
             self._rested_at.put(0.0)
 
-    @contextlib.contextmanager
-    def take(self, timeout: float | None = None) -> Iterator[None]:
-        """Waits for a slot; raises TimeoutError when none came free in time."""
+    def take(self, timeout: float | None = None) -> None:
+        """Waits for a slot, which is to be given back; raises TimeoutError when none came free in time."""
         try:
             rested_at = self._rested_at.get(timeout=timeout)
         except queue.Empty:
             raise TimeoutError(f"all slots were taken for {timeout} seconds") from None
-        try:
-            if (rest := rested_at - time.monotonic()) > 0:
+        if 2 * (self.count - self._rested_at.qsize()) > self.count:
+            rest = rested_at - time.monotonic()
+            if rest > 0:
                 time.sleep(rest)
-            yield
-        finally:
-            self._rested_at.put(time.monotonic() + self.rest_seconds)
+
+    def give_back(self) -> None:
+        self._rested_at.put(time.monotonic() + self.rest_seconds)
 
 
 def requests_at_once(pool_size: int) -> int:
