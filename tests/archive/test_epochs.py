@@ -334,6 +334,7 @@ def test_a_handover_is_never_a_checkpoint() -> None:
         ("\n5\n", "\n6\n"),
         ("scribe-ledger epoch v1", "scribe-ledger epoch v2"),
     ],
+    ids=["ledger", "epoch", "new key", "old key", "size", "format"],
 )
 def test_a_handover_that_was_changed_is_refused(what: str, by: str) -> None:
     text = str(signed())
