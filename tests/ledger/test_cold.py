@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from scribe_ledger.ledger.records import Spot
     from scribe_ledger.segments.segment import Segment
 
 pytestmark = pytest.mark.storage
@@ -143,6 +144,39 @@ def test_a_segment_with_another_value_is_corruption(ledger: ServedLedger, tmp_pa
     ledger.evict(1)
     with pytest.raises(Corruption, match=r"entry 0 in segments/.* does not match its digest"):
         ledger.get("key")
+
+
+def test_a_value_that_was_checked_is_read_again_without_its_leaf(
+    ledger: ServedLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.put_many([("key", "value"), ("other", "another"), ("empty", "")])
+    archive(ledger)
+    ledger.evict(3)
+    leaves: list[Spot] = []
+    read = ledger._reader.leaf_bytes
+
+    def counted(spot: Spot) -> bytes:
+        leaves.append(spot)
+        return read(spot)
+
+    monkeypatch.setattr(ledger._reader, "leaf_bytes", counted)
+    for _ in range(3):
+        assert (ledger.get("key"), ledger.get("empty")) == (b"value", b"")
+    assert len(leaves) == 2
+    assert ledger.get("other") == b"another"
+    assert len(leaves) == 3
+
+
+def test_a_damaged_key_index_is_found_though_the_value_was_checked_for_its_own_key(ledger: ServedLedger) -> None:
+    ledger.put_many([("key", "value"), ("other", "another")])
+    archive(ledger)
+    ledger.evict(2)
+    assert (ledger.get("key"), ledger.get("other")) == (b"value", b"another")
+    batch = ledger._store.batch()
+    batch.put(Table.KEYS, b"other", ledger._store.table(Table.KEYS).get(b"key") or b"")
+    ledger._store.write(batch)
+    with pytest.raises(Corruption, match="key index"):
+        ledger.get("other")
 
 
 def test_a_store_that_cannot_be_asked_is_unavailable_and_never_absent(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,14 +13,13 @@ from tests.ledger.opening import Clock, load_machine, new_machine, open_on
 
 from scribe_ledger.errors import Corruption, ScribeError, StorageError
 from scribe_ledger.ledger import check
+from scribe_ledger.ledger.cold import ColdValues
 from scribe_ledger.ledger.memory import MemoryStore
 from scribe_ledger.ledger.reads import Reader
 from scribe_ledger.ledger.sequencer import Sequencer
 from scribe_ledger.ledger.store import Table
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from scribe_ledger.ledger.machine import Machine
 
 pytestmark = pytest.mark.storage
@@ -123,7 +123,8 @@ class Node:
         assert state.size == self.model.size
         assert self.machine.nodes.root() == self.model.root()
         assert self.machine.policy._asdict() == {**self.model.policies, "apply_version": 1}
-        reader = Reader(self.store, None, None)  # type: ignore[arg-type]  # no large values, no archive
+        cold = ColdValues(self.machine, None, ledger_id="", cache_bytes=0, folder=Path())  # type: ignore[arg-type]
+        reader = Reader(self.store, None, cold)  # type: ignore[arg-type]  # there are no large values
         for key in KEYS:
             assert reader.latest_value(key, state.size) == self.model.get(key)
             assert [entry.index for entry in reader.history(key, state.size)] == [

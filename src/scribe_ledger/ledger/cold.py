@@ -50,6 +50,16 @@ class ColdValues:
                     self._reader = ColdReader(self._objects, self._ledger_id, cache_bytes=self._cache_bytes)
         return self._reader
 
+    @property
+    def evicted(self) -> int:
+        """Values of entries below this index are nowhere else."""
+        return self._machine.evicted
+
+    def checked_value(self, key: bytes, index: int) -> bytes | None:
+        """The value from memory, if it was checked before for the same key: no leaf has to be looked up for it."""
+        segment = self._machine.committed.manifest.find(index)
+        return None if segment is None else self.reader.checked_value(segment, key, index)
+
     def value(self, key: bytes, index: int, digest: bytes) -> bytes:
         """The value of one entry, checked."""
         segment = self.segment(index)
@@ -62,10 +72,12 @@ class ColdValues:
             segment = newer  # it was replaced and removed since it was looked up
             value = self.reader.value(segment, key, index)
         try:
-            return _checked(value, segment, index, digest)
+            _checked(value, segment, index, digest)
         except Corruption:
             self.reader.forget(segment.segment_id)  # so that a repaired object is read, and not remembered bytes
             raise
+        self.reader.note_checked(segment, key, index, value)
+        return value
 
     def scan(self) -> ColdScan:
         return ColdScan(self)

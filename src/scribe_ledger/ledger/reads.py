@@ -57,6 +57,8 @@ class Reader:
         if index >= size or flags:
             spot = self.spot(key, size)
             return None if spot is None or spot.deleted else self.value(spot)
+        if index < self._cold.evicted and (value := self._cold.checked_value(key, index)) is not None:
+            return value
         values = self._get_values(group)
         if values is None:
             return self._cold_value(records.latest_spot(record), key)

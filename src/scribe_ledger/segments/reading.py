@@ -81,16 +81,31 @@ class ColdReader:
 
     def cached_value(self, segment: Segment, key: bytes, index: int) -> bytes | None:
         """The same from memory alone; None where the store would have to be asked."""
-        directory = self._directories.get(segment.segment_id)
-        if directory is None:
-            return None
-        row_group = self._row_groups.get((segment.segment_id, directory.footer.row_group_of(key, index)))
-        if row_group is None:
-            return None
-        value = row_group.value(index)
+        row_group = self._cached_row_group(segment, key, index)
+        value = None if row_group is None else row_group.value(index)
         if value is not None:
             self.hits += 1
         return value
+
+    def checked_value(self, segment: Segment, key: bytes, index: int) -> bytes | None:
+        """The same, and only a value of which ``note_checked`` was told: it needs no digest any more."""
+        row_group = self._cached_row_group(segment, key, index)
+        value = None if row_group is None else row_group.checked_value(index, key)
+        if value is not None:
+            self.hits += 1
+        return value
+
+    def note_checked(self, segment: Segment, key: bytes, index: int, value: bytes) -> None:
+        """That value matches the digest of the entry, which is of that key."""
+        row_group = self._cached_row_group(segment, key, index)
+        if row_group is not None and row_group.value(index) == value:  # it may have been fetched anew since
+            row_group.note_checked(index, key)
+
+    def _cached_row_group(self, segment: Segment, key: bytes, index: int) -> RowGroup | None:
+        directory = self._directories.get(segment.segment_id)
+        if directory is None:
+            return None
+        return self._row_groups.get((segment.segment_id, directory.footer.row_group_of(key, index)))
 
     def forget(self, segment_id: str) -> None:
         """Drop what is kept of a segment: it was retired, or what came from it did not match its digest."""

@@ -1,11 +1,13 @@
 """``RowGroup``: the values of one row group, as they came out of Arrow, and how to find one by its index.
 
 Values are cut out of Arrow's buffers when they are asked for. A group that is read a second time gets its indexes
-sorted; the first time a scan of the column is cheaper.
+sorted; the first time a scan of the column is cheaper. It remembers which values were found to match their digest, and
+under which key, so that nobody needs to look up the digest again.
 """
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
@@ -26,12 +28,14 @@ class RowGroup:
         self._sorted: tuple[memoryview, memoryview] | None = None
         """The indexes in order, and the row of each."""
         self._asked = False
+        self._checked: array[int] | None = None
+        """For each row a mark of the key that its value was checked for."""
         self._offsets = memoryview(offsets).cast("i")
         self._data = memoryview(data) if data is not None else memoryview(b"")
         self._validity = memoryview(validity) if values.null_count and validity is not None else None
-        held = indexes.nbytes * 3 + len(self._offsets) * 4 + len(self._data) + len(self._validity or b"")
+        held = indexes.nbytes * 4 + len(self._offsets) * 4 + len(self._data) + len(self._validity or b"")
         self.size_bytes = held + OVERHEAD_BYTES
-        """What it takes in memory, the sorted indexes included."""
+        """What it takes in memory, the sorted indexes and the marks included."""
 
     def value(self, index: int) -> bytes | None:
         """The inline value of an entry; None if the entry is not here, or has none."""
@@ -39,6 +43,21 @@ class RowGroup:
         if row < 0 or (self._validity is not None and not self._validity[row >> 3] >> (row & 7) & 1):
             return None
         return bytes(self._data[self._offsets[row] : self._offsets[row + 1]])
+
+    def checked_value(self, index: int, key: bytes) -> bytes | None:
+        """The same if it was checked for that key."""
+        if self._checked is None:
+            return None
+        row = self._row(index)
+        if row < 0 or self._checked[row] != _mark(key):
+            return None
+        return bytes(self._data[self._offsets[row] : self._offsets[row + 1]])
+
+    def note_checked(self, index: int, key: bytes) -> None:
+        """The value of that entry is of that key, and matches its digest."""
+        if self._checked is None:
+            self._checked = array("q", bytes(8 * len(self._indexes)))
+        self._checked[self._row(index)] = _mark(key)
 
     def _row(self, index: int) -> int:
         if self._sorted is None:
@@ -64,3 +83,7 @@ class RowGroup:
         indexes = memoryview(self._indexes.take(order).buffers()[1]).cast("Q")[: len(order)]
         rows = memoryview(order.buffers()[1]).cast("Q")[: len(order)]
         return indexes, rows
+
+
+def _mark(key: bytes) -> int:
+    return hash(key) or 1
