@@ -180,7 +180,10 @@ def _tell_store(report: StoreReport) -> None:
     faults, warnings = len(report.faults) + report.more_faults, len(report.warnings) + report.more_warnings
     what += f", {counts.blobs:,} large values, {counts.checkpoints:,} checkpoints"
     say(f"{report.url}: {what} in {report.seconds:.1f} s")
-    say(f"{report.size:,} entries published, root {report.root.hex() or 'unknown'}: {_verdict(faults, warnings)}")
+    published = (
+        f"{report.size:,} entries published, root {report.root.hex()}" if report.size else "nothing published yet"
+    )
+    say(f"{published}: {_verdict(faults, warnings)}")
 
 
 def _verdict(faults: int, warnings: int) -> str:

@@ -237,7 +237,7 @@ class _StoreCheck:
             report.size, report.root = tree.good.size, tree.good.root
         if tree.lost_at is not None:
             report.fault(f"entry {tree.lost_at}", "nothing in the store says what it is: no root beyond is known")
-        elif not list(checkpoints):
+        elif not list(checkpoints) and (self._ledger is None or self._ledger.manifest.archived_size):
             report.warn(paths.CHECKPOINTS, "there is none: nothing was published here")
 
     def _written(self, path: str) -> float:
