@@ -1,7 +1,7 @@
 """raft-rs, the consensus engine inside TiKV, as a Python module.
 
-A `Node` is one member of a Raft group, in memory. Messages, ticks and proposals go in; `ready` gives out what to persist,
-to send and to apply; `advance` says that it was done. There is no socket, file, clock or thread in it.
+A `Node` is one member of a Raft group, in memory. Messages, ticks and proposals go in; `ready` gives out what to
+persist, to send and to apply; `advance` says that it was done. There is no socket, file, clock or thread in it.
 
 Bytes that are no message, and arguments out of range, raise `ValueError`. What cannot be done now raises a `RaftError`.
 Every method of a node may raise `RaftPanic`: then the node is broken for good.
@@ -72,6 +72,7 @@ class LightReady:
     """What became possible because a ready is durable. Send, apply, and then call `advance_apply`."""
 
     commit_index: Final[int | None]
+    """Need not be written: a later hard state has it, and what is applied is committed."""
     committed_entries: Final[list[Entry]]
     messages: Final[dict[int, list[bytes]]]
     snapshot_messages: Final[list[tuple[int, int, bytes]]]
@@ -104,7 +105,8 @@ class Node:
         """Starts a node from what it persisted.
 
         `conf_state` is the configuration at `applied`; all empty for a node that waits for a snapshot. `truncated` is
-        index and term of the last entry that was cut off, or of the last snapshot. With a `seed` the election timeouts
+        index and term of the last entry that was cut off, or of the last snapshot. The commit index may be behind
+        `applied`, but neither beyond the last entry. With a `seed`, which members may share, the election timeouts
         repeat. Levels of logs are those of `logging`.
         """
 
@@ -118,7 +120,7 @@ class Node:
         """Takes messages, in order; the number of those that were malformed or refused."""
 
     def campaign(self) -> None:
-        """Stands for election now."""
+        """Stands for election now, as a voter."""
 
     def report_unreachable(self, id: int, /) -> None:
         """The last message to this peer was lost."""
@@ -135,7 +137,7 @@ class Node:
     def propose_conf_change(
         self, changes: Sequence[Change], transition: Transition = "auto", context: Buffer = b""
     ) -> tuple[int, int]:
-        """Proposes a new configuration; no changes at all: to leave a joint one. What could not be applied is refused."""
+        """Proposes a new configuration; no changes: to leave a joint one. What could not be applied is refused."""
 
     def apply_conf_change(self, entry_type: int, data: Buffer, /) -> Conf:
         """Applies a committed entry of type 1 or 2, also while a ready is out. Persist the result with `applied`."""
@@ -172,7 +174,7 @@ class Node:
         """Forgets applied entries up to `index`. A peer that needs them gets a snapshot."""
 
     def set_snapshot(self, index: int, conf_state: Conf, data: Buffer = b"") -> None:
-        """Offers a snapshot at an applied index to whoever needs one, until cleared, replaced or passed by `compact`."""
+        """Offers a snapshot at an applied index to who needs one, until cleared, replaced or passed by `compact`."""
 
     def clear_snapshot(self) -> None: ...
     def take_snapshots_wanted(self) -> list[int]:

@@ -153,9 +153,9 @@ impl Node {
     #[new]
     #[pyo3(signature = (
         id, *, conf_state, hard_state = (0, 0, 0), entries = None, truncated = (0, 0), applied = 0,
-        election_tick = 10, heartbeat_tick = 1, max_size_per_msg = 1 << 20, max_inflight_msgs = 64,
-        pre_vote = true, check_quorum = true, priority = 0, max_uncommitted_size = 1 << 26,
-        max_committed_size_per_ready = 1 << 22, max_message_bytes = 1 << 24, skip_bcast_commit = false,
+        election_tick = 10, heartbeat_tick = 1, max_size_per_msg = 1_048_576, max_inflight_msgs = 64,
+        pre_vote = true, check_quorum = true, priority = 0, max_uncommitted_size = 67_108_864,
+        max_committed_size_per_ready = 4_194_304, max_message_bytes = 16_777_216, skip_bcast_commit = false,
         seed = None, log_level = 20
     ))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
@@ -202,7 +202,7 @@ impl Node {
         }
         let mirror = start(hard_state, conf_state, truncated, entries.unwrap_or_default(), applied)?;
         let logs = Logs::new(log_level);
-        let mut timeouts = Timeouts::new(seed);
+        let mut timeouts = Timeouts::new(seed, id);
         let built = guard::catch(|| {
             let mut raw = RawNode::new(&config, mirror, &logs.logger())?;
             timeouts.settle(&mut raw.raft);
@@ -238,6 +238,9 @@ impl Node {
     }
 
     fn campaign(&mut self) -> PyResult<()> {
+        if !self.raw.raft.promotable() {
+            return Err(RaftError::new_err("only a voter stands for election")); // the engine would let a learner try
+        }
         self.turn(RawNode::campaign)?.map_err(refused)
     }
 
@@ -526,7 +529,8 @@ fn start(
     applied: u64,
 ) -> PyResult<Mirror> {
     let mut hard_state = HardState::default();
-    (hard_state.term, hard_state.vote, hard_state.commit) = (term, vote, commit);
+    // A commit index need not be written (LightReady): what is applied was committed, whatever was written.
+    (hard_state.term, hard_state.vote, hard_state.commit) = (term, vote, commit.max(applied));
     let entries =
         rows.into_iter().map(entry).collect::<Result<Vec<_>, _>>().map_err(PyValueError::new_err)?;
     storage::check_start(&hard_state, truncated, &entries, applied).map_err(PyValueError::new_err)?;

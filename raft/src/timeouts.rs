@@ -16,8 +16,9 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
-    pub fn new(seed: Option<u64>) -> Timeouts {
-        Timeouts { random: seed, stance: None, ticks: 0 }
+    /// The id takes part: members with one seed would time out together, and split every vote.
+    pub fn new(seed: Option<u64>, mut id: u64) -> Timeouts {
+        Timeouts { random: seed.map(|seed| seed ^ split_mix(&mut id)), stance: None, ticks: 0 }
     }
 
     /// To be called after every call that may have changed the engine.
