@@ -46,6 +46,7 @@ class RaftPanic(RaftError):
 class Ready:
     """One turn: persist, send, apply, then advance. Its attributes are in the order of the work."""
 
+    node: Final[int]
     number: Final[int]
     messages: Final[dict[int, list[bytes]]]
     """By peer, each list in its order: may go out at once, beside the writing."""

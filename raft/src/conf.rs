@@ -17,6 +17,9 @@ use raft::{Changer, Error, Raft, Storage};
 use crate::octets::Octets;
 use crate::wire;
 
+/// The most ids of one kind in a configuration.
+const IDS_MAX: usize = 1024;
+
 /// voters, learners, outgoing voters, next learners, auto leave.
 pub type Conf = (Vec<u64>, Vec<u64>, Vec<u64>, Vec<u64>, bool);
 
@@ -85,6 +88,9 @@ pub fn check(state: &ConfState) -> Result<(), String> {
 }
 
 fn unique(ids: &[u64], what: &str) -> Result<BTreeSet<u64>, String> {
+    if ids.len() > IDS_MAX {
+        return Err(format!("not a configuration: more than {IDS_MAX} {what}"));
+    }
     let set: BTreeSet<u64> = ids.iter().copied().collect();
     if set.len() != ids.len() || set.contains(&0) {
         return Err(format!("not a configuration: the {what} hold an id twice, or 0"));
@@ -128,7 +134,7 @@ pub fn check_change<S: Storage>(raft: &Raft<S>, change: &ConfChangeV2) -> Result
 
 /// The change that an entry holds, of either version.
 pub fn parse(entry_type: EntryType, data: &[u8]) -> Result<ConfChangeV2, String> {
-    wire::check_groups(data)?;
+    wire::check_change(data)?;
     let unreadable = |error| format!("not a change of the configuration: {error}");
     match entry_type {
         EntryType::EntryNormal => Err("a normal entry holds no change of the configuration".to_owned()),

@@ -84,8 +84,9 @@ impl Node {
 
     /// Takes back the ready that is out, which must be this one, and mirrors what it made durable.
     fn take_back(&mut self, ready: &Ready) -> PyResult<raft::Ready> {
-        let Some(out) = self.out.take_if(|out| out.number() == ready.number()) else {
-            return Err(RaftError::new_err(format!("ready {} is not out", ready.number())));
+        let id = self.raw.raft.id;
+        let Some(out) = self.out.take_if(|out| ready.is(id, out.number())) else {
+            return Err(RaftError::new_err(format!("this ready is not out of node {id}")));
         };
         self.engine(|raw| {
             let metadata = out.snapshot().get_metadata();
@@ -349,7 +350,7 @@ impl Node {
         let Some(mut ready) = self.turn(|raw| raw.has_ready().then(|| raw.ready()))? else {
             return Ok(None);
         };
-        let told = Ready::new(py, &mut ready);
+        let told = Ready::new(py, self.raw.raft.id, &mut ready);
         if !ready.snapshot().is_empty() {
             self.handed_out = ready.snapshot().get_metadata().index;
         }

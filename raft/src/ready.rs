@@ -10,6 +10,7 @@ use crate::messages::{self, Outgoing};
 /// One turn of the engine.
 #[pyclass(frozen, get_all, module = "scribe_raft")]
 pub struct Ready {
+    node: u64,
     number: u64,
     must_sync: bool,
     hard_state: Option<(u64, u64, u64)>,
@@ -25,13 +26,14 @@ pub struct Ready {
 
 impl Ready {
     /// Copies the ready for Python and takes its messages; entries and snapshot stay for the mirror.
-    pub fn new(py: Python<'_>, ready: &mut raft::Ready) -> PyResult<Ready> {
+    pub fn new(py: Python<'_>, node: u64, ready: &mut raft::Ready) -> PyResult<Ready> {
         let now = Outgoing::encode(py, &ready.take_messages())?;
         let later = Outgoing::encode(py, &ready.take_persisted_messages())?;
         let snapshots = if now.snapshots.bind(py).is_empty() { later.snapshots } else { now.snapshots };
         let reads = ready.take_read_states();
         let reads = reads.iter().map(|read| (read.index, PyBytes::new(py, &read.request_ctx)));
         Ok(Ready {
+            node,
             number: ready.number(),
             must_sync: ready.must_sync(),
             hard_state: ready.hs().map(|state| (state.term, state.vote, state.commit)),
@@ -46,8 +48,9 @@ impl Ready {
         })
     }
 
-    pub fn number(&self) -> u64 {
-        self.number
+    /// Whether this is the ready of that node and number.
+    pub fn is(&self, node: u64, number: u64) -> bool {
+        (self.node, self.number) == (node, number)
     }
 }
 
@@ -55,7 +58,8 @@ impl Ready {
 impl Ready {
     fn __repr__(&self, py: Python<'_>) -> String {
         format!(
-            "Ready(number={}, entries={}, committed_entries={}, must_sync={})",
+            "Ready(node={}, number={}, entries={}, committed_entries={}, must_sync={})",
+            self.node,
             self.number,
             self.entries.bind(py).len(),
             self.committed_entries.bind(py).len(),

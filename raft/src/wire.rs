@@ -1,7 +1,7 @@
 //! What may come in from a peer: the checks between bytes and the engine.
 //!
 //! The engine trusts its messages: a field that contradicts another makes it panic. So bytes are judged in three steps.
-//! `check_groups` walks the protobuf without building anything (deep groups would overflow the parser's stack,
+//! `scan` walks the protobuf without building anything (deep groups would overflow the parser's stack,
 //! RUSTSEC-2024-0437), the parser reads it, and `check` holds the fields against each other. Who sent a message is the
 //! transport's business: it names the peer that it authenticated.
 
@@ -70,8 +70,8 @@ pub fn check_address(message: &Message, me: u64, sender: u64) -> Result<(), Refu
     Err(Refusal::Refused(why))
 }
 
-/// Whether these bytes, a protobuf of a configuration change, hold a group.
-pub fn check_groups(data: &[u8]) -> Result<(), String> {
+/// Whether these bytes may be parsed as a change of the configuration.
+pub fn check_change(data: &[u8]) -> Result<(), String> {
     scan(data, Shape::ConfChange)
 }
 
@@ -183,6 +183,18 @@ impl Shape {
         }
     }
 
+    /// The largest number of a field. Unknown ones would be kept, in maps that take a hundred times their bytes.
+    fn fields(self) -> u64 {
+        match self {
+            Shape::Message => 16,
+            Shape::Entry => 6,
+            Shape::Snapshot | Shape::Single => 2,
+            Shape::Metadata => 3,
+            Shape::ConfState => 5,
+            Shape::ConfChange => 4,
+        }
+    }
+
     /// The largest value of an enumeration: the parser would read a larger one as 0.
     fn largest(self, field: u64) -> u64 {
         match (self, field) {
@@ -200,6 +212,9 @@ fn scan(mut data: &[u8], shape: Shape) -> Result<(), String> {
     while !data.is_empty() {
         let key = varint(&mut data)?;
         let field = key >> 3;
+        if !(1..=shape.fields()).contains(&field) {
+            return Err(format!("unknown field {field}"));
+        }
         match key & 7 {
             0 if varint(&mut data)? > shape.largest(field) => {
                 return Err(format!("unknown value of field {field}"));

@@ -5,6 +5,7 @@ Every `drain` works in the order that a real shell must keep: send, persist, sen
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -115,6 +116,7 @@ class Cluster:
         self.cut: set[tuple[int, int]] = set()
         self.drop: Callable[[dict[str, Any]], bool] = lambda _: False
         self.sent: defaultdict[str, int] = defaultdict(int)
+        self.digest = hashlib.sha256()  # of every message, in order
         self.wire: deque[tuple[int, int, bytes]] = deque()
         for id in ids:
             self.add(id, (disks or {}).get(id) or Disk(conf or voters(*ids)))
@@ -145,6 +147,7 @@ class Cluster:
 
     def deliver(self, sender: int, to: int, data: bytes) -> None:
         told = describe(data)
+        self.digest.update(data)
         self.sent[told["type"]] += 1
         if (sender, to) in self.cut or to not in self.members or self.drop(told):
             return

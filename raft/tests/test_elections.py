@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from scribe_raft import Node
 
@@ -188,23 +192,40 @@ def test_a_vote_survives_a_restart() -> None:
     assert disk.hard_state == (4, 2, 0)
 
 
-def test_the_same_seed_gives_the_same_timeouts_and_messages() -> None:
-    def run(seed: int) -> tuple[list[int], dict[str, int]]:
-        cluster = Cluster(1, 2, 3)
-        for id, member in cluster.members.items():
-            member.options["seed"] = seed + id
-            member.start()
-        timeouts = []
-        for turn in range(200):
-            if turn % 50 == 49 and cluster.leaders():
-                cluster.isolate(*cluster.leaders())
-            cluster.tick()
-            timeouts += [cluster[id].randomized_election_timeout for id in (1, 2, 3)]
-        return timeouts, cluster.sent
+def run(seed: int) -> str:
+    """A digest of every message of a run in which leaders are lost and come back, and of all timeouts."""
+    cluster = Cluster(1, 2, 3, 4, 5, seed=seed)
+    timeouts = []
+    for turn in range(300):
+        if turn % 50 == 49:
+            cluster.heal()
+            cluster.isolate(*cluster.leaders())
+        for leader in cluster.leaders()[-1:]:
+            cluster[leader].propose(b"%d" % turn)
+        cluster.tick()
+        timeouts += [cluster[id].randomized_election_timeout for id in cluster.members]
+    assert all(10 <= ticks < 20 for ticks in timeouts)
+    assert len(set(timeouts)) > 5
+    return f"{cluster.digest.hexdigest()} {timeouts}"
 
-    assert run(5) == run(5)
-    assert run(5)[0] != run(6)[0]
-    assert all(10 <= ticks < 20 for ticks in run(5)[0])
+
+def test_the_same_seed_gives_the_same_run_in_every_process() -> None:
+    program = "import test_elections; print(test_elections.run(5))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.strip() == run(5)
+    assert run(5) != run(6)
+
+
+def test_members_that_share_a_seed_draw_apart() -> None:
+    nodes = [Node(id, conf_state=voters(1, 2, 3, 4, 5), seed=1) for id in range(1, 6)]
+    assert len({node.randomized_election_timeout for node in nodes}) > 1
 
 
 def test_a_timeout_can_be_set() -> None:

@@ -121,11 +121,13 @@ def test_while_a_ready_is_out_nothing_may_change(name: str) -> None:
 def test_a_ready_is_advanced_once_and_by_its_own_node() -> None:
     one, other = Node(1, conf_state=voters(1)), Node(2, conf_state=voters(2))
     one.campaign()
+    other.campaign()
     ready = ready_of(one)
-    with pytest.raises(RaftError, match="ready 1 is not out"):
+    assert (ready.node, ready.number, ready_of(other).number) == (1, 1, 1)
+    with pytest.raises(RaftError, match="not out of node 2"):
         other.advance(ready)
     one.advance(ready)
-    with pytest.raises(RaftError, match="ready 1 is not out"):
+    with pytest.raises(RaftError, match="not out of node 1"):
         one.advance(ready)
     assert one.ready() is None
 

@@ -36,6 +36,9 @@ MALFORMED = {
     "a group in an entry": wire.message(wire.APPEND, term=3, entries=(wire.entry(1, 3) + b"\x9b\x01",)),
     "a length without end": b"\x3a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
     "a number without end": b"\x20" + b"\xff" * 11,
+    "an unknown field": WELL_FORMED["append"] + wire.number(17, 1),
+    "an unknown field of an entry": wire.message(wire.APPEND, term=3, entries=(wire.entry(1, 3) + b"\x38\x01",)),
+    "a field of number 0": WELL_FORMED["append"] + b"\x00\x01",
     "field 4 as bytes": wire.octets(4, b"term"),
     "an unknown type": wire.message(99, term=3),
     "an unknown entry type": wire.message(wire.APPEND, term=3, entries=(wire.entry(1, 3, b"", 9),)),
@@ -64,6 +67,9 @@ MALFORMED = {
     "a snapshot of nothing": wire.message(wire.SNAPSHOT, term=3, snapshot=wire.snapshot(0, 0, [1])),
     "a snapshot without voters": wire.message(wire.SNAPSHOT, term=3, snapshot=wire.snapshot(9, 3, [])),
     "a snapshot of one voter twice": wire.message(wire.SNAPSHOT, term=3, snapshot=wire.snapshot(9, 3, [1, 1])),
+    "a snapshot of very many voters": wire.message(
+        wire.SNAPSHOT, term=3, snapshot=wire.snapshot(9, 3, list(range(1, 2000)))
+    ),
     "a snapshot above the term": wire.message(wire.SNAPSHOT, term=3, snapshot=wire.snapshot(9, 4, [1])),
 }
 
