@@ -183,7 +183,7 @@ impl Shape {
         }
     }
 
-    /// The largest number of a field. Unknown ones would be kept, in maps that take a hundred times their bytes.
+    /// The largest number of a field. Unknown ones would be kept, in maps that take many times their bytes.
     fn fields(self) -> u64 {
         match self {
             Shape::Message => 16,
