@@ -26,15 +26,15 @@ from tests.archive.rounds import (
 from tests.archive.stores import NotingStore
 from tests.ledger.opening import START
 
-from scribe_ledger.archive import background, guard
+from scribe_ledger.archive import background
 from scribe_ledger.archive.archiver import Archiver, ArchiveSettings
-from scribe_ledger.archive.epochs import Superseded
 from scribe_ledger.archive.pacing import Pace, Stopping
 from scribe_ledger.archive.recovery import restore
 from scribe_ledger.config import Config
 from scribe_ledger.errors import Corruption, Forbidden, ScribeError, StorageError, Unavailable
 from scribe_ledger.ledger.served import ServedLedger
 from scribe_ledger.objects import paths, temporary
+from scribe_ledger.objects.epochs import Superseded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -268,11 +268,11 @@ def test_a_full_disk_while_sealing_leaves_a_clear_error_and_a_ledger_that_serves
 def test_a_store_of_a_newer_epoch_ends_archiving_and_writing(
     ledger: ServedLedger, store: NotingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def superseded(_: object) -> None:
+    def superseded() -> None:
         raise Superseded("this ledger goes on elsewhere")
 
     write_round(ledger, 0)
-    monkeypatch.setattr(guard, "check_store", superseded)
+    monkeypatch.setattr(ledger, "check_store", superseded)
     with pytest.raises(Superseded):
         archiver(ledger).run_once(everything=True)
     with pytest.raises(ScribeError, match="goes on elsewhere"):

@@ -13,8 +13,6 @@ from tests.archive.lost import NAME, archive, everything, lose, opened, write
 from tests.s3_server import S3Server, needs_versitygw
 
 from scribe_ledger import verify
-from scribe_ledger.archive.epochs import Superseded, newest_checkpoint, required_lineage
-from scribe_ledger.archive.guard import check_store
 from scribe_ledger.archive.promotion import promote
 from scribe_ledger.archive.recovery import restore
 from scribe_ledger.errors import ConfigurationError, Conflict, Corruption, Forbidden, InvalidRequest, VerificationError
@@ -23,6 +21,7 @@ from scribe_ledger.merkle.checkpoint import Checkpoint, sign_checkpoint
 from scribe_ledger.merkle.handover import Handover, base_origin, may_be_later, next_origin, sign_handover
 from scribe_ledger.merkle.note import Signature, Signer
 from scribe_ledger.objects import paths
+from scribe_ledger.objects.epochs import Superseded, newest_checkpoint, required_lineage
 from scribe_ledger.objects.folder import FolderStore
 from scribe_ledger.objects.opening import open_object_store
 
@@ -148,10 +147,10 @@ def test_of_many_promotions_at_once_one_wins(tmp_path: Path, s3_server: S3Server
         with opened(folder, remote) as ledger:
             assert ledger.stats()["writable"] is is_winner
             if is_winner:
-                check_store(ledger)
+                ledger.check_store()
             else:
                 with pytest.raises(Superseded):
-                    check_store(ledger)
+                    ledger.check_store()
     remote.close()
 
 

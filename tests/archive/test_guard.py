@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.archive.lost import NAME, archive, bystander, lose, opened, write
 
+from scribe_ledger import AsyncLedger, Ledger
 from scribe_ledger.archive.archiver import Archiver, ArchiveSettings
-from scribe_ledger.archive.guard import Superseded, check_store
 from scribe_ledger.archive.recovery import restore
-from scribe_ledger.errors import ConfigurationError, Corruption, Forbidden
+from scribe_ledger.errors import ConfigurationError, Corruption, Forbidden, Unavailable
+from scribe_ledger.ledger.guard import Superseded
+from scribe_ledger.ledger.served import ServedLedger
 from scribe_ledger.objects import paths
 from scribe_ledger.objects.folder import FolderStore
 
@@ -28,20 +31,20 @@ def store(tmp_path: Path) -> FolderStore:
 
 def test_a_store_of_its_own_lets_a_ledger_write(tmp_path: Path, store: FolderStore) -> None:
     with opened(tmp_path / "ledger", store, name=NAME) as ledger:
-        check_store(ledger)  # nobody's store
+        ledger.check_store()  # nobody's store
         write(ledger, 0)
-        check_store(ledger)  # claimed, and empty
+        ledger.check_store()  # claimed, and empty
         archive(ledger)
-        check_store(ledger)  # level with it
+        ledger.check_store()  # level with it
         ledger.put("more", "than the store has")
-        check_store(ledger)
+        ledger.check_store()
 
 
 def test_another_ledgers_store_is_refused(tmp_path: Path, store: FolderStore) -> None:
     with bystander(tmp_path / "other", store):
         pass
     with opened(tmp_path / "ledger", store, name=NAME) as ledger, pytest.raises(Superseded, match="another"):
-        check_store(ledger)
+        ledger.check_store()
 
 
 def test_an_older_copy_of_a_folder_is_refused(tmp_path: Path, store: FolderStore) -> None:
@@ -53,7 +56,7 @@ def test_an_older_copy_of_a_folder_is_refused(tmp_path: Path, store: FolderStore
         newer = ledger.size
     with opened(tmp_path / "copy", store) as copy:
         with pytest.raises(Superseded, match=str(newer)) as error:
-            check_store(copy)
+            copy.check_store()
         assert "older copy" in str(error.value)
         assert "scribe restore" in error.value.hint
 
@@ -66,6 +69,7 @@ def test_an_archiver_that_is_refused_lets_nobody_write_and_everybody_read(tmp_pa
         archive(ledger)
     before = sorted(found.path for found in store.list(""))
     with opened(tmp_path / "copy", store) as copy:
+        copy._guarded = True  # as if the store had not answered
         copy.put("written", "before the archiver looked")
         archiver = Archiver(copy, ArchiveSettings(segment_size=1, age_threshold_secs=1 << 40, auto=False))
         with pytest.raises(Forbidden):
@@ -83,14 +87,14 @@ def test_the_old_node_is_refused_after_a_promotion(tmp_path: Path, store: Folder
     restore(store, tmp_path / "new", promote=True)
     with opened(tmp_path / "old", store) as old:
         with pytest.raises(Superseded, match="epoch 1") as error:
-            check_store(old)
+            old.check_store()
         assert f"{NAME}/e1" in str(error.value)
         assert str(size) in str(error.value)
     with opened(tmp_path / "new", store) as new:
-        check_store(new)
+        new.check_store()
         new.put("a", "b")
         archive(new)
-        check_store(new)
+        new.check_store()
 
 
 def test_a_folder_that_was_restored_and_not_promoted_is_refused_too(tmp_path: Path, store: FolderStore) -> None:
@@ -98,7 +102,7 @@ def test_a_folder_that_was_restored_and_not_promoted_is_refused_too(tmp_path: Pa
     restore(store, tmp_path / "late")
     restore(store, tmp_path / "new", promote=True)
     with opened(tmp_path / "late", store) as late, pytest.raises(Superseded, match="epoch 1"):
-        check_store(late)
+        late.check_store()
 
 
 def test_a_fork_of_one_size_is_refused(tmp_path: Path, store: FolderStore) -> None:
@@ -110,9 +114,10 @@ def test_a_fork_of_one_size_is_refused(tmp_path: Path, store: FolderStore) -> No
         ledger.put("second", "here")
         archive(ledger)
     with opened(tmp_path / "copy", store) as copy:
+        copy._guarded = True  # as if the store had not answered
         copy.put("second", "there")
         with pytest.raises(Superseded, match="forked"):
-            check_store(copy)
+            copy.check_store()
 
 
 def test_an_epoch_that_was_removed_is_noticed(tmp_path: Path, store: FolderStore) -> None:
@@ -120,7 +125,7 @@ def test_an_epoch_that_was_removed_is_noticed(tmp_path: Path, store: FolderStore
     restore(store, tmp_path / "new", promote=True)
     store.delete(paths.epoch_path(1))
     with opened(tmp_path / "new", store) as new, pytest.raises(Corruption, match="epochs/0000000001"):
-        check_store(new)
+        new.check_store()
 
 
 def test_a_checkpoint_that_the_ledger_never_signed_is_named(tmp_path: Path, store: FolderStore) -> None:
@@ -130,7 +135,7 @@ def test_a_checkpoint_that_the_ledger_never_signed_is_named(tmp_path: Path, stor
     forged = paths.checkpoint_path(10**6)
     store.put_bytes(forged, theirs.text.encode())
     with opened(tmp_path / "old", store) as old, pytest.raises(Corruption, match=forged):
-        check_store(old)
+        old.check_store()
 
 
 def test_a_copy_of_the_store_is_not_adopted(tmp_path: Path, store: FolderStore) -> None:
@@ -141,3 +146,53 @@ def test_a_copy_of_the_store_is_not_adopted(tmp_path: Path, store: FolderStore) 
         fresh.adopt_store()
     with opened(tmp_path / "ledger", second) as ledger, pytest.raises(ConfigurationError):
         ledger.adopt_store()
+
+
+# --- whoever writes, with a node or without -----------------------------------------------------------------------
+
+
+def test_a_library_on_an_older_copy_writes_nothing(tmp_path: Path) -> None:
+    with ServedLedger.open(tmp_path / "data", object_store=(tmp_path / "store").as_uri()) as ledger:
+        ledger.put("a", "1")
+        ledger.snapshot(tmp_path / "copy")
+        ledger.put("b", "2")
+        archive(ledger)
+    with Ledger.open(tmp_path / "copy", object_store=(tmp_path / "store").as_uri()) as copy:
+        for write in (
+            lambda: copy.put("c", "3"),
+            lambda: copy.put_many([("c", "3")]),
+            lambda: copy.delete("a"),
+            lambda: copy.put_stream("c", [b"3"]),
+        ):
+            with pytest.raises(Superseded, match="older copy"):
+                write()
+        assert (copy.size, copy.get("a")) == (1, b"1")
+
+
+async def refused(path: Path, store: str) -> None:
+    async with await AsyncLedger.open(path, object_store=store) as copy:
+        with pytest.raises(Superseded, match="older copy"):
+            await copy.put("c", "3")
+
+
+def test_so_does_one_for_an_event_loop(tmp_path: Path) -> None:
+    store = (tmp_path / "store").as_uri()
+    with ServedLedger.open(tmp_path / "data", object_store=store) as ledger:
+        ledger.put("a", "1")
+        ledger.snapshot(tmp_path / "copy")
+        ledger.put("b", "2")
+        archive(ledger)
+    asyncio.run(refused(tmp_path / "copy", store))
+
+
+def test_a_store_that_does_not_answer_keeps_nobody_from_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ServedLedger.open(tmp_path / "data") as ledger:
+
+        def fail() -> None:
+            raise Unavailable("no answer")
+
+        monkeypatch.setattr(ledger.objects, "check", fail)
+        assert ledger.put("a", "1").created
+        assert "no answer" in caplog.text

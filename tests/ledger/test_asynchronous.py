@@ -84,6 +84,7 @@ def test_every_method_of_a_ledger_is_there_with_the_same_arguments() -> None:
         "closed",
         "path",
         "import_verbatim",
+        "guard",
     }
     assert sorted(set(own) - inner - set(vars(AsyncLedger))) == []
     for name in ("get", "entry", "entry_at", "history", "log", "prove", "prove_history", "prove_consistency"):

@@ -17,10 +17,8 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from scribe_ledger.archive import guard
 from scribe_ledger.archive.background import Background
 from scribe_ledger.archive.compaction import compact
-from scribe_ledger.archive.epochs import Superseded
 from scribe_ledger.archive.evicting import evict
 from scribe_ledger.archive.pacing import Pace, Stopping
 from scribe_ledger.archive.publishing import Publisher
@@ -32,6 +30,7 @@ from scribe_ledger.archive.work import STEPS, Work
 from scribe_ledger.errors import ScribeError
 from scribe_ledger.ledger.folder import system_clock
 from scribe_ledger.ledger.signing import read_only
+from scribe_ledger.objects.epochs import Superseded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,6 +173,6 @@ class _Guard:
         if self._passed:
             return
         self._ledger.adopt_store()
-        guard.check_store(self._ledger)
+        self._ledger.check_store()
         self._passed = True
         self._reached("guard")

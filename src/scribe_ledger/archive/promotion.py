@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scribe_ledger.archive.epochs import Superseded, newest_checkpoint, put_handover, required_lineage
 from scribe_ledger.errors import ConfigurationError, Conflict
 from scribe_ledger.ledger.folder import HEAD, KEY, DataFolder, Head
 from scribe_ledger.merkle.handover import Handover, next_origin, sign_handover
+from scribe_ledger.objects.epochs import Superseded, newest_checkpoint, put_handover, required_lineage
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from scribe_ledger.archive.epochs import newest_checkpoint, required_lineage
 from scribe_ledger.errors import Corruption, ScribeError
 from scribe_ledger.merkle.checkpoint import Checkpoint
 from scribe_ledger.merkle.tiles import TILE_HEIGHT, TILE_WIDTH, bundle_path, encode_bundle, tile_path
 from scribe_ledger.objects import paths
+from scribe_ledger.objects.epochs import newest_checkpoint, required_lineage
 from scribe_ledger.objects.many import put_many
 
 if TYPE_CHECKING:

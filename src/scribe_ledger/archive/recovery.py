@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
-from scribe_ledger.archive.epochs import Lineage, newest_checkpoint, required_lineage
 from scribe_ledger.archive.large_values import check_large_values
 from scribe_ledger.archive.promotion import promote as promote_folder
 from scribe_ledger.archive.refilling import Progress, Refill
@@ -35,6 +34,7 @@ from scribe_ledger.ledger.rocks import RocksStore
 from scribe_ledger.ledger.served import ServedLedger
 from scribe_ledger.ledger.store import Table
 from scribe_ledger.objects.durable import storage_errors, sync_directory
+from scribe_ledger.objects.epochs import Lineage, newest_checkpoint, required_lineage
 
 if TYPE_CHECKING:
     from pathlib import Path

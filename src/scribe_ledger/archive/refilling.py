@@ -16,12 +16,12 @@ from struct import iter_unpack
 from typing import TYPE_CHECKING, Protocol
 
 from scribe_ledger.archive.covering import Candidate, Directory, read_directory
-from scribe_ledger.archive.epochs import read_checkpoint
 from scribe_ledger.errors import Corruption, VerificationError
 from scribe_ledger.ledger.manifest import Archive
 from scribe_ledger.merkle.hashing import HASH_BYTES, ZERO_HASH
 from scribe_ledger.merkle.tree import edge_root, grow
 from scribe_ledger.model import Kind
+from scribe_ledger.objects.epochs import read_checkpoint
 from scribe_ledger.objects.paths import checkpoint_path
 from scribe_ledger.segments.rebuilding import hash_bytes_of
 from scribe_ledger.segments.scanning import download, open_segment
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
 
-    from scribe_ledger.archive.epochs import Lineage
     from scribe_ledger.ledger.served import ServedLedger
     from scribe_ledger.merkle.checkpoint import Checkpoint
+    from scribe_ledger.objects.epochs import Lineage
     from scribe_ledger.objects.store import ObjectStore
     from scribe_ledger.objects.temporary import TemporaryFile
     from scribe_ledger.segments.scanning import Rows, SegmentFile

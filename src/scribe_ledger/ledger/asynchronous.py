@@ -20,7 +20,7 @@ from scribe_ledger.ledger.ledger import Ledger
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -50,7 +50,7 @@ class AsyncLedger:
     async def open(cls, path: str | os.PathLike[str], **options: Any) -> AsyncLedger:
         """Takes what ``Ledger.open`` takes."""
         pool = ThreadPoolExecutor(THREADS, thread_name_prefix="scribe")
-        opening = pool.submit(partial(Ledger.open, path, **options))
+        opening = pool.submit(_open_guarded, path, options)
         try:
             return cls(await asyncio.wrap_future(opening), pool)
         except BaseException:
@@ -206,6 +206,17 @@ class AsyncBatch(Batch):
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.receipts = await self._asynchronous._write(self._commands)
+
+
+def _open_guarded(path: str | os.PathLike[str], options: Mapping[str, Any]) -> Ledger:
+    """Opened, and asked here where it may wait whether it may still write."""
+    ledger = Ledger.open(path, **options)
+    try:
+        ledger.guard()
+    except BaseException:
+        ledger.close()
+        raise
+    return ledger
 
 
 def _close_abandoned(opening: Future[Ledger]) -> None:

@@ -8,13 +8,22 @@ any thread.
 from __future__ import annotations
 
 import io
+import logging
 import secrets
 import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self, TypeVar, Unpack
 
-from scribe_ledger.errors import ConfigurationError, InvalidRequest, LedgerClosed, NotFound, StorageError, TooLarge
+from scribe_ledger.errors import (
+    ConfigurationError,
+    InvalidRequest,
+    LedgerClosed,
+    NotFound,
+    StorageError,
+    TooLarge,
+    Unavailable,
+)
 from scribe_ledger.ledger import check, check_archive, commands, machine
 from scribe_ledger.ledger.batch import Batch
 from scribe_ledger.ledger.cache import ValueCache
@@ -31,6 +40,7 @@ from scribe_ledger.ledger.folder import (
     system_clock,
 )
 from scribe_ledger.ledger.forking import keep_from_children
+from scribe_ledger.ledger.guard import Standing, Superseded, check_standing
 from scribe_ledger.ledger.machine import Machine
 from scribe_ledger.ledger.manifest import Adopt
 from scribe_ledger.ledger.policy import Policy
@@ -62,6 +72,7 @@ if TYPE_CHECKING:
     from scribe_ledger.objects.store import ObjectStore
 
 _P = TypeVar("_P")
+_log = logging.getLogger(__name__)
 
 MAX_BATCH_ENTRIES = 100_000
 MAX_BATCH_BYTES = 64 << 20
@@ -103,6 +114,7 @@ class Ledger:
         self._blobs = BlobStore(objects, folder.path / SPOOL)
         self._adopting = threading.Lock()
         self._adopted: StoreIdentity | None = None
+        self._guarded = False
         self._cold = ColdValues(
             self._machine,
             objects,
@@ -288,7 +300,38 @@ class Ledger:
         if not unit:
             self._check_open()
             return []
+        if not self._guarded:
+            self.guard()
         return self._sequencer.write(self.prepare(unit))
+
+    def guard(self) -> None:
+        """Asks the object store, once, whether this folder may still write; ``write`` does so before its first.
+
+        An older copy of a folder, or one that a promotion has replaced, refuses writes from then on. A store that does
+        not answer cannot say so: writing goes on, and whoever archives will ask again.
+        """
+        self._check_open()
+        with self._adopting:
+            if self._guarded:
+                return
+            self._guarded = True
+            try:
+                self._objects.check()
+                self._check_store()
+            except Superseded as error:
+                self._sequencer.refuse(error)
+            except (StorageError, Unavailable) as error:
+                _log.warning("the object store could not be asked whether this folder may write: %s", error)
+
+    def _check_store(self) -> None:
+        """Raises ``Superseded`` where the object store says that this ledger has gone on elsewhere."""
+        state = self._machine.committed
+        identity, archived = self._identity, state.manifest.archived_size
+        root = self._machine.nodes.root
+        check_standing(
+            self._objects,
+            Standing(identity.ledger_id, identity.epoch, self.public_key, state.size, archived, root),
+        )
 
     def import_verbatim(self, rows: Iterable[Row], progress: Callable[[int], None] | None = None) -> int:
         """Fills this ledger, which must be empty, with another's entries as they are; how many.

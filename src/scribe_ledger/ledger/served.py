@@ -172,6 +172,11 @@ class ServedLedger(Ledger):
         self._check_open()
         return self._adopt_store()
 
+    def check_store(self) -> None:
+        """Raises ``Superseded`` where the object store says that this ledger has gone on elsewhere."""
+        self._check_open()
+        self._check_store()
+
     @property
     def pending(self) -> Pending:
         """What is not archived yet."""

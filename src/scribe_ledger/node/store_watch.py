@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from scribe_ledger.archive.guard import Superseded, check_store
 from scribe_ledger.errors import ConfigurationError, ScribeError, Unavailable
 from scribe_ledger.http.archiving import StoreHealth
+from scribe_ledger.ledger.guard import Superseded
 from scribe_ledger.objects.identity import read_identity
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _guard(ledger: ServedLedger) -> None:
         return
     ledger.adopt_store()
     try:
-        check_store(ledger)
+        ledger.check_store()
     except Superseded as error:
         ledger.refuse_writes(error)
         log.error("the store does not let this node go on: writes are refused", error=str(error))  # noqa: TRY400

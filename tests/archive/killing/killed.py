@@ -22,7 +22,6 @@ import pyarrow.compute
 import pyarrow.parquet  # noqa: F401  # imported once, before the forks
 from tests.archive.rounds import archiver, check_archived, check_ledger, open_ledger, rounds_in, write_round
 
-from scribe_ledger.archive import guard  # noqa: F401
 from scribe_ledger.archive.archiver import STEPS
 from scribe_ledger.objects.opening import StoreOptions, open_object_store
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scribe_ledger.archive.check.tree import Signed
-from scribe_ledger.archive.epochs import read_lineage
 from scribe_ledger.errors import ConfigurationError, Corruption, SerializationError, VerificationError
 from scribe_ledger.merkle.checkpoint import Checkpoint
 from scribe_ledger.objects import paths
+from scribe_ledger.objects.epochs import read_lineage
 
 if TYPE_CHECKING:
     from scribe_ledger.archive.check.report import Report
-    from scribe_ledger.archive.epochs import Lineage
+    from scribe_ledger.objects.epochs import Lineage
     from scribe_ledger.objects.store import ObjectStore
 
 

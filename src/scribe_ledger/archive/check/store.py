@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from scribe_ledger.archive.check.plan import Plan
     from scribe_ledger.archive.check.ranges import RangeFound, RangeTask
     from scribe_ledger.archive.check.tree import Signed
-    from scribe_ledger.archive.epochs import Lineage
     from scribe_ledger.ledger.served import ServedLedger
+    from scribe_ledger.objects.epochs import Lineage
     from scribe_ledger.objects.store import ListedObject, ObjectStore
 
 _T = TypeVar("_T")

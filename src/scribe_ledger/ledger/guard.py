@@ -1,0 +1,94 @@
+"""Whether this ledger may still write: its store says so, to everybody who comes back.
+
+A node that was lost and replaced, or a folder that is an older copy, finds here what went on without it. Asked before
+the first write of a library, when a node starts, and before each pass of the archiver; whoever gets ``Superseded``
+refuses writes from then on. Reads go on.
+
+It reads three small objects and lists the checkpoints from this ledger's archived end on, so its cost does not grow.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from scribe_ledger.errors import Corruption
+from scribe_ledger.objects.epochs import Lineage, Superseded, newest_checkpoint, read_lineage
+from scribe_ledger.objects.paths import epoch_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scribe_ledger.merkle.checkpoint import Checkpoint
+    from scribe_ledger.objects.store import ObjectStore
+
+__all__ = ["Standing", "Superseded", "check_standing"]
+
+
+class Standing(NamedTuple):
+    """What a ledger says of itself."""
+
+    ledger_id: str
+    epoch: int
+    public_key: str
+    size: int
+    archived_size: int
+    root: Callable[[int], bytes]
+    """The root of its tree at a size."""
+
+
+def check_standing(store: ObjectStore, ours: Standing) -> None:
+    """Raises ``Superseded`` if the store holds more than this ledger, or another one. An unused store is fine."""
+    lineage = read_lineage(store)
+    if lineage is None:
+        return
+    _check_ledger(store, ours, lineage)
+    _check_epoch(store, ours, lineage)
+    newest = newest_checkpoint(store, lineage, beyond=max(ours.archived_size - 1, 0))
+    if newest is not None:
+        _check_head(store, ours, newest)
+
+
+def _check_ledger(store: ObjectStore, ours: Standing, lineage: Lineage) -> None:
+    found = lineage.identity
+    if found.ledger_id != ours.ledger_id:
+        raise Superseded(
+            f"{store.url} is the store of {found.origin!r} (ledger {found.ledger_id}), not of this ledger,"
+            f" {ours.ledger_id}",
+            hint="give every ledger a bucket, or a prefix of one, of its own",
+        )
+
+
+def _check_epoch(store: ObjectStore, ours: Standing, lineage: Lineage) -> None:
+    epoch = ours.epoch
+    if lineage.epoch < epoch:
+        raise Corruption(
+            f"{store.place(epoch_path(epoch))} is missing: this ledger began that epoch",
+            hint="restore the object from a copy of the store",
+        )
+    if lineage.epoch > epoch:
+        handover = lineage.handovers[epoch]
+        raise Superseded(
+            f"this ledger goes on elsewhere since epoch {epoch + 1}, under {handover.key.name!r}: it was restored from"
+            f" the store at {handover.head.size} entries",
+            hint="read from this folder what was not archived, and write it to the new ledger; serve a fresh folder",
+        )
+    if str(lineage.key) != ours.public_key:
+        raise Superseded(
+            f"{store.url} has the key {lineage.key} for epoch {epoch}, and this ledger {ours.public_key}",
+            hint="somebody else was promoted: serve that ledger",
+        )
+
+
+def _check_head(store: ObjectStore, ours: Standing, newest: Checkpoint) -> None:
+    if newest.size > ours.size:
+        raise Superseded(
+            f"this ledger has {ours.size} entries, and signed {newest.size} that are in {store.url}: this folder is an"
+            " older copy",
+            hint="find the newer folder, or restore one from the store with `scribe restore`; this one must not write",
+        )
+    if ours.root(newest.size) != newest.root:
+        raise Superseded(
+            f"this ledger's root at {newest.size} entries is not the one that it signed in {store.url}: the log was"
+            " forked",
+            hint="keep both; find out which folder wrote what before any of them writes again",
+        )
