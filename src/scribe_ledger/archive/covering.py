@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 
 from scribe_ledger.errors import Corruption, SerializationError
-from scribe_ledger.objects.paths import MANIFEST, SEGMENTS, range_of_segment_path, segment_id_of_path
+from scribe_ledger.objects.paths import MANIFEST, SEGMENTS, range_of_segment_path
 from scribe_ledger.segments.segment import Segment
 
 if TYPE_CHECKING:
@@ -32,20 +32,9 @@ class Candidate(NamedTuple):
 
     def as_segment(self) -> Segment:
         """What can be told without reading it."""
-        return Segment(
-            segment_id=segment_id_of_path(self.path),
-            first_index=self.first_index,
-            last_index=self.stop - 1,
-            min_key=b"",
-            max_key=b"",
-            count=self.stop - self.first_index,
-            size=self.size,
-            log_bytes=0,
-            path=self.path,
-            sha256=self.sha256,
-            merkle_root=b"",
-            timestamp=0,
-        )
+        segment = Segment.of_listing(self.path, self.size)
+        assert segment is not None
+        return segment
 
 
 class Directory(NamedTuple):

@@ -89,8 +89,12 @@ class Refill:
 
     def _check_reaches(self, directory: Directory) -> None:
         """The copy of the manifest follows on the checkpoint. In a later epoch an old node may have written it."""
-        if directory.archived_size > self._head.size and not self._lineage.handovers:
-            path = checkpoint_path(directory.archived_size)
+        path = checkpoint_path(directory.archived_size)
+        if (
+            directory.archived_size > self._head.size
+            and not self._lineage.handovers
+            and self._store.stat(path) is None  # or it came since the head was looked for
+        ):
             raise Corruption(
                 f"{self._store.place(path)} is missing: the manifest that was published after it reaches that far",
                 hint="restore the object from a copy of the store",

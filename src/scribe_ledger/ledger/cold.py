@@ -11,6 +11,9 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from scribe_ledger.errors import Corruption
+from scribe_ledger.objects.paths import SEGMENTS
+from scribe_ledger.segments.faults import SegmentMissing
+from scribe_ledger.segments.segment import Segment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +22,8 @@ if TYPE_CHECKING:
     from scribe_ledger.ledger.machine import Machine
     from scribe_ledger.objects.store import ObjectStore
     from scribe_ledger.segments.reading import ColdReader
-    from scribe_ledger.segments.segment import Segment
 
+REMEMBERED = 4096
 SCATTERED_READS = 64
 """So many values of one segment are fetched row group by row group before a scan in log order loads the segment."""
 
@@ -37,6 +40,8 @@ class ColdValues:
         self._cache_bytes = cache_bytes
         self._folder = folder
         self._reader: ColdReader | None = None
+        self._instead: dict[str, Segment] = {}
+        """For segments of this manifest that are gone, those that have their entries now."""
         self._making = threading.Lock()
 
     @property
@@ -65,11 +70,8 @@ class ColdValues:
         segment = self.segment(index)
         try:
             value = self.reader.value(segment, key, index)
-        except Corruption:
-            newer = self.segment(index)
-            if newer == segment:
-                raise
-            segment = newer  # it was replaced and removed since it was looked up
+        except SegmentMissing as missing:
+            segment = self._instead_of(segment, index, missing)
             value = self.reader.value(segment, key, index)
         try:
             _checked(value, segment, index, digest)
@@ -83,10 +85,35 @@ class ColdValues:
         return ColdScan(self)
 
     def whole_segment(self, segment: Segment) -> Mapping[int, bytes]:
-        """All of its values."""
+        """All of its values, perhaps among others."""
         from scribe_ledger.segments.scanning import values_of
 
-        return values_of(self._objects, segment, self._folder)
+        try:
+            return values_of(self._objects, segment, self._folder)
+        except SegmentMissing as missing:
+            return values_of(self._objects, self._instead_of(segment, segment.first_index, missing), self._folder)
+
+    def _instead_of(self, gone: Segment, index: int, missing: SegmentMissing) -> Segment:
+        """Another segment with that entry: the object of one that this manifest names is not there.
+
+        It was replaced since it was looked up; or this is a copy of a ledger whose archive another has merged. In that
+        case only a listing tells. Whatever is found, its values are held against the digests that this ledger has.
+        """
+        newer = self.segment(index)
+        if newer != gone:
+            return newer
+        if gone.segment_id not in self._instead:
+            listed = (Segment.of_listing(found.path, found.size) for found in self._objects.list(SEGMENTS))
+            others = [each for each in listed if each is not None and each.first_index <= index <= each.last_index]
+            if not others:
+                raise missing
+            if len(self._instead) >= REMEMBERED:
+                self._instead.clear()
+            self._instead[gone.segment_id] = max(others, key=lambda each: each.count)
+        found = self._instead[gone.segment_id]
+        if not found.first_index <= index <= found.last_index:
+            raise missing
+        return found
 
     def segment(self, index: int) -> Segment:
         """The segment that has an entry."""
@@ -116,6 +143,7 @@ class ColdScan:
             self._scattered += 1
             return self._cold.value(key, index, digest)
         if self._values is None:
+            segment = self._segment = self._cold.segment(index)  # it may have been replaced since the scan came here
             self._values = self._cold.whole_segment(segment)
         value = self._values.get(index)
         if value is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from scribe_ledger.errors import StorageError
 from scribe_ledger.ledger.folder import HEAD, IDENTITY, KEY, OBJECTS, SECRET_MODE, STORE
 from scribe_ledger.objects.durable import make_root, storage_errors, sync_directory
+from scribe_ledger.objects.paths import CHECKPOINT, MANIFEST, parse_checkpoint_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,10 +17,15 @@ if TYPE_CHECKING:
     from scribe_ledger.ledger.store import Store
 
 
-def copy_ledger(source: Path, store: Store, target: Path) -> Path:
+_REPLACED = {CHECKPOINT, MANIFEST}
+"""Copies for people, which the archiver makes again."""
+
+
+def copy_ledger(source: Path, store: Store, target: Path, *, published: int) -> Path:
     """Copies key, head, store and blobs, and the identity last, so that a copy cut short is not taken for a ledger.
 
-    The head is copied before the store: the store then holds at least what the head has signed.
+    The head is copied before the store: the store then holds at least what the head has signed. Of the checkpoints only
+    those up to ``published`` go with it: an archiver may publish meanwhile what the copied log does not have.
     """
     with storage_errors("copy the ledger to", target):
         if target.resolve().is_relative_to(source.resolve()):
@@ -32,18 +38,21 @@ def copy_ledger(source: Path, store: Store, target: Path) -> Path:
             _copy_file(source / KEY, target / KEY, mode=SECRET_MODE)
         store.checkpoint(target / STORE)
         if (source / OBJECTS).is_dir():
-            _copy_objects(source / OBJECTS, target / OBJECTS)
+            _copy_objects(source / OBJECTS, target / OBJECTS, published)
         _copy_file(source / IDENTITY, target / IDENTITY)
         sync_directory(target)
     return target
 
 
-def _copy_objects(source: Path, target: Path) -> None:
+def _copy_objects(source: Path, target: Path, published: int) -> None:
     """Objects never change, so a copy on the same filesystem shares their bytes. Bottom up: names are synced last."""
     for folder, _, names in os.walk(source, topdown=False):
         copied = target / os.path.relpath(folder, source)
         copied.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in names:
+            path = os.path.relpath(os.path.join(folder, name), source)  # noqa: PTH118
+            if path in _REPLACED or (parse_checkpoint_path(path) or 0) > published:
+                continue
             _link_or_copy(os.path.join(folder, name), os.path.join(copied, name))  # noqa: PTH118
         sync_directory(copied)
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from scribe_ledger.errors import Corruption
+from scribe_ledger.errors import ConfigurationError, Corruption, Unavailable
 from scribe_ledger.objects.epochs import Lineage, Superseded, newest_checkpoint, read_lineage
-from scribe_ledger.objects.paths import epoch_path
+from scribe_ledger.objects.paths import IDENTITY, epoch_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,17 +31,33 @@ class Standing(NamedTuple):
     epoch: int
     public_key: str
     size: int
+    store_id: str
+    """Of the store that it adopted; empty before that."""
     archived_size: int
     root: Callable[[int], bytes]
     """The root of its tree at a size."""
 
 
 def check_standing(store: ObjectStore, ours: Standing) -> None:
-    """Raises ``Superseded`` if the store holds more than this ledger, or another one. An unused store is fine."""
+    """Raises ``Superseded`` if the store holds more than this ledger, or another one.
+
+    An unused store is fine for a ledger that has used none. Another store than the one of before is
+    ``ConfigurationError``; one that is empty may not be mounted just now: ``Unavailable``.
+    """
     lineage = read_lineage(store)
     if lineage is None:
+        if ours.store_id:
+            raise Unavailable(
+                f"{store.place(IDENTITY)} is not there, and this ledger's objects were",
+                hint="mount the store again, or copy all of its objects back",
+            )
         return
     _check_ledger(store, ours, lineage)
+    if ours.store_id not in ("", lineage.identity.store_id):
+        raise ConfigurationError(
+            f"{store.url} is the store {lineage.identity.store_id}, and this ledger's objects are in {ours.store_id}",
+            hint="name the store that was used before, or copy all of its objects to this one",
+        )
     _check_epoch(store, ours, lineage)
     newest = newest_checkpoint(store, lineage, beyond=max(ours.archived_size - 1, 0))
     if newest is not None:

@@ -320,18 +320,22 @@ class Ledger:
                 self._check_store()
             except Superseded as error:
                 self._sequencer.refuse(error)
-            except (StorageError, Unavailable) as error:
+            except (ConfigurationError, StorageError, Unavailable) as error:
                 _log.warning("the object store could not be asked whether this folder may write: %s", error)
 
     def _check_store(self) -> None:
         """Raises ``Superseded`` where the object store says that this ledger has gone on elsewhere."""
         state = self._machine.committed
-        identity, archived = self._identity, state.manifest.archived_size
-        root = self._machine.nodes.root
-        check_standing(
-            self._objects,
-            Standing(identity.ledger_id, identity.epoch, self.public_key, state.size, archived, root),
+        ours = Standing(
+            self._identity.ledger_id,
+            self._identity.epoch,
+            self.public_key,
+            state.size,
+            state.manifest.store_id,
+            state.manifest.archived_size,
+            self._machine.nodes.root,
         )
+        check_standing(self._objects, ours)
 
     def import_verbatim(self, rows: Iterable[Row], progress: Callable[[int], None] | None = None) -> int:
         """Fills this ledger, which must be empty, with another's entries as they are; how many.
@@ -544,7 +548,8 @@ class Ledger:
         self._check_open()
         if self._sequencer.frozen is not None:
             raise self._sequencer.frozen
-        return copy_ledger(self._folder.path, self._store, Path(path))
+        archived = self._machine.committed.manifest.archived_size
+        return copy_ledger(self._folder.path, self._store, Path(path), published=archived)
 
     def stats(self) -> dict[str, Any]:
         """Counts and sizes, for people and metrics."""

@@ -115,7 +115,7 @@ def newest_checkpoint(store: ObjectStore, lineage: Lineage, *, beyond: int = 0) 
         found = read_checkpoint(store, lineage, sizes.pop())
         if found is not None and found.origin == lineage.key.name:
             newest = found
-    _check_copy(store, lineage, beyond if newest is None else newest.size)
+    _check_copy(store, lineage, max(beyond, 0 if newest is None else newest.size))
     return newest
 
 
@@ -189,8 +189,8 @@ def _check_copy(store: ObjectStore, lineage: Lineage, newest_size: int) -> None:
         copy.verify(lineage.key)
     except (VerificationError, UnicodeDecodeError):
         return  # nobody's authority: it may be of an earlier epoch, and a damaged one is found by fsck
-    if copy.size > newest_size:
-        path = checkpoint_path(copy.size)
+    path = checkpoint_path(copy.size)
+    if copy.size > newest_size and store.stat(path) is None:  # or it came since the others were listed
         raise Corruption(
             f"{store.place(path)} is missing: {CHECKPOINT!r} was copied from it",
             hint=f"restore it from a copy, or copy {CHECKPOINT!r} there: it has the ledger's signature",

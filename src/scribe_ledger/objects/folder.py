@@ -46,6 +46,8 @@ class FolderStore:
             remove_abandoned(self._partial)
         elif not root.is_dir():
             raise StorageError(f"there is no object store in {root}: no such folder", hint="check the path for a typo")
+        with storage_errors("open the object store in", root):
+            self._opened = _identity(root)
 
     @property
     def url(self) -> str:
@@ -166,8 +168,13 @@ class FolderStore:
         """Nothing is held open."""
 
     def _temporary(self) -> TemporaryFile:
-        if not self._partial.is_dir():
-            self._make_partial()
+        """A file to begin with, in the folder that was opened: never in one that stands where a mount has gone."""
+        with storage_errors("write to the object store in", self.root):
+            if _identity(self.root) != self._opened:
+                raise StorageError(
+                    f"{self.root} is not the folder that was opened there", hint="mount it again, then start again"
+                )
+            self._partial.mkdir(mode=0o700, exist_ok=True)
         return TemporaryFile(self._partial)
 
     def _make_partial(self) -> None:
@@ -198,6 +205,11 @@ class FolderStore:
         # Also where it existed: another thread or process may have made it a moment ago.
         sync_directory(directory.parent)
         self._named.add(directory)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_dev, found.st_ino
 
 
 def _walk(directory: Path, prefix: str, *, hidden: str = "") -> Iterator[ListedObject]:

@@ -6,6 +6,7 @@ from base64 import b64decode, b64encode
 from typing import Any, NamedTuple
 
 from scribe_ledger.errors import SerializationError
+from scribe_ledger.objects.paths import range_of_segment_path, segment_id_of_path
 
 
 class Segment(NamedTuple):
@@ -29,6 +30,28 @@ class Segment(NamedTuple):
     """RFC 6962 root over the leaf hashes in file order."""
     timestamp: int
     """Milliseconds since 1970 of its last entry."""
+
+    @classmethod
+    def of_listing(cls, path: str, size: int) -> Segment | None:
+        """What can be told of an object without reading it; None if it has no segment's name. Its root is empty."""
+        named = range_of_segment_path(path)
+        if named is None:
+            return None
+        first, last, digest = named
+        return cls(
+            segment_id=segment_id_of_path(path),
+            first_index=first,
+            last_index=last,
+            min_key=b"",
+            max_key=b"",
+            count=last - first + 1,
+            size=size,
+            log_bytes=0,
+            path=path,
+            sha256=digest,
+            merkle_root=b"",
+            timestamp=0,
+        )
 
     @property
     def stop(self) -> int:

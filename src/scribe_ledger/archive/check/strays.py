@@ -4,7 +4,8 @@ An orphan does no harm but takes room; a killed process leaves some. It is remov
 period, and only by what is certain:
 
 - A segment: with the ledger at hand, if its manifest does not know it. Without it, if ``manifest.json`` lists others
-  for its entries and is younger: what came after that copy may be live by now.
+  for its entries and is younger: what came after that copy may be live by now. Its grace period begins when those
+  others were written, since it may have been live until then.
 - A large value: only with the ledger at hand, which alone knows the entries that are not archived, through ``retire``
   and ``retired``, so that no put in between loses its value.
 - Files of chunk digests without their value, with the ledger at hand; partial tiles of a size that was not published.
@@ -52,13 +53,15 @@ class _Stray(NamedTuple):
     listed: ListedObject
     what: str
     removable: bool
+    since: float = 0.0
+    """It may have been in use until then, whatever its age."""
     blob: bytes = b""
     """The digest, if it is a large value."""
 
 
 def check_strays(store: ObjectStore, known: Known, report: Report, *, now: float, grace: float, repair: bool) -> None:
     """Warns of every orphan. With ``repair`` removes those that are older than ``grace`` seconds."""
-    strays = _Strays(known)
+    strays = _Strays(store, known)
     gone: set[str] = set()
     for listed in store.list(""):
         report.counts.objects += 1
@@ -66,7 +69,7 @@ def check_strays(store: ObjectStore, known: Known, report: Report, *, now: float
         stray = strays.look_at(listed)
         if stray is None or listed.path in gone:
             continue
-        due = repair and stray.removable and listed.modified + grace <= now
+        due = repair and stray.removable and max(listed.modified, stray.since) + grace <= now
         removed = _remove(store, known.ledger, stray) if due else []
         if removed:
             gone.update(removed)
@@ -76,7 +79,8 @@ def check_strays(store: ObjectStore, known: Known, report: Report, *, now: float
 
 
 class _Strays:
-    def __init__(self, known: Known) -> None:
+    def __init__(self, store: ObjectStore, known: Known) -> None:
+        self._store = store
         self._known = known
         self._published = known.checkpoints[-1].size if known.checkpoints else 0
         self._partial = {
@@ -93,14 +97,14 @@ class _Strays:
         if path in _SINGLE or path in self._known.plan.live or _is_kept(path):
             return None
         if (named := paths.range_of_segment_path(path)) is not None:
-            return self._segment(listed, named[1] + 1)
+            return self._segment(listed, named[0], named[1] + 1)
         if path.startswith(f"{paths.BLOBS}/"):
             return self._value(listed)
         if path.startswith(f"{paths.TILES}/"):
             return self._tile(listed)
         return _Stray(listed, _FOREIGN, removable=False)
 
-    def _segment(self, listed: ListedObject, stop: int) -> _Stray | None:
+    def _segment(self, listed: ListedObject, first: int, stop: int) -> _Stray | None:
         directory = self._known.directory
         if listed.path in self._replaced:
             return None  # it goes by itself, when the ledger's own grace period is over
@@ -110,7 +114,14 @@ class _Strays:
             what = "its entries are in no manifest: it may be an orphan, or about to be published"
             return _Stray(listed, what, removable=False)
         what = f"not live: {paths.MANIFEST} lists others for its entries"
-        return _Stray(listed, what, removable=listed.modified < self._known.directory_written)
+        removable = listed.modified < self._known.directory_written
+        return _Stray(listed, what, removable, self._written(directory, first, stop))
+
+    def _written(self, directory: Directory, first: int, stop: int) -> float:
+        """When the youngest of the live segments with these entries was."""
+        live = [segment for segment in directory.segments if segment.first_index < stop and segment.stop > first]
+        found = [self._store.stat(segment.path) for segment in live]
+        return max((stat.modified for stat in found if stat is not None), default=0.0)
 
     def _value(self, listed: ListedObject) -> _Stray | None:
         blob = paths.digest_of_blob_path(listed.path)
