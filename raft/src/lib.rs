@@ -12,6 +12,7 @@ mod messages;
 mod node;
 mod octets;
 mod ready;
+mod start;
 mod status;
 mod storage;
 mod timeouts;

@@ -6,7 +6,7 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use raft::eraftpb::{Entry, HardState, Message, MessageType, Snapshot};
+use raft::eraftpb::{Entry, Message, MessageType, Snapshot};
 use raft::{Config, RawNode, SnapshotStatus, StateRole, Storage};
 
 use crate::conf::{self, Change, Conf};
@@ -15,8 +15,9 @@ use crate::guard;
 use crate::logs::{Line, Logs};
 use crate::octets::Octets;
 use crate::ready::{LightReady, Ready, role};
+use crate::start::{EntryRow, start};
 use crate::status;
-use crate::storage::{self, Mirror};
+use crate::storage::Mirror;
 use crate::timeouts::Timeouts;
 use crate::wire::{self, READ_CONTEXT_BYTES_MAX};
 
@@ -25,9 +26,6 @@ const PENDING_READS_MAX: usize = 4096;
 
 /// What a message takes beside the data of its entries, and an entry beside its data.
 const MESSAGE_OVERHEAD_BYTES: usize = 1024;
-
-/// index, term, type, data, context.
-type EntryRow<'py> = (u64, u64, u8, Octets<'py>, Octets<'py>);
 
 /// One member of a Raft group, in memory: messages in; messages, entries and state out.
 #[pyclass(module = "scribe_raft")]
@@ -519,33 +517,6 @@ impl Node {
             raft.leader_id
         )
     }
-}
-
-/// The mirror of what a node starts with.
-fn start(
-    (term, vote, commit): (u64, u64, u64),
-    conf_state: Conf,
-    truncated: (u64, u64),
-    rows: Vec<EntryRow<'_>>,
-    applied: u64,
-) -> PyResult<Mirror> {
-    let mut hard_state = HardState::default();
-    // A commit index need not be written (LightReady): what is applied was committed, whatever was written.
-    (hard_state.term, hard_state.vote, hard_state.commit) = (term, vote, commit.max(applied));
-    let entries =
-        rows.into_iter().map(entry).collect::<Result<Vec<_>, _>>().map_err(PyValueError::new_err)?;
-    storage::check_start(&hard_state, truncated, &entries, applied).map_err(PyValueError::new_err)?;
-    let conf_state = conf::from_python(conf_state).map_err(PyValueError::new_err)?;
-    Ok(Mirror::new(hard_state, conf_state, truncated, entries))
-}
-
-fn entry((index, term, kind, data, context): EntryRow<'_>) -> Result<Entry, String> {
-    let mut entry = Entry::default();
-    (entry.index, entry.term) = (index, term);
-    entry.set_entry_type(conf::entry_type(kind)?);
-    entry.data = data.into_vec().into();
-    entry.context = context.into_vec().into();
-    Ok(entry)
 }
 
 fn conf_ids(conf: &Conf) -> usize {

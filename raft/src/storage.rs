@@ -106,35 +106,6 @@ impl Mirror {
     }
 }
 
-/// What must hold of the log that a node starts with; the engine would panic, or worse, go on.
-pub fn check_start(
-    hard_state: &HardState,
-    (truncated, truncated_term): (u64, u64),
-    entries: &[Entry],
-    applied: u64,
-) -> std::result::Result<(), String> {
-    let (mut index, mut term) = (truncated, truncated_term);
-    for entry in entries {
-        if entry.index != index + 1 || entry.term < term.max(1) {
-            return Err(format!("entry {} of term {} after {index} of term {term}", entry.index, entry.term));
-        }
-        (index, term) = (entry.index, entry.term);
-    }
-    let commit = hard_state.commit;
-    if truncated > applied || applied > commit || commit > index {
-        return Err(format!(
-            "truncated {truncated}, applied {applied}, committed {commit}, last entry {index}: these must not fall"
-        ));
-    }
-    if term > hard_state.term || (truncated == 0) != (truncated_term == 0) {
-        return Err(format!(
-            "last entry of term {term}, truncated in {truncated_term}, at term {}",
-            hard_state.term
-        ));
-    }
-    Ok(())
-}
-
 impl Storage for Mirror {
     fn initial_state(&self) -> Result<RaftState> {
         Ok(self.initial.clone())

@@ -174,6 +174,18 @@ def test_a_follower_may_ask_for_a_snapshot() -> None:
     assert cluster.states()[2] == [b"mended"]
 
 
+def test_what_a_follower_asks_for_is_not_older_than_its_log() -> None:
+    cluster = Cluster(1, 2, 3)
+    cluster.campaign(1)
+    cluster.propose(1, b"a")
+    offer(cluster, 1)
+    cluster.propose(1, b"b")
+    cluster[2].request_snapshot()
+    cluster.settle()
+    assert cluster.members[1].snapshots == []
+    assert cluster[1].take_snapshots_wanted() == [2]
+
+
 def test_restart_after_a_snapshot() -> None:
     cluster = lagging()
     offer(cluster, 1)
