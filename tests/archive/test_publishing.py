@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import orjson
@@ -9,13 +10,15 @@ import pytest
 from tests.archive.rounds import archiver, check_archived, open_ledger, write_round
 from tests.archive.stores import NotingStore
 
-from scribe_ledger.archive.publishing import largest_checkpoint
+from scribe_ledger.archive.publishing import _tiles, largest_checkpoint
+from scribe_ledger.archive.recovery import restore
 from scribe_ledger.errors import Corruption
 from scribe_ledger.merkle.checkpoint import Checkpoint
 from scribe_ledger.merkle.hashing import hash_leaf
 from scribe_ledger.merkle.note import Verifier
 from scribe_ledger.merkle.tiles import decode_bundle, parse_tile_path
 from scribe_ledger.objects import paths
+from scribe_ledger.objects.epochs import Superseded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,13 +103,82 @@ def test_publishing_goes_on_from_the_largest_checkpoint_of_the_store(ledger: Ser
     assert largest_checkpoint(store, 1300) == largest_checkpoint(store, 5000) == 1300
 
 
-@pytest.mark.parametrize("path", ["tile/0/000", "tile/entries/001", "tile/1/000.p/2", "tile/entries/002.p/88"])
-def test_a_tile_of_another_log_is_a_fork(ledger: ServedLedger, store: NotingStore, path: str) -> None:
+TILES_OF_600 = ["tile/0/000", "tile/entries/001", "tile/1/000.p/2", "tile/entries/002.p/88"]
+
+
+@pytest.mark.parametrize("path", TILES_OF_600)
+def test_a_tile_of_another_log_that_a_checkpoint_covers_is_a_fork(
+    ledger: ServedLedger, store: NotingStore, path: str
+) -> None:
+    grow(ledger, 600)
+
+    def published_meanwhile(step: str) -> None:
+        if step == "guard":
+            archiver(ledger, segment_size=1 << 26, hot_size=1 << 30).run_once(everything=True)
+            (store.root / path).write_bytes(b"something else")
+
+    slow = archiver(ledger, segment_size=1 << 26, hot_size=1 << 30)
+    slow._publisher._published = 0  # what it has seen before the other came
+    slow._at_step = published_meanwhile
+    with pytest.raises(Corruption, match=f"{path}.* forked"):
+        slow.run_once(everything=True)
+    assert store.get(path) == b"something else"
+
+
+@pytest.mark.parametrize("path", TILES_OF_600)
+def test_a_tile_that_no_checkpoint_covers_is_replaced(ledger: ServedLedger, store: NotingStore, path: str) -> None:
     grow(ledger, 600)
     store.put_bytes(path, b"something else")
-    with pytest.raises(Corruption, match=f"{path}.* forked"):
-        archiver(ledger, segment_size=1 << 26).run_once(everything=True)
-    assert list(store.list(paths.CHECKPOINTS)) == []
+    archiver(ledger, segment_size=1 << 26).run_once(everything=True)
+    assert store.get(path) == dict(_tiles(ledger, 0, 600))[path]
+    assert largest_checkpoint(store, 600) == 600
+
+
+def test_tiles_of_an_unknown_store_are_not_replaced(ledger: ServedLedger, store: NotingStore) -> None:
+    """Whose the store is, is asked once more when bytes differ: a promotion may have come after the guard."""
+    grow(ledger, 600)
+    store.put_bytes("tile/0/000", b"something else")
+
+    def promoted(step: str) -> None:
+        if step == "sequence":
+            ledger.check_store = superseded  # type: ignore[method-assign]
+
+    def superseded() -> None:
+        raise Superseded("this ledger goes on elsewhere")
+
+    with pytest.raises(Superseded):
+        archiver(ledger, promoted, segment_size=1 << 26).run_once(everything=True)
+    assert store.get("tile/0/000") == b"something else"
+
+
+@pytest.mark.parametrize("promote", [True, False], ids=["restored", "a copy"])
+def test_who_goes_on_after_a_loss_while_tiles_were_published_can_archive(
+    store: NotingStore, tmp_path: Path, promote: bool
+) -> None:
+    """The lost node put tiles of 400 entries, and no checkpoint: the ledger that goes on has others there."""
+    with open_ledger(tmp_path / "lost", store) as lost:
+        grow(lost, 100)
+        archiver(lost, hot_size=1 << 30).run_once(everything=True)
+        lost.close()
+        shutil.copytree(tmp_path / "lost", tmp_path / "next")
+    with open_ledger(tmp_path / "lost", store) as lost:
+        grow(lost, 400)
+
+        def loss(step: str) -> None:
+            if step == "publish-tiles":
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            archiver(lost, loss).run_once(everything=True)
+    if promote:
+        shutil.rmtree(tmp_path / "next")
+        assert restore(store, tmp_path / "next", promote=True).size == 100
+    with open_ledger(tmp_path / "next", store) as ledger:
+        ledger.put_many([(f"other {number}", f"value {number}") for number in range(300, 700)])
+        archiver(ledger).run_once(everything=True)
+        for path, content in _tiles(ledger, 0, ledger.size):
+            assert store.get(path) == content
+        assert restore(store, tmp_path / "again").size == ledger.size == 500
 
 
 def test_a_checkpoint_of_another_log_is_a_fork(ledger: ServedLedger, store: NotingStore, tmp_path: Path) -> None:

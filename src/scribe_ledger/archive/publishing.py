@@ -2,7 +2,8 @@
 
 A checkpoint is put after everything that it covers, so what lies below the largest checkpoint of the store is complete,
 and publishing goes on from there, whoever did it before and wherever it was ended. Tiles and checkpoints of one size
-are the same bytes whoever makes them: an object that differs was made from another log.
+are the same bytes whoever makes them: a covered object that differs was made from another log. One that no checkpoint
+covers may be what a lost node left of entries that were never published, and is replaced (see ``placing``).
 
 ``checkpoint`` and ``manifest.json`` are replaced at each change, and nobody's authority.
 """
@@ -14,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from scribe_ledger.archive.placing import fork, put_tiles
 from scribe_ledger.errors import Corruption, ScribeError
 from scribe_ledger.merkle.checkpoint import Checkpoint
 from scribe_ledger.merkle.tiles import TILE_HEIGHT, TILE_WIDTH, bundle_path, encode_bundle, tile_path
 from scribe_ledger.objects import paths
 from scribe_ledger.objects.epochs import newest_checkpoint, required_lineage
-from scribe_ledger.objects.many import put_many
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,17 +79,17 @@ class Publisher:
         self._listed = manifest.segments
 
     def _publish(self, work: Work, before: int, size: int) -> None:
-        store = work.ledger.objects
+        ledger, store = work.ledger, work.ledger.objects
         with ThreadPoolExecutor(1, thread_name_prefix="scribe-publish") as putting:
             under_way: Future[None] | None = None
-            for objects in _rounds(_tiles(work.ledger, before, size), work.pace):
+            for objects in _rounds(_tiles(ledger, before, size), work.pace):
                 if under_way is not None:
                     under_way.result()
-                under_way = putting.submit(put_tiles, store, objects)
+                under_way = putting.submit(put_tiles, ledger, objects)
             if under_way is not None:
                 under_way.result()
         work.reached("publish-tiles")
-        checkpoint = work.ledger.checkpoint(at=size)
+        checkpoint = ledger.checkpoint(at=size)
         path, content = paths.checkpoint_path(size), checkpoint.text.encode()
         if not store.put_bytes(path, content):
             _check_checkpoint(store, path, checkpoint)
@@ -120,15 +121,6 @@ def largest_checkpoint(store: ObjectStore, size: int) -> int:
         return size
     found = (paths.parse_checkpoint_path(listed.path) for listed in store.list(paths.CHECKPOINTS))
     return max((each for each in found if each is not None), default=0)
-
-
-def put_tiles(store: ObjectStore, objects: list[tuple[str, bytes]]) -> None:
-    """Stores tiles and bundles. One that exists must be the same."""
-    taken = put_many(store, objects)
-    contents = dict(objects) if taken else {}
-    for path in taken:
-        if store.get(path) != contents[path] and store.get(path) != contents[path]:  # read twice: a network may err
-            raise _fork(store, path)
 
 
 def _tiles(ledger: ServedLedger, before: int, size: int) -> Iterator[tuple[str, bytes]]:
@@ -172,15 +164,7 @@ def _check_checkpoint(store: ObjectStore, path: str, ours: Checkpoint) -> None:
     except (ScribeError, UnicodeDecodeError) as error:
         raise Corruption(f"the checkpoint {store.place(path)} cannot be read", hint="run `scribe fsck`") from error
     if (found.size, found.root) != (ours.size, ours.root):
-        raise _fork(store, path)
-
-
-def _fork(store: ObjectStore, path: str) -> Corruption:
-    return Corruption(
-        f"the object {store.place(path)} was made from another log than this one: the log has forked, or the object was"
-        " altered",
-        hint="nothing more is archived; run `scribe fsck` on the store before anything else",
-    )
+        raise fork(store, path)
 
 
 def _lists_the_same(content: bytes | None, ours: bytes) -> bool:
