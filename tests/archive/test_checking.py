@@ -437,26 +437,24 @@ def die_at_once() -> ObjectStore:
 # --- orphans ---------------------------------------------------------------------------------------------------
 
 FOREIGN = "somebody/elses.txt"
+UNWANTED = sha256(b"unwanted").digest()
 
 
 def add_orphans(archive: Archive, tmp_path: Path) -> dict[str, str]:
     """One of each kind, by name."""
-    from hashlib import sha256
-
     from scribe_ledger.segments.writing import seal
 
     groups = archive.ledger.groups(0, archive.ledger.manifest.segments[0].stop)
     with seal(groups, ledger_id=archive.ledger.ledger_id, folder=tmp_path, compression=None) as sealed:
         archive.store.put_file(sealed.segment.path, sealed.path)
-    digest = sha256(b"unwanted").digest()
-    archive.store.put_bytes(paths.blob_path(digest), b"unwanted")
-    archive.store.put_bytes(paths.chunk_digests_path(digest), b"no matter")
+    archive.store.put_bytes(paths.blob_path(UNWANTED), b"unwanted")
+    archive.store.put_bytes(paths.chunk_digests_path(UNWANTED), b"no matter")
     archive.store.put_bytes("tile/0/000.p/77", b"no matter")
     archive.store.put_bytes(FOREIGN, b"no matter")
     return {
         "segment": sealed.segment.path,
-        "blob": paths.blob_path(digest),
-        "chunks": paths.chunk_digests_path(digest),
+        "blob": paths.blob_path(UNWANTED),
+        "chunks": paths.chunk_digests_path(UNWANTED),
         "tile": "tile/0/000.p/77",
         "foreign": FOREIGN,
     }
@@ -480,6 +478,7 @@ def test_a_repair_beside_the_ledger_removes_all_that_is_ours_after_the_grace_per
     archive: Archive, tmp_path: Path
 ) -> None:
     orphans = add_orphans(archive, tmp_path)
+    archive.ledger.uploads.note(UNWANTED, 0)
     before = listed(archive, "")
     assert check(archive, ledger=archive.ledger, **later(86_000)).removed == []
     assert listed(archive, "") == before
@@ -493,6 +492,16 @@ def test_a_repair_beside_the_ledger_removes_all_that_is_ours_after_the_grace_per
     assert (again.ok, again.removed, [warning.place for warning in again.warnings]) == (True, [], [FOREIGN])
 
 
+def test_a_repair_leaves_large_values_that_another_folder_may_have_uploaded(archive: Archive, tmp_path: Path) -> None:
+    """A copy of this folder may be alive on the same store, with entries that this one does not know."""
+    orphans = add_orphans(archive, tmp_path)
+    report = check(archive, ledger=archive.ledger, **later(86_500))
+    assert set(report.removed) == {orphans["segment"], orphans["tile"]}
+    told = {warning.place: warning.what for warning in report.warnings}
+    assert "did not upload it" in told[orphans["blob"]]
+    assert "did not upload it" in told[orphans["chunks"]]
+
+
 def test_a_repair_of_a_store_alone_removes_only_what_is_certain(archive: Archive, tmp_path: Path) -> None:
     """A large value may belong to an entry that is not archived; a segment may have been made live a moment ago."""
     archive.ledger.put("pending", LARGE + b"pending")
@@ -502,6 +511,37 @@ def test_a_repair_of_a_store_alone_removes_only_what_is_certain(archive: Archive
     archive.store.put_bytes(paths.MANIFEST, file.read_bytes(), replace=True)
     assert check(archive, **later(86_500)).removed == [orphans["segment"]]
     assert archive.ledger.verify().ok
+
+
+def test_a_replaced_segment_has_its_grace_period_from_when_it_was_replaced(archive: Archive) -> None:
+    """However old it is: until then it was live, and somebody may be reading it."""
+    for number in range(7):
+        archive.ledger.put("small", b"%d" % number)
+        archive.archive()
+    for path in listed(archive, "segments"):
+        os.utime(file_of(archive, path), (0, 0))
+    archive.ledger.put("small", b"last")
+    archive.archive()
+    live = {segment.path for segment in archive.ledger.manifest.segments}
+    replaced = set(listed(archive, "segments")) - live
+    assert len(replaced) == 8
+    assert check(archive, repair=True).removed == []
+    file = file_of(archive, paths.MANIFEST)
+    archive.store.put_bytes(paths.MANIFEST, file.read_bytes(), replace=True)
+    assert set(check(archive, **later(86_500)).removed) == replaced
+
+
+def test_a_restored_ledger_is_held_against_the_store_of_one_that_went_on_longer(
+    archive: Archive, tmp_path: Path
+) -> None:
+    """Its manifest counts versions anew, and has the same segments."""
+    for number in range(8):
+        archive.ledger.put("small", b"%d" % number)
+        archive.archive()
+    restore(archive.store, tmp_path / "restored")
+    with ServedLedger.open(tmp_path / "restored", object_store=archive.store) as restored:
+        assert restored.manifest.version < archive.ledger.manifest.version
+        assert check(archive, ledger=restored).faults == []
 
 
 def test_replaced_segments_are_left_to_the_ledger(archive: Archive) -> None:

@@ -196,3 +196,78 @@ def test_a_store_that_does_not_answer_keeps_nobody_from_writing(
         monkeypatch.setattr(ledger.objects, "check", fail)
         assert ledger.put("a", "1").created
         assert "no answer" in caplog.text
+
+
+def test_a_store_that_is_gone_or_another_is_never_taken_for_an_unused_one(tmp_path: Path) -> None:
+    """A mount that went away leaves an empty folder, and an archive there would be evicted to nowhere."""
+    mount = tmp_path / "mount"
+    with opened(tmp_path / "data", FolderStore(mount), name=NAME) as ledger:
+        ledger.put("a", "1")
+        archive(ledger)
+        mount.rename(tmp_path / "away")
+        mount.mkdir()
+        with pytest.raises(Unavailable, match=r"scribe\.json"):
+            ledger.check_store()
+        ledger.put("b", "2")
+        with pytest.raises(Unavailable, match=r"scribe\.json"):
+            archive(ledger)
+        assert list(mount.rglob("*")) == []
+        with bystander(tmp_path / "other", FolderStore(mount)) as other:
+            archive(other)
+        with pytest.raises(Forbidden, match="not of this ledger"):
+            ledger.check_store()
+
+
+def test_a_copy_of_the_ledger_s_own_store_with_another_id_is_refused(tmp_path: Path, store: FolderStore) -> None:
+    with opened(tmp_path / "data", store, name=NAME) as ledger:
+        ledger.put("a", "1")
+        archive(ledger)
+        found = (store.get("scribe.json") or b"").replace(ledger.manifest.store_id.encode(), b"0" * 32)
+        store.put_bytes("scribe.json", found, replace=True)
+        with pytest.raises(ConfigurationError, match="0" * 32):
+            ledger.check_store()
+
+
+def test_a_pass_that_was_cut_short_in_a_later_epoch_is_finished_by_the_next(tmp_path: Path, store: FolderStore) -> None:
+    lose(tmp_path / "old", store, parts=1)
+    restore(store, tmp_path / "new", promote=True)
+    settings = ArchiveSettings(segment_size=1 << 20, age_threshold_secs=1 << 40, auto=False)
+
+    def die(step: str) -> None:
+        if step == "sequence":
+            raise KeyboardInterrupt
+
+    with opened(tmp_path / "new", store) as new:
+        new.put("b", "2")
+        archive(new)
+        new.put("c", "3")
+        with pytest.raises(KeyboardInterrupt):
+            Archiver(new, settings, at_step=die).run_once(everything=True)
+    with opened(tmp_path / "new", store) as new:
+        new.put("d", "4")
+        Archiver(new, settings).run_once(everything=True)
+        assert new.manifest.archived_size == new.size
+        new.check_store()
+
+
+@pytest.mark.parametrize("moment", [paths.EPOCHS, paths.CHECKPOINTS])
+def test_what_is_published_while_the_guard_looks_is_neither_missing_nor_another_s(
+    tmp_path: Path, store: FolderStore, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    with opened(tmp_path / "data", store, name=NAME) as ledger:
+        ledger.put("a", "1")
+        archive(ledger)
+        listing = store.list
+
+        def late(prefix: str, *, after: str = "") -> object:
+            found = list(listing(prefix, after=after))
+            if prefix != moment:
+                return iter(found)
+            monkeypatch.undo()
+            ledger.put("b", "2")
+            archive(ledger)
+            return iter(found)
+
+        monkeypatch.setattr(store, "list", late)
+        ledger.check_store()
+        assert ledger.manifest.archived_size == 2

@@ -13,6 +13,7 @@ from scribe_ledger.ledger.cold import SCATTERED_READS
 from scribe_ledger.ledger.manifest import Archive
 from scribe_ledger.ledger.served import ServedLedger
 from scribe_ledger.ledger.store import Table
+from scribe_ledger.segments.columns import Group
 from scribe_ledger.segments.writing import seal
 
 if TYPE_CHECKING:
@@ -289,3 +290,50 @@ def test_entries_taken_over_from_their_leaves_make_the_same_ledger(ledger: Serve
         found = everything(taken)
         for name in set(before) - {"proofs"}:
             assert found[name] == before[name], name
+
+
+# --- copies ----------------------------------------------------------------------------------------------------
+
+
+def test_a_copy_reads_what_the_original_has_merged_and_removed(
+    ledger: ServedLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        ledger.put(f"key {number}", f"value {number}")
+        archive(ledger)
+    ledger.evict(3)
+    ledger.snapshot(tmp_path / "copy")
+    old = ledger.manifest.segments
+    leaves, values = ledger.leaves(0, 3), [b"value %d" % number for number in range(3)]
+    with seal([Group(0, leaves, values)], ledger_id=ledger.ledger_id, folder=ledger.spool) as merged:
+        ledger.objects.put_file(merged.segment.path, merged.path)
+    for segment in old:
+        ledger.objects.delete(segment.path)
+    with ServedLedger.open(tmp_path / "copy", object_store=ledger.objects, max_cache_size=0) as copy:
+        listings: list[str] = []
+        listing = ledger.objects.list
+
+        def counted(prefix: str) -> Any:
+            listings.append(prefix)
+            return listing(prefix)
+
+        monkeypatch.setattr(ledger.objects, "list", counted)
+        assert [copy.get(f"key {number}") for number in range(3)] == values
+        assert [entry.value for entry in copy.log()] == values
+        assert len(listings) == 3
+
+
+def test_a_snapshot_leaves_out_what_was_published_meanwhile(ledger: ServedLedger, tmp_path: Path) -> None:
+    ledger.put("key", "value")
+    archive(ledger)
+    for size in (1, 2):
+        ledger.objects.put_bytes(f"checkpoints/{size:020}", b"of that size")
+    ledger.objects.put_bytes("checkpoint", b"of the largest")
+    ledger.objects.put_bytes("manifest.json", b"{}")
+    ledger.snapshot(tmp_path / "copy")
+    copied = tmp_path / "copy" / "objects"
+    assert sorted(path.name for path in copied.iterdir() if path.is_file()) == ["scribe.json"]
+    assert [path.name for path in (copied / "checkpoints").iterdir()] == [f"{1:020}"]
+    assert [path.name for path in (copied / "segments").iterdir()] == [
+        path.name for path in (ledger.path / "objects" / "segments").iterdir()
+    ]

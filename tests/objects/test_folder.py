@@ -272,3 +272,17 @@ def pretend_other_filesystem(monkeypatch: pytest.MonkeyPatch, source: Path) -> N
 
     monkeypatch.setattr(os, "link", link_within)
     monkeypatch.setattr(os, "replace", replace_within)
+
+
+def test_nothing_is_written_into_a_folder_that_stands_where_another_was_opened(tmp_path: Path) -> None:
+    """As when a mount goes away under a running process."""
+    store = FolderStore(tmp_path / "store")
+    (tmp_path / "store").rename(tmp_path / "away")
+    with pytest.raises(StorageError, match="store"):
+        store.put_bytes("a", b"1")
+    (tmp_path / "store").mkdir()
+    with pytest.raises(StorageError, match="not the folder that was opened"):
+        store.put_bytes("a", b"1")
+    with pytest.raises(StorageError, match="not the folder that was opened"):
+        store.check()
+    assert list((tmp_path / "store").iterdir()) == []

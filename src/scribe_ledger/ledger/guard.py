@@ -30,7 +30,8 @@ class Standing(NamedTuple):
     ledger_id: str
     epoch: int
     public_key: str
-    size: int
+    size: Callable[[], int]
+    """Asked after the store was: the ledger may grow, and be published, meanwhile."""
     store_id: str
     """Of the store that it adopted; empty before that."""
     archived_size: int
@@ -96,9 +97,10 @@ def _check_epoch(store: ObjectStore, ours: Standing, lineage: Lineage) -> None:
 
 
 def _check_head(store: ObjectStore, ours: Standing, newest: Checkpoint) -> None:
-    if newest.size > ours.size:
+    size = ours.size()
+    if newest.size > size:
         raise Superseded(
-            f"this ledger has {ours.size} entries, and signed {newest.size} that are in {store.url}: this folder is an"
+            f"this ledger has {size} entries, and signed {newest.size} that are in {store.url}: this folder is an"
             " older copy",
             hint="find the newer folder, or restore one from the store with `scribe restore`; this one must not write",
         )

@@ -34,6 +34,7 @@ from scribe_ledger.ledger.folder import (
     OBJECTS,
     SPOOL,
     STORE,
+    UPLOADS,
     DataFolder,
     Identity,
     check_name,
@@ -55,6 +56,7 @@ from scribe_ledger.objects.folder import FolderStore
 from scribe_ledger.objects.identity import claim, read_identity
 from scribe_ledger.objects.paths import IDENTITY
 from scribe_ledger.objects.spool import pieces_of
+from scribe_ledger.objects.uploads import Uploads
 
 if TYPE_CHECKING:
     import os
@@ -112,6 +114,7 @@ class Ledger:
         self._objects = objects
         self._owns_objects = owns_objects
         self._blobs = BlobStore(objects, folder.path / SPOOL)
+        self._uploads = Uploads(folder.path / SPOOL / UPLOADS)
         self._adopting = threading.Lock()
         self._adopted: StoreIdentity | None = None
         self._guarded = False
@@ -325,15 +328,15 @@ class Ledger:
 
     def _check_store(self) -> None:
         """Raises ``Superseded`` where the object store says that this ledger has gone on elsewhere."""
-        state = self._machine.committed
+        manifest = self._machine.committed.manifest
         ours = Standing(
             self._identity.ledger_id,
             self._identity.epoch,
             self.public_key,
-            state.size,
-            state.manifest.store_id,
-            state.manifest.archived_size,
-            self._machine.nodes.root,
+            lambda: self.size,
+            manifest.store_id,
+            manifest.archived_size,
+            lambda size: self._machine.nodes.root(size),
         )
         check_standing(self._objects, ours)
 
@@ -653,6 +656,7 @@ class Ledger:
     def _keep(self, spooled: SpooledBlob) -> Blob:
         """Makes a large value durable in the object store."""
         self._adopt_store()
+        self._uploads.note(spooled.blob.sha256, system_clock())
         begun = self._machine.committed.manifest.version
         # A folder takes the value again at no cost, which heals a damaged file; an upload is spared if it can be.
         known = None if self._objects.is_local else self._refers_to

@@ -174,7 +174,8 @@ class FolderStore:
                 raise StorageError(
                     f"{self.root} is not the folder that was opened there", hint="mount it again, then start again"
                 )
-            self._partial.mkdir(mode=0o700, exist_ok=True)
+            if not self._partial.is_dir():
+                self._partial.mkdir(mode=0o700, exist_ok=True)
         return TemporaryFile(self._partial)
 
     def _make_partial(self) -> None:

@@ -6,9 +6,10 @@ period, and only by what is certain:
 - A segment: with the ledger at hand, if its manifest does not know it. Without it, if ``manifest.json`` lists others
   for its entries and is younger: what came after that copy may be live by now. Its grace period begins when those
   others were written, since it may have been live until then.
-- A large value: only with the ledger at hand, which alone knows the entries that are not archived, through ``retire``
-  and ``retired``, so that no put in between loses its value.
-- Files of chunk digests without their value, with the ledger at hand; partial tiles of a size that was not published.
+- A large value, or its chunk digests alone: only with the ledger at hand, which alone knows the entries that are not
+  archived, and only if that folder uploaded it: the entries of another folder on the same store it does not know.
+  Through ``retire`` and ``retired``, so that no put in between loses its value.
+- Partial tiles of a size that was not published.
 - Never what has a path that is not ours, nothing else, and nothing at all from a store that has faults: what is not
   live may be what restores what is.
 
@@ -90,6 +91,7 @@ class _Strays:
         }
         ledger = known.ledger
         self._replaced = set() if ledger is None else {each.segment.path for each in ledger.replaced_segments()}
+        self._uploaded = frozenset() if ledger is None else ledger.uploads.digests()
 
     def look_at(self, listed: ListedObject) -> _Stray | None:
         """The object as an orphan, if it is one."""
@@ -132,6 +134,9 @@ class _Strays:
             return None
         if self._known.ledger is None:
             what = "no archived entry refers to it; whether another does, the ledger says: give its folder"
+            return _Stray(listed, what, removable=False)
+        if digest not in self._uploaded:
+            what = "no entry refers to it; this folder did not upload it, so another's entry may"
             return _Stray(listed, what, removable=False)
         return _Stray(listed, "an orphan: no entry refers to it", removable=True, blob=blob or b"")
 
