@@ -326,6 +326,9 @@ class Ledger:
             except (ConfigurationError, StorageError, Unavailable) as error:
                 _log.warning("the object store could not be asked whether this folder may write: %s", error)
 
+    def _root_at(self, size: int) -> bytes:
+        return self._machine.nodes.root(size)
+
     def _check_store(self) -> None:
         """Raises ``Superseded`` where the object store says that this ledger has gone on elsewhere."""
         manifest = self._machine.committed.manifest
@@ -336,7 +339,7 @@ class Ledger:
             lambda: self.size,
             manifest.store_id,
             manifest.archived_size,
-            lambda size: self._machine.nodes.root(size),
+            self._root_at,
         )
         check_standing(self._objects, ours)
 
