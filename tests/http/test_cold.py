@@ -5,9 +5,11 @@ is a clear answer to whoever needs it and nothing to anybody else.
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
@@ -19,6 +21,7 @@ from scribe_ledger import verify
 from scribe_ledger.errors import Forbidden, Unavailable
 from scribe_ledger.http import readers
 from scribe_ledger.http.service import OBJECT_READERS
+from scribe_ledger.objects.paths import blob_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -318,12 +321,72 @@ def test_a_ledger_that_only_reads_puts_nothing_into_the_store(tmp_path: Path) ->
 def test_a_cold_read_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with cold(tmp_path, **{"api.read_timeout_secs": 1}) as served:
         hanging = Hanging(served, monkeypatch)
+        segment = served.ledger.manifest.find(1)
+        assert segment is not None
         for path in ("/key/001", "/key/001?proof=true", "/verify/key/001"):
             answer = get(served, path)
             assert (answer.status, answer.error["kind"]) == (503, "unavailable"), path
             assert "did not answer within 1 seconds" in answer.error["message"]
+            assert segment.path in answer.error["message"]
         hanging.answer.set()
         assert get(served, "/key/001").status == 200
+
+
+def test_so_has_a_large_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with cold(tmp_path, **{"api.read_timeout_secs": 1}) as served:
+        hanging = Hanging(served, monkeypatch)
+        answer = get(served, "/large")
+        assert (answer.status, answer.error["kind"]) == (503, "unavailable")
+        assert blob_path(sha256(LARGE).digest()) in answer.error["message"]
+        hanging.answer.set()
+        assert get(served, "/large").body == LARGE
+
+
+@contextmanager
+def hanging_uploads(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Semaphore]:
+    """A store that takes no objects inside; what it gives counts those who have begun."""
+    store, asked, answer = served.ledger.objects, threading.Semaphore(0), threading.Event()
+    put_file = store.put_file
+
+    def hang(*arguments: Any, **options: Any) -> bool:
+        asked.release()
+        assert answer.wait(30)
+        return put_file(*arguments, **options)
+
+    monkeypatch.setattr(store, "put_file", hang)
+    try:
+        yield asked
+    finally:
+        answer.set()
+
+
+def test_a_large_value_has_a_deadline_after_it_was_received(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [b"%d" % number + LARGE for number in range(OBJECT_READERS + 2)]  # more than threads: some never begin
+    with serve(tmp_path / "data", settings={"api.write_timeout_secs": 1}) as served:
+        with ThreadPoolExecutor(len(values)) as clients, hanging_uploads(served, monkeypatch):
+            waiting = [clients.submit(ask, served, "PUT", "/large", value) for value in values]
+            for answer in (each.result() for each in waiting):
+                assert (answer.status, answer.error["kind"]) == (503, "unavailable"), answer.body
+                assert "did not answer within 1 seconds" in answer.error["message"]
+            unit = json.dumps({"operations": [{"op": "put", "key": "large", "value": "a" * 400_000}]}).encode()
+            assert ask(served, "POST", "/v1/batch", unit).error["kind"] == "unavailable"
+        assert served.ledger.size == 0
+        put(served, "/large", LARGE)
+        assert get(served, "/large").body == LARGE
+    assert not list((tmp_path / "data").rglob("?*.partial")), "a value that was given up is still spooled"
+
+
+def test_stopping_while_an_upload_hangs_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serve(tmp_path / "data") as served, socket.create_connection((served.host, served.port)) as client:
+        with hanging_uploads(served, monkeypatch) as asked:
+            client.sendall(b"PUT /large HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(LARGE) + LARGE)
+            assert asked.acquire(timeout=20)
+            served.call(lambda: [task.cancel() for task in served.server.server_state.tasks])
+            assert client.recv(65536).startswith(b"HTTP/1.1 503 ")
+        assert served.ledger.size == 0
+    assert not [line for line in caplog.records if line.exc_info or line.levelname == "ERROR"]
 
 
 def test_what_waits_for_the_store_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

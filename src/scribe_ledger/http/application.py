@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from time import perf_counter, time
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 
 from scribe_ledger.config.addresses import split_address
-from scribe_ledger.errors import Forbidden, ScribeError
+from scribe_ledger.errors import Forbidden, OutcomeUnknown, ScribeError
 from scribe_ledger.http.headers import http_date
 from scribe_ledger.http.problems import error_answer
 from scribe_ledger.http.replies import reply
@@ -28,6 +29,10 @@ CLIENT_GONE = 499
 """What the books call the status of a request whose client left before there was an answer."""
 UNROUTED = "(none)"
 """What metrics call the route of a request that found none."""
+_GIVEN_UP = OutcomeUnknown(
+    "the node stopped before this was done",
+    hint="ask again; a write with the same request id settles what became of it",
+)
 log = structlog.get_logger("scribe.http")
 
 
@@ -53,6 +58,10 @@ class Application:
             await self._route(exchange)
         except ClientDisconnect:
             log.debug("the client went away", path=exchange.path)
+        except asyncio.CancelledError:  # the server stops, and has waited as long as it would
+            log.warning("a request was given up: the node stops", path=exchange.path)
+            if not exchange.status:
+                await exchange.refuse(_GIVEN_UP.again())
         except Exception as error:
             if exchange.status:  # half an answer is out: only a broken connection tells the client
                 log.exception("an answer was broken off", path=exchange.path)

@@ -39,9 +39,16 @@ class Readers:
 
     def start(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> asyncio.Future[_T]:
         """Runs it in a thread; the answer comes later."""
+        return self._begin(partial(function, *args, **kwargs), None)
+
+    def _begin(self, work: Callable[[], _T], if_unbegun: Callable[[], object] | None) -> asyncio.Future[_T]:
+        """``if_unbegun`` is called where the work was given up before a thread took it."""
         if self._waiting >= MAX_WAITING:
             raise Overloaded(f"{MAX_WAITING} requests wait for {self._what}", hint="retry after a moment")
-        future = self._loop.run_in_executor(self._pool, partial(function, *args, **kwargs))
+        job = self._pool.submit(work)
+        if if_unbegun is not None:
+            job.add_done_callback(lambda done: if_unbegun() if done.cancelled() else None)
+        future = asyncio.wrap_future(job, loop=self._loop)
         self._waiting += 1
         future.add_done_callback(self._ended)
         return future
@@ -51,14 +58,27 @@ class Readers:
         return await self.start(function, *args, **kwargs)
 
     async def run_within(
-        self, seconds: float, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+        self,
+        seconds: float,
+        about: Callable[[], str],
+        work: Callable[[], _T],
+        *,
+        if_unbegun: Callable[[], object] | None = None,
     ) -> _T:
-        """The same, given up with ``Unavailable`` after so long. A thread that has begun goes on to its own end."""
-        future = self.start(function, *args, **kwargs)
-        if not (await asyncio.wait([future], timeout=seconds))[0]:
+        """The same, given up with ``Unavailable`` after so long, which says what it was ``about``.
+
+        A thread that has begun goes on to its own end; where none has, none will, and ``if_unbegun`` is called.
+        """
+        future = self._begin(work, if_unbegun)
+        try:
+            if not (await asyncio.wait([future], timeout=seconds))[0]:
+                raise Unavailable(
+                    f"{self._what} did not answer within {seconds:g} seconds, asked for {about()}",
+                    hint="retry after a moment",
+                )
+            return future.result()
+        finally:
             future.cancel()
-            raise Unavailable(f"{self._what} did not answer within {seconds:g} seconds", hint="retry after a moment")
-        return future.result()
 
     async def stream(self, pieces: Iterator[_T], *, first: _T | None = None) -> AsyncIterator[_T]:
         """What an iterator gives that waits, one piece ahead of the reader; before it ``first``, if there is one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from scribe_ledger.errors import Overloaded, ScribeError, Unavailable
@@ -12,6 +13,7 @@ from scribe_ledger.http.checkpoints import Checkpoints
 from scribe_ledger.http.feed import Feed
 from scribe_ledger.http.readers import Readers
 from scribe_ledger.ledger.gathering import Gatherer
+from scribe_ledger.objects.paths import blob_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from scribe_ledger.ledger.receipts import Receipts
     from scribe_ledger.ledger.served import ServedLedger
     from scribe_ledger.model import Entry
+    from scribe_ledger.objects.blobs import Blob, SpooledBlob
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -106,9 +109,20 @@ class Service:
         """Commits a unit; its large values become blobs first, in a thread."""
         self.check_takes_writes()
         if self.ledger.needs_blob(unit):
-            unit = await self.objects.run(self.ledger.prepare, unit)
+            unit = await self._store_within("the large values", partial(self.ledger.prepare, unit))
             self.check_takes_writes()
         return await self._gatherer.write(unit)
+
+    async def keep(self, received: SpooledBlob) -> Blob:
+        """Stores a large value that was received, within the deadline of writes; what is late is an orphan."""
+        path = self.ledger.objects.place(blob_path(received.blob.sha256))
+        return await self._store_within(path, partial(_keep, self.ledger, received), if_unbegun=received.close)
+
+    async def _store_within(
+        self, what: str, work: Callable[[], _T], *, if_unbegun: Callable[[], object] | None = None
+    ) -> _T:
+        seconds = self.config.api.write_timeout_secs
+        return await self.objects.run_within(seconds, lambda: f"room for {what}", work, if_unbegun=if_unbegun)
 
     def hold(self, size: int) -> None:
         """Counts bytes of bodies that are kept whole; ``release`` them. Past the bound ``Overloaded``."""
@@ -147,7 +161,19 @@ class Service:
         readers = self.readers_of(entry)
         if readers is self.disk:
             return await readers.run(_value, entry)
-        return await readers.run_within(self.config.api.read_timeout_secs, _value, entry)
+        return await self.fetch_within(entry, partial(_value, entry))
+
+    async def fetch_within(self, entry: Entry, work: Callable[[], _T]) -> _T:
+        """Work that asks the object store for an entry's value, within the deadline of reads."""
+        return await self.objects.run_within(self.config.api.read_timeout_secs, lambda: self._place_of(entry), work)
+
+    def _place_of(self, entry: Entry) -> str:
+        """Where in the object store an entry's value is."""
+        objects = self.ledger.objects
+        if is_large(entry):
+            return objects.place(blob_path(entry.sha256))
+        segment = self.ledger.manifest.find(entry.index)
+        return objects.url if segment is None else objects.place(segment.path)
 
     def latest(self, key: bytes) -> Answer | None:
         """The answer to a plain GET of a key whose value is small; None where there is more to say."""
@@ -234,3 +260,10 @@ def cold_cache_share(config: Config) -> int:
 
 def _value(entry: Entry) -> bytes:
     return entry.value
+
+
+def _keep(ledger: ServedLedger, received: SpooledBlob) -> Blob:
+    with received:
+        kept = ledger.keep_value(received)
+    assert not isinstance(kept, bytes)
+    return kept

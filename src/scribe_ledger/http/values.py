@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from binascii import hexlify
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from scribe_ledger.http.request import Request
-    from scribe_ledger.objects.blobs import Blob, Spooler
+    from scribe_ledger.objects.blobs import Blob, SpooledBlob, Spooler
 
 _RECEIPT = b'{%b,"index":%d,"version":%d,"timestamp":%d,"sha256":"%b","leaf_hash":"%b","created":%b}'
 _RECEIPT_HEAD = (
@@ -161,9 +162,9 @@ async def _large(request: Request, entry: Entry) -> Response:
         status, headers = 206, _partial(headers, start, stop, entry.size)
     if request.method == "HEAD":
         return reply(status, headers)
-    readers = request.service.readers_of(entry)
-    first, rest = await readers.run(_begin, request, entry, start, stop)
-    return reply_stream(status, headers, readers.stream(rest, first=first))
+    service = request.service
+    first, rest = await service.fetch_within(entry, partial(_begin, request, entry, start, stop))
+    return reply_stream(status, headers, service.readers_of(entry).stream(rest, first=first))
 
 
 def _begin(request: Request, entry: Entry, start: int, stop: int) -> tuple[bytes, Iterator[bytes]]:
@@ -244,13 +245,10 @@ async def _receive(request: Request) -> bytes | Blob:
         if spooler.size + size <= service.inline_max:
             spooler.write(last)
             return ledger.keep_value(spooler.finish())
-        return await service.objects.run(_keep, request, spooler, last)
+        received = await service.disk.run(_finish, spooler, last)
+    return received if isinstance(received, bytes) else await service.keep(received)
 
 
-def _keep(request: Request, spooler: Spooler, rest: memoryview) -> bytes | Blob:
+def _finish(spooler: Spooler, rest: memoryview) -> bytes | SpooledBlob:
     spooler.write(rest)
-    received = spooler.finish()
-    if isinstance(received, bytes):
-        return received
-    with received:
-        return request.ledger.keep_value(received)
+    return spooler.finish()
