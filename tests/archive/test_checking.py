@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 import orjson

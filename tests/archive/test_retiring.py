@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import time
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -11,15 +11,20 @@ import pytest
 from tests.archive.rounds import INLINE_MAX, archiver, check_archived, check_ledger, open_ledger, write_round
 from tests.archive.stores import NotingStore
 
-from scribe_ledger.errors import Overloaded
+from scribe_ledger.archive.check.store import check_store_contents
+from scribe_ledger.archive.recovery import restore
+from scribe_ledger.errors import Overloaded, Unavailable
 from scribe_ledger.ledger.manifest import Retire
+from scribe_ledger.ledger.served import ServedLedger
 from scribe_ledger.objects import paths
+from scribe_ledger.objects.failures import Failure, Kind
+from scribe_ledger.objects.folder import FolderStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from scribe_ledger.ledger.served import ServedLedger
+    from scribe_ledger.archive.archiver import Archiver
 
 pytestmark = pytest.mark.storage
 
@@ -46,21 +51,22 @@ def upload(ledger: ServedLedger, value: bytes = VALUE) -> None:
         ledger.keep_value(spooler.finish())
 
 
-def make_old(store: NotingStore, path: str, seconds: int) -> None:
-    then = time.time() - seconds
-    os.utime(store.root / path, (then, then))
+def later(archive: Archiver, seconds: float) -> Archiver:
+    """The same, when so much time has passed."""
+    archive._clock = lambda: int((time.time() + seconds) * 1000)
+    return archive
 
 
 def test_a_value_that_nothing_refers_to_goes_after_the_grace_time(ledger: ServedLedger, store: NotingStore) -> None:
     upload(ledger)
-    make_old(store, PATH, 50)
-    assert archiver(ledger, grace_secs=100).run_once().removed == 0
+    archive = archiver(ledger, grace_secs=100)
+    assert later(archive, 50).run_once().removed == 0
     assert store.stat(PATH) is not None
-    make_old(store, PATH, 150)
-    assert archiver(ledger, grace_secs=100).run_once().removed == 1
+    assert later(archive, 150).run_once().removed == 1
     assert store.stat(PATH) is None
     assert store.stat(paths.chunk_digests_path(DIGEST)) is None
     assert ledger.blobs_being_removed() == []
+    assert ledger.uploads.digests() == frozenset()
 
 
 def test_a_value_that_an_entry_refers_to_stays(ledger: ServedLedger, store: NotingStore) -> None:
@@ -71,19 +77,68 @@ def test_a_value_that_an_entry_refers_to_stays(ledger: ServedLedger, store: Noti
     assert store.stat(PATH) is not None
 
 
-def test_the_store_is_searched_once_in_a_grace_time(ledger: ServedLedger, store: NotingStore) -> None:
-    clock = [int(time.time() * 1000)]
-    archive = archiver(ledger, grace_secs=100)
-    archive._clock = lambda: clock[0]
-    archive.run_once()
-    assert ("list", paths.BLOBS) in store.asked
+def test_the_store_is_never_searched_and_what_became_an_entry_is_forgotten(
+    ledger: ServedLedger, store: NotingStore
+) -> None:
+    ledger.put("key", VALUE)
+    assert ledger.uploads.digests() == {DIGEST}
     store.asked.clear()
-    clock[0] += 99_000
-    archive.run_once()
-    assert store.asked == []
-    clock[0] += 1_000
-    archive.run_once()
-    assert store.asked == [("list", paths.BLOBS)]
+    assert archiver(ledger).run_once().removed == 0
+    assert ("list", paths.BLOBS) not in store.asked
+    assert ledger.uploads.digests() == frozenset()
+
+
+def test_it_is_removed_by_the_next_process_too(tmp_path: Path, store: NotingStore) -> None:
+    with open_ledger(tmp_path / "ledger", store) as first:
+        upload(first)
+    with open_ledger(tmp_path / "ledger", store) as second:
+        assert archiver(second).run_once().removed == 1
+    assert store.stat(PATH) is None
+
+
+@pytest.mark.parametrize("how", ["snapshot", "plain copy", "promoted"])
+def test_a_copy_leaves_what_the_ledger_needs_that_it_came_from(tmp_path: Path, store: NotingStore, how: str) -> None:
+    """Both have one store, and the copy does not know what was acknowledged since."""
+    copy = tmp_path / "copy"
+    with open_ledger(tmp_path / "ledger", store) as ledger:
+        upload(ledger)
+        ledger.put("small", b"value")
+        if how == "promoted":
+            archiver(ledger, grace_secs=1e10).run_once(everything=True)
+        ledger.snapshot(copy)
+        upload(ledger)
+    if how == "plain copy":
+        shutil.rmtree(copy)
+        shutil.copytree(tmp_path / "ledger", copy)
+    with open_ledger(tmp_path / "ledger", store) as ledger:
+        ledger.put("large", VALUE)
+        if how == "promoted":
+            shutil.rmtree(copy)
+            restore(store, copy, promote=True)
+        with ServedLedger.open(copy, object_store=store, inline_max=INLINE_MAX) as copied:
+            assert archiver(copied).run_once().removed == 0
+            assert (
+                check_store_contents(store, ledger=copied, repair=True, clock=lambda: time.time() + 1e6).removed == []
+            )
+        assert ledger.get("large") == VALUE
+
+
+def test_a_copy_does_not_finish_what_another_began_to_remove(tmp_path: Path, store: NotingStore) -> None:
+    with open_ledger(tmp_path / "ledger", store) as ledger:
+        upload(ledger)
+
+        def copy(step: str) -> None:
+            if step == "retire":
+                ledger.snapshot(tmp_path / "copy")
+
+        archiver(ledger, copy).run_once()
+        ledger.put("large", VALUE)
+        with ServedLedger.open(tmp_path / "copy", object_store=store, inline_max=INLINE_MAX) as copied:
+            assert copied.blobs_being_removed() == [DIGEST]
+            assert archiver(copied).run_once().removed == 0
+            assert copied.blobs_being_removed() == []
+            assert copied.put("mine", VALUE).created
+        assert ledger.get("large") == VALUE
 
 
 def test_a_put_of_a_value_that_is_being_removed_is_refused_and_succeeds_afterwards(ledger: ServedLedger) -> None:
@@ -141,6 +196,105 @@ def test_a_value_that_is_put_between_the_look_and_the_command_stays(
     assert archiver(ledger).run_once().removed == 1
     assert ledger.get("key") == VALUE
     assert ledger.objects.stat(paths.blob_path(sha256(other).digest())) is None
+
+
+def test_puts_that_come_between_one_try_and_the_next_do_not_fail_the_pass(
+    ledger: ServedLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = [b"%d" % number * 2 * INLINE_MAX for number in range(4)]
+    for value in values:
+        upload(ledger, value)
+    change, tries = ledger.change_manifest, []
+
+    def put_one_first(command: object) -> object:
+        if isinstance(command, Retire) and len(tries) < 3:
+            ledger.put(f"key {len(tries)}", values[len(tries)])
+            tries.append(command)
+        return change(command)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ledger, "change_manifest", put_one_first)
+    assert archiver(ledger).run_once().removed == 1
+    assert [ledger.get(f"key {number}") for number in range(3)] == values[:3]
+    assert ledger.objects.stat(paths.blob_path(sha256(values[3]).digest())) is None
+
+
+class DenyingStore(NotingStore):
+    """``deny`` is what every deletion meets."""
+
+    deny: Failure | None = None
+
+    def delete(self, path: str) -> bool:
+        self._note("delete", path)
+        if self.deny is not None:
+            raise Unavailable(f"cannot delete {path}: {self.deny}", hint="a right") from self.deny
+        return FolderStore.delete(self, path)
+
+
+def refusal(tries: int = 1) -> Failure:
+    failure = Failure(Kind.REFUSED, "status 403 AccessDenied")
+    failure.tries = tries
+    return failure
+
+
+def test_a_deletion_that_the_store_refuses_is_reported_once_and_holds_up_nobody(tmp_path: Path) -> None:
+    store = DenyingStore(tmp_path / "store")
+    other = b"other" * INLINE_MAX
+    with open_ledger(tmp_path / "ledger", store) as ledger:
+        upload(ledger)
+        upload(ledger, other)
+        store.deny = refusal()
+        archive = archiver(ledger)
+        with pytest.raises(
+            Unavailable, match=r"2 objects that are not needed stay in the store: .*AccessDenied"
+        ) as caught:
+            archive.run_once()
+        assert caught.value.hint == "a right"
+        assert ledger.blobs_being_removed() == []
+        store.asked.clear()
+        assert archive.run_once().removed == 0
+        assert store.asked == []
+        assert ledger.put("key", VALUE).created
+    store.deny = None
+    with open_ledger(tmp_path / "ledger", store) as ledger:
+        assert archiver(ledger).run_once().removed == 1
+        assert ledger.get("key") == VALUE
+        assert store.stat(paths.blob_path(sha256(other).digest())) is None
+
+
+@pytest.mark.parametrize("unknown", [Failure(Kind.PASSING, "timed out"), refusal(tries=2)], ids=["time-out", "retried"])
+def test_a_deletion_whose_outcome_is_unknown_stays_pending_and_is_tried_again(tmp_path: Path, unknown: Failure) -> None:
+    store = DenyingStore(tmp_path / "store")
+    with open_ledger(tmp_path / "ledger", store) as ledger:
+        upload(ledger)
+        store.deny = unknown
+        archive = archiver(ledger)
+        with pytest.raises(Unavailable):
+            archive.run_once()
+        assert ledger.blobs_being_removed() == [DIGEST]
+        with pytest.raises(Overloaded):
+            ledger.put("key", VALUE)
+        store.deny = None
+        assert archive.run_once().removed >= 1
+        assert ledger.blobs_being_removed() == []
+        assert store.stat(PATH) is None
+        assert ledger.put("key", VALUE).created
+
+
+def test_segments_that_the_store_refuses_to_delete_are_let_go(tmp_path: Path) -> None:
+    store = DenyingStore(tmp_path / "store")
+    with open_ledger(tmp_path / "ledger", store) as ledger:
+        archive = archiver(ledger, hot_size=0, grace_secs=1e10)
+        for number in range(10):
+            write_round(ledger, number)
+            archive.run_once(everything=True)
+        replaced = [each.segment.path for each in ledger.replaced_segments()]
+        assert replaced
+        store.deny = refusal()
+        with pytest.raises(Unavailable, match="stay in the store"):
+            archiver(ledger).run_once()
+        assert ledger.replaced_segments() == []
+        assert all(store.stat(path) for path in replaced)
+        check_ledger(ledger, 10)
 
 
 def test_what_a_process_left_half_removed_is_finished(ledger: ServedLedger, store: NotingStore) -> None:

@@ -1,7 +1,12 @@
 """Retiring: segments that were replaced, and large values that no entry refers to, leave the store after a grace time.
 
+Of large values only those that this folder uploaded: the store may serve another folder too, whose entries this one
+does not know. So nothing is searched for; ``uploads`` says what there is to look at.
+
 In two steps around the deletion, both in the log of commands: from ``retire`` on nobody may refer to the object, and
-after ``retired`` a new upload may. Whatever a process left between the two is finished by the next.
+after ``retired`` a new upload may. Whatever a process left between the two is finished by the next. A deletion whose
+outcome is not known stays between them, and is tried again. One that the store has refused has not happened and will
+not: then ``retired`` follows all the same, or nobody could store that value again, and the object stays as an orphan.
 
 Two that removed the same objects at the same time could do harm: the slower might delete what was uploaded again after
 the faster had finished. Within a process a lock of the ledger prevents that; in a cluster only the leader archives, and
@@ -15,9 +20,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
-from scribe_ledger.errors import Conflict
+from scribe_ledger.errors import Conflict, Unavailable
 from scribe_ledger.ledger.manifest import Retire, Retired
 from scribe_ledger.objects import paths
+from scribe_ledger.objects.failures import Failure, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,36 +36,45 @@ _T = TypeVar("_T")
 
 ROUND_OBJECTS = 256
 """So many objects are named in one command."""
-DAY_SECONDS = 86_400
 
 _removing: WeakKeyDictionary[ServedLedger, threading.Lock] = WeakKeyDictionary()
 _removing_guard = threading.Lock()
 
 
 class Retirer:
-    """Remembers when it last looked for large values: a look lists all of them."""
+    """Retires what is due, and remembers what the store did not let go."""
 
     def __init__(self) -> None:
         self._unfinished = True
         """Whether a process may have been ended between the two steps."""
-        self._looked_at: int | None = None
+        self._refused: set[bytes] = set()
+        """Large values that the store refused to delete. They stay recorded, for the next process to try once."""
+        self._refusals: list[Unavailable] = []
+        """Not reported yet."""
 
     def retire(self, work: Work) -> int:
-        """Removes what is due; how many objects."""
+        """Removes what is due; how many objects. Raises at the end if the store refused some."""
         with _lock_of(work.ledger):
             removed = self._finish(work) if self._unfinished else 0
             removed += self._retire_segments(work)
-            return removed + self._retire_blobs(work)
+            removed += self._retire_blobs(work)
+            self._report()
+            return removed
 
     def _finish(self, work: Work) -> int:
-        """What was begun before."""
-        segments = [each.segment for each in work.ledger.replaced_segments() if each.being_removed]
-        blobs = work.ledger.blobs_being_removed()
+        """What was begun before. Another folder's large values, in a copy of its state, are left to that one."""
+        ledger = work.ledger
+        segments = [each.segment for each in ledger.replaced_segments() if each.being_removed]
+        blobs = ledger.blobs_being_removed()
+        own = ledger.uploads.digests() if blobs else frozenset()
+        removed = 0
         if segments or blobs:
             work.guard()
-            _remove(work, segments, blobs)
+            removed = self._remove(work, segments, [digest for digest in blobs if digest in own])
+        if others := [digest for digest in blobs if digest not in own]:
+            ledger.change_manifest(Retired(blobs=tuple(others)))
         self._unfinished = False
-        return len(segments) + len(blobs)
+        return removed
 
     def _retire_segments(self, work: Work) -> int:
         latest = work.clock() - int(work.settings.grace_secs * 1000)
@@ -69,58 +84,85 @@ class Retirer:
         return sum(self._retire(work, segments, []) for segments in _rounds(due))
 
     def _retire_blobs(self, work: Work) -> int:
-        now = work.clock()
-        pause = min(work.settings.grace_secs, DAY_SECONDS) * 1000
-        if self._looked_at is not None and now - self._looked_at < pause:
-            return 0
-        removed = sum(self._retire(work, [], blobs) for blobs in _rounds(_unreferenced(work, now)))
-        self._looked_at = now
+        uploads, latest = work.ledger.uploads, work.clock() - int(work.settings.grace_secs * 1000)
+        removed = 0
+        for due in _rounds(digest for digest in uploads.due(latest) if digest not in self._refused):
+            if unwanted := _unreferenced(work, due):
+                removed += self._retire(work, [], unwanted)
+            uploads.forget(set(due) - self._refused, latest)
         return removed
 
     def _retire(self, work: Work, segments: list[Segment], blobs: list[bytes]) -> int:
         work.guard()
         self._unfinished = True
-        try:
-            work.ledger.change_manifest(_retire_command(segments, blobs))
-        except Conflict:  # an entry refers to one of them since, or somebody else has removed it
-            known = {each.segment.segment_id for each in work.ledger.replaced_segments()}
-            segments = [segment for segment in segments if segment.segment_id in known]
-            blobs = [digest for digest in blobs if not work.ledger.refers_to_blob(digest)]
-            if segments or blobs:
+        while segments or blobs:
+            try:
                 work.ledger.change_manifest(_retire_command(segments, blobs))
+                break
+            except Conflict:  # an entry refers to one of them since, or somebody else has removed it
+                before = len(segments) + len(blobs)
+                known = {each.segment.segment_id for each in work.ledger.replaced_segments()}
+                segments = [segment for segment in segments if segment.segment_id in known]
+                blobs = _unreferenced(work, blobs)
+                if len(segments) + len(blobs) == before:
+                    raise
+        removed = 0
         if segments or blobs:
             work.reached("retire")
-            _remove(work, segments, blobs)
+            removed = self._remove(work, segments, blobs)
         self._unfinished = False
-        return len(segments) + len(blobs)
+        return removed
+
+    def _remove(self, work: Work, segments: list[Segment], blobs: list[bytes]) -> int:
+        """Deletes what was named, and says in the manifest that nothing will be deleted any more; how many went."""
+        removed = 0
+        for segment in segments:
+            removed += self._delete(work, segment.path)
+        for digest in blobs:
+            if self._delete(work, paths.blob_path(digest), paths.chunk_digests_path(digest)):
+                removed += 1
+            else:
+                self._refused.add(digest)
+        work.reached("remove")
+        work.ledger.change_manifest(Retired(tuple(segment.segment_id for segment in segments), tuple(blobs)))
+        work.reached("retired")
+        return removed
+
+    def _delete(self, work: Work, *names: str) -> bool:
+        """Whether the store did; False if it refused. Raises where nobody knows."""
+        try:
+            for path in names:
+                work.ledger.objects.delete(path)
+        except Unavailable as error:
+            if not _is_refusal(error):
+                raise
+            self._refusals.append(error)
+            return False
+        work.pace()
+        return True
+
+    def _report(self) -> None:
+        """Raises what the store refused, once."""
+        refusals, self._refusals = self._refusals, []
+        if refusals:
+            raise Unavailable(
+                f"{len(refusals)} objects that are not needed stay in the store: {refusals[0].message}",
+                hint=refusals[0].hint,
+            ) from refusals[0]
 
 
 def _retire_command(segments: list[Segment], blobs: list[bytes]) -> Retire:
     return Retire(tuple(segment.segment_id for segment in segments), tuple(blobs))
 
 
-def _remove(work: Work, segments: list[Segment], blobs: list[bytes]) -> None:
-    """Deletes what was named, and says so in the manifest."""
-    ledger, store = work.ledger, work.ledger.objects
-    for segment in segments:
-        store.delete(segment.path)
-        work.pace()
-    for digest in blobs:
-        store.delete(paths.blob_path(digest))
-        store.delete(paths.chunk_digests_path(digest))
-        work.pace()
-    work.reached("remove")
-    ledger.change_manifest(Retired(tuple(segment.segment_id for segment in segments), tuple(blobs)))
-    work.reached("retired")
+def _is_refusal(error: Unavailable) -> bool:
+    """Whether the store certainly did nothing: it was asked once, and said no."""
+    cause = error.__cause__
+    return isinstance(cause, Failure) and cause.kind is Kind.REFUSED and cause.tries == 1
 
 
-def _unreferenced(work: Work, now: int) -> Iterator[bytes]:
-    """Large values in the store that no entry refers to, and that nobody can be about to refer to."""
-    latest = now / 1000 - work.settings.grace_secs
-    for listed in work.ledger.objects.list(paths.BLOBS):
-        digest = paths.digest_of_blob_path(listed.path)
-        if digest is not None and listed.modified <= latest and not work.ledger.refers_to_blob(digest):
-            yield digest
+def _unreferenced(work: Work, blobs: list[bytes]) -> list[bytes]:
+    return [digest for digest in blobs if not work.ledger.refers_to_blob(digest)]
 
 
 def _rounds(names: Iterable[_T]) -> Iterator[list[_T]]:

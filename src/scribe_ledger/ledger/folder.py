@@ -56,6 +56,8 @@ IDENTITY, LOCK, KEY, HEAD, STORE, OBJECTS, SPOOL, RESTORING = (
     "spool",
     "restoring.json",
 )
+UPLOADS = "uploads"
+"""In the spool: which large values this folder has uploaded."""
 _PARTS = {IDENTITY, LOCK, KEY, HEAD, STORE, OBJECTS, SPOOL, RESTORING, "lost+found"} | {
     f"{name}.new" for name in (IDENTITY, KEY, HEAD, RESTORING)
 }

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from scribe_ledger.objects.blobs import SpooledBlob, Spooler
     from scribe_ledger.objects.identity import StoreIdentity
     from scribe_ledger.objects.store import ObjectStore
+    from scribe_ledger.objects.uploads import Uploads
     from scribe_ledger.segments.columns import Group
 
 AroundCommit: TypeAlias = "Callable[[Sequence[bytes], Callable[[], object]], object]"
@@ -141,6 +142,11 @@ class ServedLedger(Ledger):
     def spool(self) -> Path:
         """A folder for temporary files, on the disk of the data folder."""
         return self._folder.path / SPOOL
+
+    @property
+    def uploads(self) -> Uploads:
+        """Which large values this folder has uploaded."""
+        return self._uploads
 
     @property
     def cold(self) -> ColdValues:

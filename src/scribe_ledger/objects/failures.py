@@ -22,7 +22,11 @@ _BUSY_STATUSES = frozenset({408, 425, 429})
 _IS_BEYOND = re.compile(r'Wanted range starting at|"bytes 0--1/0"')
 """What obstore says where a server (Azurite) answers a range behind the end with something else than 416."""
 _ROLE_ENDPOINT = "169.254.169.254"
+_NOISE = re.compile(r"^(?:Generic \w+ error: )?(?:Error performing \w+ \S+ in \S+ - )?")
+"""Which request it was, the caller says; how long it took differs each time, and equal errors are to be equal texts."""
+_REASON = re.compile(r'(TimedOut|IncompleteBody|IncompleteMessage)|(?:message|error): "([^"]*)"')
 _CREDENTIALS = "check the credentials in [storage.s3] or the environment: they may be wrong, expired, or lack a right"
+_CREDENTIALS_ELSEWHERE = "check the credentials in the environment: they may be wrong, expired, or lack a right"
 _CREDENTIALS_CODES = frozenset({"ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"})
 
 
@@ -43,6 +47,8 @@ class Failure(Exception):
         super().__init__(text)
         self.kind = kind
         self.hint = hint
+        self.tries = 1
+        """How often it was asked for. What became of the earlier tries is not known, whatever the last one met."""
 
 
 def judge(error: Exception) -> Failure:
@@ -62,6 +68,8 @@ def _meaning(error: Exception, status: int, code: str, text: str) -> tuple[Kind,
         kind = Kind.PASSING
     elif _BUCKET_IS_MISSING.search(text):
         kind, hint = Kind.REFUSED, "there is no such bucket: create it, or correct its name"
+    elif code == "InvalidBucketName":
+        kind, hint = Kind.REFUSED, "correct the name of the bucket: the store does not allow it"
     elif isinstance(error, FileNotFoundError):
         kind = Kind.ABSENT
     elif isinstance(error, (exceptions.AlreadyExistsError, exceptions.PreconditionError)):
@@ -73,15 +81,27 @@ def _meaning(error: Exception, status: int, code: str, text: str) -> tuple[Kind,
     elif status or isinstance(error, (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)):
         kind = Kind.REFUSED
     else:
-        kind = Kind.PASSING  # no answer at all, or one that makes no sense
-        hint = "no credentials were found, and no role of this machine answered" if _ROLE_ENDPOINT in text else ""
+        kind, hint = Kind.PASSING, _hint_without_answer(text)  # no answer at all, or one that makes no sense
     return kind, hint
+
+
+def _hint_without_answer(text: str) -> str:
+    if _ROLE_ENDPOINT in text:
+        return "no credentials were found, and no role of this machine answered"
+    if "ConnectionRefused" in text:
+        return "check the endpoint, and that the service is up"
+    return "check the endpoint: nobody knows its name" if "dns error" in text else ""
+
+
+def hint_for(failure: Failure, url: str) -> str:
+    """What to do about it, where the store has that URL: there are settings for credentials of S3 alone."""
+    return failure.hint if failure.hint != _CREDENTIALS or url.startswith("s3:") else _CREDENTIALS_ELSEWHERE
 
 
 def _shorten(text: str, status: int, code: str) -> str:
     """The first line up to the answer's body, and the innermost reason that the dump names."""
     if status:
         return f"status {status} {code}".rstrip()
-    first = _USER_INFO.sub("", _QUERY.sub(r"\1", text.partition("\n")[0].strip()))
-    reasons = re.findall(r'(TimedOut|IncompleteBody|IncompleteMessage|message: "[^"]*")', text)
-    return f"{first} [{reasons[-1]}]" if reasons else first
+    first = _NOISE.sub("", _USER_INFO.sub("", _QUERY.sub(r"\1", text.partition("\n")[0].strip())))
+    reasons = [name or words for name, words in _REASON.findall(text)]
+    return f"{first}: {reasons[-1]}" if reasons else first

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 from scribe_ledger.errors import StorageError, Unavailable
 from scribe_ledger.objects.durable import storage_errors
-from scribe_ledger.objects.failures import Failure, Kind, judge
+from scribe_ledger.objects.failures import Failure, Kind, hint_for, judge
 from scribe_ledger.objects.paths import IDENTITY, checked_path
 from scribe_ledger.objects.remote_file import RemoteFile
 from scribe_ledger.objects.slots import Slots
@@ -194,13 +194,16 @@ class RemoteStore:
             if failed.kind is expected:
                 raise failed
             if failed.kind is not Kind.PASSING or retries == self._max_retries:
-                raise self._error(operation, path, failed, tries=retries + 1) from failed
+                failed.tries = retries + 1
+                raise self._error(operation, path, failed) from failed
             self._sleep(min(FIRST_PAUSE_SECONDS * 2**retries, MAX_PAUSE_SECONDS) * (0.5 + self._jitter() / 2))
             retries += 1
 
-    def _error(self, operation: str, path: str, failure: Failure, *, tries: int = 1) -> Unavailable:
-        after = f" after {tries} tries" if tries > 1 else ""
-        return Unavailable(f"cannot {operation} {self.place(path)}{after}: {failure}", hint=failure.hint)
+    def _error(self, operation: str, path: str, failure: Failure) -> Unavailable:
+        after = f" after {failure.tries} tries" if failure.tries > 1 else ""
+        return Unavailable(
+            f"cannot {operation} {self.place(path)}{after}: {failure}", hint=hint_for(failure, self._url)
+        )
 
     def _open_client(self) -> Client:
         if self._client is None:
