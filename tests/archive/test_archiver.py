@@ -64,6 +64,10 @@ def fill(ledger: ServedLedger, size: int) -> None:
         number += 40
 
 
+def temporary_files(ledger: ServedLedger) -> list[Path]:
+    return [found for found in ledger.spool.rglob("*") if found.is_file()]
+
+
 # --- what is sealed, and when ----------------------------------------------------------------------------------
 
 
@@ -110,7 +114,7 @@ def test_a_pass_for_everything_seals_what_is_small_and_young(ledger: ServedLedge
 def test_an_idle_ledger_asks_nothing_of_its_store_and_writes_nothing(
     ledger: ServedLedger, store: NotingStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG, "scribe_ledger")
+    caplog.set_level(logging.DEBUG)
     archive = archiver(ledger, grace_secs=3600)
     archive.run_once()
     assert store.written == []
@@ -258,7 +262,7 @@ def test_a_full_disk_while_sealing_leaves_a_clear_error_and_a_ledger_that_serves
             archive.run_once(everything=True)
         assert "free space" in caught.value.hint
         assert not isinstance(caught.value, Corruption)
-        assert list(ledger.spool.iterdir()) == []
+        assert temporary_files(ledger) == []
         assert "No space left" in archive.status.last_error
     check_ledger(ledger, 1)
     write_round(ledger, 1)
@@ -455,13 +459,117 @@ def test_a_fork_ends_archiving_loudly_and_the_ledger_goes_on(
     check_ledger(ledger, 2)
 
 
+def errors_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+
+
+def test_a_look_that_fails_is_a_pass_that_fails_and_is_tried_again(
+    ledger: ServedLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(_: int) -> None:
+        raise StorageError("cannot read: Input/output error")
+
+    monkeypatch.setattr(background, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(background, "FIRST_PAUSE_SECONDS", 0.01)
+    write_round(ledger, 0)
+    archive = Archiver(ledger, settings(check_interval_secs=3600), clock=lambda: START)
+    archive.start()
+    try:
+        await_until(lambda: archive.status.last_success)
+        with monkeypatch.context() as patch:
+            patch.setattr(ledger, "entry_at", unreadable)
+            await_until(lambda: archive.runs["failed"] >= 2)
+        await_until(lambda: archive.runs["ok"] >= 2)
+        assert archive.status.running
+        assert archive.status.last_error == ""
+    finally:
+        archive.stop()
+
+
+def test_a_pass_that_breaks_down_is_tried_again(
+    ledger: ServedLedger, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "FIRST_PAUSE_SECONDS", 0.01)
+    broken = [True]
+
+    def no_thread(step: str) -> None:
+        if step == "sequence" and broken[0]:
+            broken[0] = False
+            raise RuntimeError("can't start new thread")
+
+    write_round(ledger, 0)
+    archive = archiver(ledger, no_thread, check_interval_secs=3600)
+    archive.start()
+    try:
+        await_until(lambda: archive.status.last_success)
+        assert archive.runs == {"ok": 1, "failed": 1}
+        assert archive.status.running
+    finally:
+        archive.stop()
+    check_archived(ledger, 1)
+    (line,) = errors_in(caplog)
+    assert "can't start new thread" in line
+
+
+def test_a_panic_ends_the_background_loudly_and_a_pass_that_goes_well_begins_it_anew(
+    ledger: ServedLedger, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Panic(BaseException):
+        """As those of native libraries."""
+
+    broken = [True]
+
+    def panic(step: str) -> None:
+        if step == "upload-segment" and broken[0]:
+            broken[0] = False
+            raise Panic("called unwrap on None")
+
+    monkeypatch.setattr(background, "LOOK_SECONDS", 0.01)
+    write_round(ledger, 0)
+    archive = archiver(ledger, panic, check_interval_secs=3600, age_threshold_secs=0)
+    assert not archive.gave_up
+    archive.start()
+    try:
+        await_until(lambda: archive.status.gave_up)
+        assert not archive.status.running
+        assert "unwrap on None" in archive.status.last_error
+        assert [line for line in errors_in(caplog) if "unwrap on None" in line] == errors_in(caplog) != []
+        archive.run_once()
+        assert (archive.status.running, archive.status.gave_up, archive.status.last_error) == (True, False, "")
+        write_round(ledger, 1)
+        await_until(lambda: ledger.manifest.archived_size == ledger.size)
+    finally:
+        archive.stop()
+    archive._background.resume()
+    assert (archive.status.running, archive.status.gave_up) == (False, False), "it was told to stop"
+
+
+def test_a_pass_in_the_background_that_did_something_says_what(
+    ledger: ServedLedger, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(background, "LOOK_SECONDS", 0.01)
+    archive = archiver(ledger, check_interval_secs=0.05, hot_size=0)
+    archive.start()
+    try:
+        await_until(lambda: archive.runs["ok"] >= 3)
+        assert caplog.records == []
+        write_round(ledger, 0)
+        await_until(lambda: ledger.evicted == ledger.size and caplog.records)
+    finally:
+        archive.stop()
+    text = " ".join(record.getMessage() for record in caplog.records if record.name == "scribe.archive")
+    assert f"archived {ledger.size} entries: 1 segments sealed" in text
+    assert f"{ledger.size} values evicted" in text
+
+
 def test_a_pass_ends_between_two_pieces_of_work_when_the_archiver_stops(ledger: ServedLedger) -> None:
     write_round(ledger, 0)
     archive = archiver(ledger)
     archive.stop()
     with pytest.raises(Stopping):
         archive.run_once(everything=True)
-    assert list(ledger.spool.iterdir()) == []
+    assert temporary_files(ledger) == []
     assert archive.status.last_error == ""
     check_ledger(ledger, 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,7 @@ from tests.http.serving import Served, serve
 from tests.ledger.opening import open_on
 
 from scribe_ledger import verify
-from scribe_ledger.errors import Forbidden, StorageError, Unavailable
+from scribe_ledger.errors import Corruption, Forbidden, StorageError, Unavailable
 from scribe_ledger.http.archiving import StoreHealth
 from scribe_ledger.ledger.memory import MemoryStore
 from scribe_ledger.version import __version__
@@ -161,6 +162,25 @@ def test_health_says_where_objects_are_and_how_far_archiving_is(tmp_path: Path) 
         assert (archive["pending_entries"], archive["pending_bytes"], archive["lag_seconds"]) == (0, 0, 0)
         assert archive["archived_size"] == 1
         assert archive["last_success"] > 0
+
+
+def test_archiving_that_has_ended_degrades_and_one_that_was_not_begun_does_not(tmp_path: Path) -> None:
+    def broken(**_: object) -> None:
+        raise Corruption("bytes are not what was written")
+
+    with serve(tmp_path / "data") as served:
+        archiver = served.service.archiver
+        assert archiver is not None
+        assert get(served, "/health").json["status"] == "ok"
+        archiver._run = broken  # type: ignore[method-assign,assignment]
+        archiver.start()
+        deadline = time.monotonic() + 20
+        while not archiver.gave_up:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        archiver._failure = None  # as if somebody else had forgotten it
+        health = get(served, "/health").json
+        assert (health["status"], health["archive"]["running"]) == ("degraded", False)
 
 
 def test_a_store_that_is_down_degrades_and_does_not_stop(tmp_path: Path) -> None:

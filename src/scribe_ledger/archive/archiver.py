@@ -7,8 +7,8 @@ the next.
 
 In the background passes follow one another when something is due. An error of the store, or of the disk, is remembered
 and the pass tried again later: no write ever fails by it. An error that says that the store holds another log, or that
-bytes are not what was written, ends archiving until somebody has looked: the ledger goes on, unless a newer epoch has
-taken its place, in which case it takes no more writes.
+bytes are not what was written, ends archiving until somebody has looked, and ordered a pass that went well: the ledger
+goes on, unless a newer epoch has taken its place, in which case it takes no more writes.
 """
 
 from __future__ import annotations
@@ -80,13 +80,15 @@ class Archiver:
             except ScribeError as error:
                 self._note(error)
                 raise
-            except Exception as error:
+            except BaseException as error:  # a panic of a native library is no Exception
                 self._note(ScribeError(f"the archiver broke down: {error!r}"))
                 raise
             finally:
                 self.sealed_entries += self._ledger.manifest.archived_size - before
             self._failure, self._failures_in_a_row, self._last_success = None, 0, self._clock()
             self.runs["ok"] += 1
+            if self._ledger.failure is None:
+                self._background.resume()
             return result
 
     def _run(self, *, everything: bool) -> ArchiveResult:
@@ -135,6 +137,11 @@ class Archiver:
         return wanted(self._ledger, self._settings, self._clock()) is not None
 
     @property
+    def gave_up(self) -> bool:
+        """Whether archiving in the background has ended without having been told to."""
+        return self._background.gave_up
+
+    @property
     def settings(self) -> ArchiveSettings:
         return self._settings
 
@@ -145,6 +152,7 @@ class Archiver:
         return ArchiveStatus(
             enabled=self._settings.auto,
             running=self._background.running,
+            gave_up=self.gave_up,
             pending_entries=pending.entries,
             pending_bytes=pending.bytes,
             lag_seconds=max(self._clock() - pending.since, 0) / 1000 if pending.entries else 0.0,

@@ -21,12 +21,14 @@ class ArchiveResult(NamedTuple):
 
 
 class ArchiveStatus(NamedTuple):
-    """Now. Everything but the first two and the errors is the ledger's state."""
+    """Now. Everything but the first three and the errors is the ledger's state."""
 
     enabled: bool
     """Whether the settings ask for archiving in the background."""
     running: bool
     """Whether it goes on: False before ``start``, after ``stop``, and after an error that needs an operator."""
+    gave_up: bool
+    """Whether it was started, and has ended by such an error: until a pass that was ordered goes well."""
     pending_entries: int
     pending_bytes: int
     lag_seconds: float

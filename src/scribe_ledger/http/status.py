@@ -47,7 +47,7 @@ async def get_health(request: Request) -> Response:
         return reply(HTTPStatus.SERVICE_UNAVAILABLE, headers, body)  # whatever a write would get
     if service.ledger.identity.read_only:
         return reply_json(_identity(service, "read_only") | stores)
-    degraded = service.store_health.ok is False or (archive is not None and archive["last_error"] is not None)
+    degraded = service.store_health.ok is False or _archive_is_behind(service, archive)
     return reply_json(_identity(service, "degraded" if degraded else "ok") | stores)
 
 
@@ -94,6 +94,13 @@ def _archive_state(service: Service) -> dict[str, Any] | None:
         "last_error": status.last_error or None,
         "failures_in_a_row": status.failures_in_a_row,
     }
+
+
+def _archive_is_behind(service: Service, archive: dict[str, Any] | None) -> bool:
+    """Whether archiving fails, or has ended without having been told to."""
+    if service.archiver is None or archive is None:
+        return False
+    return archive["last_error"] is not None or service.archiver.gave_up
 
 
 # --- figures ---------------------------------------------------------------------------------------------------
