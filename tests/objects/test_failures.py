@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, PermissionDeniedError
 
-from scribe_ledger.objects.failures import Kind, judge
+from scribe_ledger.objects.failures import Kind, hint_for, judge
 
 pytestmark = [pytest.mark.storage, pytest.mark.s3]
 
@@ -67,9 +67,30 @@ def test_what_is_shown_has_no_secret(text: str) -> None:
 
 
 def test_the_innermost_reason_is_shown() -> None:
-    dump = 'inner: Http(\n HttpError { kind: Connect, source: Os { message: "Connection refused" } })'
-    shown = str(judge(GenericError(f"Generic S3 error: HTTP error: error sending request\n\nDebug source:\n{dump}")))
-    assert shown == 'Generic S3 error: HTTP error: error sending request [message: "Connection refused"]'
+    failure = judge(unreachable("1.2ms", 'kind: ConnectionRefused, message: "Connection refused"'))
+    assert str(failure) == "HTTP error: error sending request: Connection refused"
+    assert failure.hint == "check the endpoint, and that the service is up"
+    failure = judge(unreachable("1.2ms", '"dns error", Custom { error: "Name or service not known" }'))
+    assert str(failure) == "HTTP error: error sending request: Name or service not known"
+    assert "endpoint" in failure.hint
+
+
+def unreachable(duration: str, source: str) -> GenericError:
+    first = f"Generic S3 error: Error performing GET http://a.example.com/b in {duration} - HTTP error"
+    return GenericError(f"{first}: error sending request\n\nDebug source:\ninner: Http(\n HttpError {{ {source} }})")
+
+
+def test_equal_errors_are_equal_texts() -> None:
+    source = 'kind: ConnectionRefused, message: "Connection refused"'
+    assert str(judge(unreachable("313.546µs", source))) == str(judge(unreachable("2s", source)))
+
+
+def test_hints_are_for_the_store_at_hand() -> None:
+    refused = judge(GenericError(answer(403, "AccessDenied")))
+    assert "[storage.s3]" in hint_for(refused, "s3://bucket")
+    assert "[storage.s3]" not in hint_for(refused, "gs://bucket")
+    assert "credentials" in hint_for(refused, "az://container")
+    assert "name of the bucket" in judge(GenericError(answer(400, "InvalidBucketName"))).hint
 
 
 def test_no_credentials_at_all_are_hinted_at() -> None:

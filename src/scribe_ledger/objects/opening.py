@@ -86,7 +86,7 @@ def open_object_store(
     if found.query or found.fragment or "@" in found.netloc:
         raise ConfigurationError(
             "the URL of the object store may hold a bucket and a prefix, nothing else",
-            hint="give credentials by [storage.s3] or by environment variables",
+            hint=f"give credentials by {'[storage.s3] or by ' if found.scheme == 's3' else ''}environment variables",
         )
     if found.scheme == "file":
         return FolderStore(_folder_of(found.netloc, unquote(found.path)), create=create)
