@@ -22,6 +22,7 @@ from scribe_ledger.errors import Corruption, StorageError, Unavailable
 from scribe_ledger.model import CHUNK_BYTES
 from scribe_ledger.objects import remote
 from scribe_ledger.objects.blobs import BlobStore
+from scribe_ledger.objects.failures import Failure, Kind
 from scribe_ledger.objects.opening import open_object_store
 from scribe_ledger.objects.paths import blob_path
 
@@ -454,3 +455,15 @@ def test_a_large_object_passes_in_constant_memory(s3_server: S3Server, tmp_path:
         command, env=os.environ | credentials, cwd=ROOT, check=True, capture_output=True, text=True, timeout=120
     )
     assert int(done.stdout) < 96 << 20
+
+
+@pytest.mark.parametrize(("faults", "tries"), [([Fault.DENIED], 1), ([Fault.RESET_AFTER, Fault.DENIED], 2)])
+def test_a_refused_deletion_says_whether_it_may_have_happened_before(rig: Rig, faults: list[Fault], tries: int) -> None:
+    for fault in faults:
+        rig.proxy.fail(fault)
+    with pytest.raises(Unavailable) as caught:
+        rig.store.delete("a/b")
+    cause = caught.value.__cause__
+    assert isinstance(cause, Failure)
+    assert (cause.kind, cause.tries) == (Kind.REFUSED, tries)
+    assert (rig.direct.stat("a/b") is None) == (tries > 1)

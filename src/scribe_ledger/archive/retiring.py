@@ -49,8 +49,9 @@ class Retirer:
         """Whether a process may have been ended between the two steps."""
         self._refused: set[bytes] = set()
         """Large values that the store refused to delete. They stay recorded, for the next process to try once."""
-        self._refusals: list[Unavailable] = []
-        """Not reported yet."""
+        self._refusal: Unavailable | None = None
+        self._refusals = 0
+        """The first that was not reported yet, and how many there are."""
 
     def retire(self, work: Work) -> int:
         """Removes what is due; how many objects. Raises at the end if the store refused some."""
@@ -66,12 +67,14 @@ class Retirer:
         ledger = work.ledger
         segments = [each.segment for each in ledger.replaced_segments() if each.being_removed]
         blobs = ledger.blobs_being_removed()
-        own = ledger.uploads.digests() if blobs else frozenset()
+        uploaded = ledger.uploads.digests() if blobs else frozenset()
+        own = [digest for digest in blobs if digest in uploaded]
         removed = 0
         if segments or blobs:
             work.guard()
-            removed = self._remove(work, segments, [digest for digest in blobs if digest in own])
-        if others := [digest for digest in blobs if digest not in own]:
+        if segments or own:
+            removed = self._remove(work, segments, own)
+        if others := [digest for digest in blobs if digest not in uploaded]:
             ledger.change_manifest(Retired(blobs=tuple(others)))
         self._unfinished = False
         return removed
@@ -136,19 +139,21 @@ class Retirer:
         except Unavailable as error:
             if not _is_refusal(error):
                 raise
-            self._refusals.append(error)
-            return False
+            self._refusal = self._refusal or error
+            self._refusals += 1
+            done = False
+        else:
+            done = True
         work.pace()
-        return True
+        return done
 
     def _report(self) -> None:
         """Raises what the store refused, once."""
-        refusals, self._refusals = self._refusals, []
-        if refusals:
-            raise Unavailable(
-                f"{len(refusals)} objects that are not needed stay in the store: {refusals[0].message}",
-                hint=refusals[0].hint,
-            ) from refusals[0]
+        first, count = self._refusal, self._refusals
+        self._refusal, self._refusals = None, 0
+        if first is not None:
+            what = f"{count} objects that are not needed stay in the store: {first.message}"
+            raise Unavailable(what, hint=first.hint) from first
 
 
 def _retire_command(segments: list[Segment], blobs: list[bytes]) -> Retire:
