@@ -33,6 +33,7 @@ from scribe_ledger.archive.pacing import Pace, Stopping
 from scribe_ledger.archive.recovery import restore
 from scribe_ledger.config import Config
 from scribe_ledger.errors import Corruption, Forbidden, ScribeError, StorageError, Unavailable
+from scribe_ledger.ledger.folder import UPLOADS
 from scribe_ledger.ledger.served import ServedLedger
 from scribe_ledger.objects import paths, temporary
 from scribe_ledger.objects.epochs import Superseded
@@ -65,7 +66,7 @@ def fill(ledger: ServedLedger, size: int) -> None:
 
 
 def temporary_files(ledger: ServedLedger) -> list[Path]:
-    return [found for found in ledger.spool.rglob("*") if found.is_file()]
+    return [found for found in ledger.spool.iterdir() if found.name != UPLOADS]
 
 
 # --- what is sealed, and when ----------------------------------------------------------------------------------
@@ -100,6 +101,25 @@ def test_entries_are_sealed_when_they_are_old_enough(ledger: ServedLedger) -> No
     assert not archive.is_due()
     clock[0] = START + 60_000
     assert archive.is_due()
+    assert archive.run_once().archived_size == ledger.size
+
+
+def test_entries_of_a_clock_that_was_ahead_are_sealed_when_they_have_waited_long_enough(ledger: ServedLedger) -> None:
+    write_round(ledger, 0)
+    seconds = [1000.0]
+    archive = Archiver(ledger, settings(age_threshold_secs=60), clock=lambda: START - 10**9, timer=lambda: seconds[0])
+    assert archive.status.lag_seconds == 0
+    seconds[0] += 59
+    assert not archive.is_due()
+    seconds[0] += 1
+    assert archive.is_due()
+    assert archive.status.lag_seconds == 60
+    assert archive.run_once().archived_size == ledger.size
+    seconds[0] += 1000
+    assert archive.status.lag_seconds == 0
+    write_round(ledger, 1)
+    assert not archive.is_due(), "how long nothing waited does not count"
+    seconds[0] += 60
     assert archive.run_once().archived_size == ledger.size
 
 

@@ -14,6 +14,7 @@ goes on, unless a newer epoch has taken its place, in which case it takes no mor
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from scribe_ledger.archive.retiring import Retirer
 from scribe_ledger.archive.sealing import seal_next, wanted
 from scribe_ledger.archive.settings import ArchiveSettings
 from scribe_ledger.archive.status import ArchiveResult, ArchiveStatus
+from scribe_ledger.archive.waiting import Waiting
 from scribe_ledger.archive.work import STEPS, Work
 from scribe_ledger.errors import ScribeError
 from scribe_ledger.ledger.folder import system_clock
@@ -49,12 +51,14 @@ class Archiver:
         settings: ArchiveSettings,
         *,
         clock: Callable[[], int] = system_clock,
+        timer: Callable[[], float] = time.monotonic,
         at_step: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._ledger = ledger
         self._settings = settings
         self._clock = clock
         self._at_step = at_step
+        self._waiting = Waiting(clock, timer)
         self._publisher = Publisher()
         self._retirer = Retirer()
         self._passing = threading.Lock()
@@ -95,7 +99,7 @@ class Archiver:
         if self._ledger.identity.read_only:
             raise read_only()  # the store is another's to look after
         work = self._work()
-        due = wanted(self._ledger, self._settings, self._clock(), everything=everything)
+        due = wanted(self._ledger, self._settings, self._waiting, everything=everything)
         self._publisher.publish(work)  # what another process may have left
         sealed = 0
         while due and (added := seal_next(work, due)) is not None:
@@ -134,12 +138,17 @@ class Archiver:
 
     def is_due(self) -> bool:
         """Whether enough is pending, or old enough, to be sealed now. Cheap, and asks nothing of the store."""
-        return wanted(self._ledger, self._settings, self._clock()) is not None
+        return wanted(self._ledger, self._settings, self._waiting) is not None
 
     @property
     def gave_up(self) -> bool:
         """Whether archiving in the background has ended without having been told to."""
         return self._background.gave_up
+
+    @property
+    def lag_seconds(self) -> float:
+        """How long the oldest entry that is not archived has waited."""
+        return self._waiting.age(self._ledger.pending, self._ledger.manifest.archived_size) / 1000
 
     @property
     def settings(self) -> ArchiveSettings:
@@ -155,7 +164,7 @@ class Archiver:
             gave_up=self.gave_up,
             pending_entries=pending.entries,
             pending_bytes=pending.bytes,
-            lag_seconds=max(self._clock() - pending.since, 0) / 1000 if pending.entries else 0.0,
+            lag_seconds=self._waiting.age(pending, manifest.archived_size) / 1000,
             archived_size=manifest.archived_size,
             manifest_version=manifest.version,
             last_success=self._last_success,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from scribe_ledger.archive.settings import ArchiveSettings
+    from scribe_ledger.archive.waiting import Waiting
     from scribe_ledger.archive.work import Work
     from scribe_ledger.ledger.served import ServedLedger
     from scribe_ledger.segments.writing import Group
@@ -31,12 +32,14 @@ class Wanted(NamedTuple):
     """... also those that do not make a full segment."""
 
 
-def wanted(ledger: ServedLedger, settings: ArchiveSettings, now: int, *, everything: bool = False) -> Wanted | None:
-    """What is due by its size or age; None if nothing is. It reads memory only."""
+def wanted(
+    ledger: ServedLedger, settings: ArchiveSettings, waiting: Waiting, *, everything: bool = False
+) -> Wanted | None:
+    """What is due by its size or age; None if nothing is. It reads memory, and one entry."""
     pending = ledger.pending
     if not pending.entries:
         return None
-    rest_too = everything or now - pending.since >= settings.age_threshold_secs * 1000
+    rest_too = everything or waiting.age(pending, ledger.manifest.archived_size) >= settings.age_threshold_secs * 1000
     return Wanted(ledger.size, rest_too) if rest_too or pending.bytes >= settings.segment_size else None
 
 

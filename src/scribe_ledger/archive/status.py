@@ -32,7 +32,7 @@ class ArchiveStatus(NamedTuple):
     pending_entries: int
     pending_bytes: int
     lag_seconds: float
-    """The age of the oldest entry that is not archived."""
+    """The age of the oldest entry that is not archived, or how long it was seen to wait if that is more."""
     archived_size: int
     manifest_version: int
     last_success: int

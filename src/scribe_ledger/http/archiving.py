@@ -58,7 +58,9 @@ def archive_figures(ledger: ServedLedger, archiver: Archiver | None, health: Sto
         store_up=health.ok,
     )
     if archiver is not None:
-        figures = figures._replace(runs=dict(archiver.runs), sealed_entries=archiver.sealed_entries)
+        figures = figures._replace(
+            lag_seconds=archiver.lag_seconds, runs=dict(archiver.runs), sealed_entries=archiver.sealed_entries
+        )
     if ledger.evicted:  # else nothing was ever read from segments, and what reads them is not loaded
         reader = ledger.cold.reader
         figures = figures._replace(cold_hits=reader.hits, cold_misses=reader.misses, cold_requests=reader.requests)
