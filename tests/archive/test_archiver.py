@@ -41,6 +41,8 @@ from scribe_ledger.objects.epochs import Superseded
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from scribe_ledger.segments.writing import Group
+
 pytestmark = pytest.mark.storage
 
 PATIENCE_SECONDS = 20
@@ -363,6 +365,37 @@ def test_the_second_of_two_archivers_drops_what_the_first_has_archived(ledger: S
     assert len(ledger.manifest.segments) == 1
     check_ledger(ledger, 2)
     check_archived(ledger, 2)
+
+
+def test_an_archiver_whose_entries_are_evicted_while_it_reads_them_was_second(
+    ledger: ServedLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(10):
+        ledger.put(f"key {number}", f"value {number}")
+    read = ledger.groups
+
+    def groups(start: int, stop: int) -> Iterator[Group]:
+        for place, group in enumerate(read(start, stop)):
+            if place == 4:
+                monkeypatch.undo()
+                archiver(ledger, hot_size=0).run_once(everything=True)
+            yield group
+
+    monkeypatch.setattr(ledger, "groups", groups)
+    result = archiver(ledger, hot_size=0).run_once(everything=True)
+    assert (result.sealed, result.archived_size) == (0, 10)
+    assert temporary_files(ledger) == []
+    assert [entry.value for entry in ledger.log()] == [f"value {number}".encode() for number in range(10)]
+
+
+def test_what_cannot_be_read_is_no_other_archiver(ledger: ServedLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    def groups(*_: int) -> Iterator[Group]:
+        raise Corruption("unreadable")
+
+    write_round(ledger, 0)
+    monkeypatch.setattr(ledger, "groups", groups)
+    with pytest.raises(Corruption, match="unreadable"):
+        archiver(ledger).run_once(everything=True)
 
 
 def test_two_archivers_at_once_and_a_writer_come_to_the_same_ledger(ledger: ServedLedger) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from scribe_ledger.archive.pacing import Stopping
 from scribe_ledger.archive.uploading import upload
-from scribe_ledger.errors import Conflict
+from scribe_ledger.errors import Conflict, ScribeError
 from scribe_ledger.ledger.manifest import Archive
 from scribe_ledger.segments.writing import seal
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from scribe_ledger.archive.waiting import Waiting
     from scribe_ledger.archive.work import Work
     from scribe_ledger.ledger.served import ServedLedger
-    from scribe_ledger.segments.writing import Group
+    from scribe_ledger.segments.writing import Group, SealedSegment
 
 
 class Wanted(NamedTuple):
@@ -51,15 +52,14 @@ def seal_next(work: Work, due: Wanted) -> bool | None:
     if start >= due.stop or (not due.rest_too and ledger.pending.bytes < settings.segment_size):
         return None
     work.guard()
-    groups = _first_of(ledger.groups(start, due.stop), settings.segment_size)
-    sealed = seal(
-        groups,
-        ledger_id=ledger.ledger_id,
-        folder=ledger.spool,
-        compression=settings.compression,
-        level=settings.compression_level,
-        pace=work.pace,
-    )
+    try:
+        sealed = _seal(work, start, due.stop)
+    except Stopping:
+        raise
+    except ScribeError:
+        if ledger.manifest.archived_size <= start:
+            raise
+        return False  # whoever was first may have evicted what was to be read
     with sealed:
         work.reached("seal")
         upload(ledger.objects, sealed)
@@ -72,6 +72,18 @@ def seal_next(work: Work, due: Wanted) -> bool | None:
             return False
         work.reached("sequence")
     return True
+
+
+def _seal(work: Work, start: int, stop: int) -> SealedSegment:
+    ledger, settings = work.ledger, work.settings
+    return seal(
+        _first_of(ledger.groups(start, stop), settings.segment_size),
+        ledger_id=ledger.ledger_id,
+        folder=ledger.spool,
+        compression=settings.compression,
+        level=settings.compression_level,
+        pace=work.pace,
+    )
 
 
 def _first_of(groups: Iterable[Group], size: int) -> Iterator[Group]:
