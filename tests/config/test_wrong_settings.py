@@ -278,6 +278,15 @@ def test_secrets_do_not_appear_in_messages(load: Load) -> None:
     assert "cluster.secret" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url", ["s3://key:hunter2@bucket", "gs://bucket/a?token=hunter2", "file://user:hunter2@/srv", "az://bucket/a#b"]
+)
+def test_an_object_store_is_a_bucket_and_a_prefix_alone(load: Load, url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"storage\.object_store") as caught:
+        load(f'[storage]\nobject_store = "{url}"')
+    assert "hunter2" not in str(caught.value)
+
+
 def test_settings_built_by_a_program_obey_the_same_rules() -> None:
     with pytest.raises(ConfigurationError, match=r"given: network.client_port = 9001, default: network.raft_port"):
         Config(network=NetworkSettings(client_port=9001))

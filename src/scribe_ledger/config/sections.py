@@ -93,6 +93,10 @@ def _check_object_store(value: str) -> str:
         )
     if scheme != "file" and not urlsplit(value).netloc:
         raise UnsuitableError("names no bucket", f"Write {scheme}://BUCKET or {scheme}://BUCKET/prefix")
+    if "@" in urlsplit(value).netloc:
+        raise UnsuitableError("holds credentials", "Give them by [storage.s3] or the provider's variables instead")
+    if urlsplit(value).query or urlsplit(value).fragment:
+        raise UnsuitableError("has a query or a fragment", "Write a bucket and a prefix, nothing else")
     return value
 
 
@@ -181,7 +185,10 @@ class S3Settings(Section):
     )
     pool_size: Positive = Field(default=10, description="Connections, at most; from 4 on one is spare.")
     timeout_secs: Positive = Field(default=30, description="Seconds that one request may take.")
-    max_retries: Whole = Field(default=3, description="Retries of a failed request, after 100 ms × 2ⁿ with jitter.")
+    max_retries: Whole = Field(
+        default=3,
+        description="Retries of a request whose first try failed, after 100 ms × 2ⁿ with jitter.",
+    )
 
 
 class TieringSettings(Section):
