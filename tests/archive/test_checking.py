@@ -413,6 +413,8 @@ def test_a_restored_ledger_passes_and_a_damaged_handover_is_named(archive: Archi
         size, public_key = promoted.size, promoted.public_key
     report = check(archive, public_key=public_key)
     assert (report.faults, report.size, report.origin) == ([], size, "example.org/log/e1")
+    (distrust,) = check(archive, public_key=archive.ledger.public_key).faults
+    assert (distrust.place, public_key in distrust.what) == (paths.epoch_path(1), True)
     handover = file_of(archive, paths.epoch_path(1))
     content = handover.read_bytes()
     for at in (40, len(content) // 2, len(content) - 9):

@@ -120,9 +120,19 @@ def test_what_is_no_store_cannot_be_checked(cli: Cli, tmp_path: Path) -> None:
     assert [*(tmp_path / "empty").iterdir()] == []
     assert not (tmp_path / "nowhere").exists()
     cli("fsck", "--jobs", "-1", code=2)
+    cli("fsck", "--jobs", "99999999999", code=2)
     cli("fsck", "--grace", "-1", code=2)
     cli("fsck", "file:///a", "--object-store", "file:///b", code=2)
     cli("fsck", "file:///a", "--url", "http://localhost:1", code=2)
+
+
+def test_a_folder_whose_store_is_not_named_is_told_so(cli: Cli, objects: Path, tmp_path: Path) -> None:
+    assert "--object-store" not in cli("fsck").err
+    objects.rename(tmp_path / "elsewhere")
+    assert "objects is not the store" in cli("fsck", code=3).err
+    cli("fsck", "--object-store", (tmp_path / "elsewhere").as_uri())
+    archived(tmp_path / "another")
+    assert "--object-store" in cli("fsck", "--object-store", (tmp_path / "another" / "objects").as_uri(), code=1).err
 
 
 def test_a_store_that_is_only_looked_at_is_not_written_to(cli: Cli, objects: Path) -> None:

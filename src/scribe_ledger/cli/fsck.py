@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from scribe_ledger.cli.arguments import NATURAL
 from scribe_ledger.cli.output import print_json, say, shown, warn
 from scribe_ledger.cli.progress import Progress
 from scribe_ledger.cli.session import Session, pass_session, place_options
@@ -23,11 +23,18 @@ if TYPE_CHECKING:
     from scribe_ledger.objects.store import ObjectStore
 
 DAY_SECS = 86_400
+MAX_JOBS = 64
 
 
 @click.command()
 @click.argument("store", metavar="[URL]", required=False)
-@click.option("--jobs", type=NATURAL, metavar="N", default=0, help="Processes for the store.  [default: processors]")
+@click.option(
+    "--jobs",
+    type=click.IntRange(0, MAX_JOBS),
+    metavar="N",
+    default=0,
+    help=f"Processes for the store, at most {MAX_JOBS}.  [default: processors]",
+)
 @click.option("--repair", is_flag=True, help="Remove orphans from a store without faults; nothing else changes.")
 @click.option(
     "--grace",
@@ -107,6 +114,7 @@ def _check_folder(session: Session, url: str | None, options: dict[str, Any]) ->
                 more = {"archive": False} if with_store else {}
                 report = target.verify(progress.update, **more)
             if local is not None and with_store:
+                _warn_of_another_store(local)
                 found = _check_store(local.objects, _reopener(local), options, ledger=local)
     except Corruption as error:  # so damaged that it does not open: that is a finding, too
         from scribe_ledger.ledger.check import Problem, Report
@@ -138,6 +146,19 @@ def _check_store(
 
     with Progress("checking the store", "entries") as progress:
         return check_store_contents(store, ledger=ledger, reopen=reopen, progress=progress.update, **options)
+
+
+def _warn_of_another_store(local: LocalTarget) -> None:
+    """All that is found then follows from that. Whether an identity is sound, the check itself says."""
+    from scribe_ledger.objects.identity import read_identity
+
+    with contextlib.suppress(Corruption):
+        identity = read_identity(local.objects)
+        if local.manifest.store_id not in ("", None if identity is None else identity.store_id):
+            warn(
+                f"{shown(local.objects.url)} is not the store that this folder's objects are in: name that with"
+                " --object-store, or in [storage] object_store"
+            )
 
 
 def _reopener(ledger: LocalTarget) -> Callable[[], ObjectStore] | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from scribe_ledger.archive.check.tree import Signed
 from scribe_ledger.errors import ConfigurationError, Corruption, SerializationError, VerificationError
 from scribe_ledger.merkle.checkpoint import Checkpoint
+from scribe_ledger.merkle.note import Verifier
 from scribe_ledger.objects import paths
 from scribe_ledger.objects.epochs import read_lineage
 
@@ -37,8 +38,15 @@ def check_owner(store: ObjectStore, report: Report, public_key: str) -> Lineage 
         try:
             lineage.check_pinned(public_key)
         except VerificationError as error:
-            report.fault(paths.IDENTITY, error.message)
+            report.fault(_place_of_distrust(lineage, public_key), str(error))
     return lineage
+
+
+def _place_of_distrust(lineage: Lineage, public_key: str) -> str:
+    """What that key does not vouch for: the store, or the first epoch after its own that was begun without it."""
+    pinned = Verifier.parse(public_key)
+    later = lineage.handovers[lineage.keys.index(pinned) :] if pinned in lineage.keys else ()
+    return next((paths.epoch_path(handover.epoch) for handover in later if not handover.is_endorsed), paths.IDENTITY)
 
 
 def check_checkpoints(store: ObjectStore, lineage: Lineage | None, report: Report) -> list[Signed]:
