@@ -50,7 +50,10 @@ def test_what_is_archived_is_said_in_the_same_words(twins: Twins) -> None:
         assert re.sub(rb'"sha256": "\w+"', b"", folder) == re.sub(rb'"sha256": "\w+"', b"", node), line
     assert twins.folder("manifest").text.startswith("version   2\narchived  301 entries\nsegments:\n  0000")
     assert len(twins.folder("manifest", "--since", "1", "--json").document["added"]) == 1
-    assert twins.folder("archive", "--now").text == "archived: 301 entries, and the manifest has version 2\n"
+    for scribe in twins:
+        assert scribe("archive", "--now").text == "nothing to archive; 301 entries in all\n"
+        scribe("put", "one", "more")
+        assert scribe("archive", "--now").text == "archived 1 entry in 1 segment; 302 in all\n"
 
 
 @pytest.mark.parametrize("where", ["folder", "node"])

@@ -176,19 +176,21 @@ def test_orders_of_a_cluster_carry_what_they_say(cli: Cli) -> None:
 
 
 def test_a_manifest_with_segments_is_listed(cli: Cli) -> None:
-    segment = {"segment_id": "s1", "first_index": 0, "last_index": 9, "size": 1234, "path": "segments/\x1bs1"}
+    segment = {"segment_id": "\x1bs1", "first_index": 0, "last_index": 9, "size": 1234, "path": "segments/\x1bs1"}
 
     def answer(_: str, target: str, *__: object) -> Reply:
+        if "stats" in target:
+            return as_json({"archive": {"archived_size": 1}})
         parts = {"added": [segment], "removed": ["s0"]} if "since" in target else {"segments": [segment]}
-        return as_json({"version": 2, "archived_size": 10, **parts})
+        return as_json({"version": 2, "archived_size": 10, "sealed": 2, **parts})
 
     with serving(answer) as server:
-        line = "  s1  entries 0 to 9  1,234 bytes  segments/\\x1bs1"
+        line = "  \\x1bs1  entries 0 to 9  1,234 bytes"
         assert cli("manifest", "--url", server.url).text.splitlines()[2:] == ["segments:", line]
         shown = cli("manifest", "--since", "1", "--url", server.url).text
         assert shown.splitlines()[2:] == ["added:", line, "removed:", "  s0"]
         shown = cli("archive", "--now", "--url", server.url).text
-        assert shown == "archived: 10 entries, and the manifest has version 2\n"
+        assert shown == "archived 9 entries in 2 segments; 10 in all\n"
 
 
 def test_an_order_to_archive_is_waited_for_and_a_refusal_is_final(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +199,8 @@ def test_an_order_to_archive_is_waited_for_and_a_refusal_is_final(cli: Cli, monk
     asked: list[str] = []
 
     def answer(_: str, target: str, *__: object) -> Reply:
+        if target == "/v1/stats":
+            return as_json({"archive": {"archived_size": 0}})
         asked.append(target)
         if len(asked) == 1:
             time.sleep(0.2)  # longer than any other call may take

@@ -52,11 +52,24 @@ def archive(session: Session, now: bool) -> None:
     if not now:
         raise click.UsageError("a node archives by itself; to have it done at once, say --now")
     with session.open() as target, Progress("archiving", "entries") as progress, _reports(target, progress):
+        before = 0 if session.json else target.stats()["archive"]["archived_size"]
         answer = target.archive_now()
     if session.json:
         print_json(answer)
         return
-    say(f"archived: {answer['archived_size']:,} entries, and the manifest has version {answer['version']:,}")
+    say(_what_was_done(answer, before))
+
+
+def _what_was_done(answer: dict[str, Any], before: int) -> str:
+    size, segments = answer["archived_size"], answer["sealed"]
+    if size <= before:
+        return f"nothing to archive; {_count(size, 'entry', 'entries')} in all"
+    where = f" in {_count(segments, 'segment', 'segments')}" if segments else ""  # else another pass had sealed them
+    return f"archived {_count(size - before, 'entry', 'entries')}{where}; {size:,} in all"
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
 
 
 @contextmanager
@@ -90,5 +103,4 @@ def _segment_line(segment: dict[str, Any]) -> str:
     line = f"  {shown(str(segment['segment_id']))}"
     if "first_index" in segment:
         line += f"  entries {segment['first_index']} to {segment['last_index']}  {segment['size']:,} bytes"
-        line += f"  {shown(str(segment['path']))}"
     return line
