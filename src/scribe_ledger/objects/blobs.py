@@ -198,7 +198,7 @@ class BlobStore:
         if Blob(digests.sha256, digests.size, digests.root()) != Blob(sha256, size, chunk_root):
             raise Corruption(
                 f"{place} is not that of the entry: it is for {digests.sha256.hex()} of {digests.size} bytes",
-                hint="restore the file from a copy",
+                hint="restore the object from a copy",
             )
         return digests
 
@@ -210,13 +210,14 @@ class BlobStore:
             chunk = min(found, size) // CHUNK_BYTES
             raise Corruption(
                 f"the value {sha256.hex()} has {found} bytes instead of {size}, wrong from chunk {chunk} on: {place}",
-                hint="restore the file from a copy",
+                hint="restore the object from a copy",
             )
 
     def _missing(self, what: str, path: str) -> Corruption:
         return Corruption(
             f"{what} is missing, though the ledger holds an entry for it: {self._objects.place(path)}",
-            hint="restore the file from a copy, or put the same value again",
+            hint="is this the ledger's store? Else name that: --object-store, or [storage] object_store. Restore the"
+            " object from a copy, or put the same value again",
         )
 
 

@@ -93,7 +93,7 @@ def _decode(content: bytes, place: str) -> StoreIdentity:
                 policies={str(name): str(value) for name, value in fields.get("policies", {}).items()},
             )
     except (ValueError, KeyError, TypeError, AttributeError) as cause:
-        raise Corruption(f"{place} does not say whose store it is", hint="restore the file from a copy") from cause
+        raise Corruption(f"{place} does not say whose store it is", hint="restore the object from a copy") from cause
     raise ConfigurationError(
         f"{place} has format {version}", hint="a later version of Scribe Ledger wrote it: use that version"
     )

@@ -129,7 +129,7 @@ class BlobReader(io.RawIOBase):
         if self._digest_beside(chunk, total) != self._digests[number]:
             raise Corruption(
                 f"chunk {number} of the value {self._digests.sha256.hex()} is not what was written: {self._place}",
-                hint="restore the file from a copy",
+                hint="restore the object from a copy",
             )
         if total is not None:
             if self._hashed_chunks + 1 == len(self._digests):

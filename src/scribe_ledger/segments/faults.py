@@ -10,6 +10,8 @@ from scribe_ledger.errors import Corruption
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from scribe_ledger.objects.store import ObjectStore
+
 HINT = "`scribe fsck` says what else is wrong; restore the object from a copy, or from another node's data"
 
 
@@ -17,8 +19,11 @@ class SegmentMissing(Corruption):
     """The store has no such object. It may have been compacted and retired: look again under the newest manifest."""
 
 
-def missing(path: str) -> SegmentMissing:
-    return SegmentMissing(f"the segment {path} is not in the object store", hint=f"is this the ledger's store? {HINT}")
+def missing(store: ObjectStore, path: str) -> SegmentMissing:
+    return SegmentMissing(
+        f"the segment {store.place(path)} is not in the object store",
+        hint=f"is this the ledger's store? Else name that: --object-store, or [storage] object_store. {HINT}",
+    )
 
 
 def broken(path: str, what: str) -> Corruption:

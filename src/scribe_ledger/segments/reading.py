@@ -139,7 +139,7 @@ class ColdReader:
         self.requests += 1
         data = self._store.get_range(segment.path, start, stop)
         if data is None:
-            raise missing(segment.path)
+            raise missing(self._store, segment.path)
         self.fetched_bytes += len(data)
         if len(data) != stop - start:
             raise broken(segment.path, f"it ends at byte {start + len(data)} instead of {segment.size}")

@@ -209,7 +209,7 @@ def pieces_of(store: ObjectStore, segment: Segment) -> Iterator[bytes]:
         stop = start + DOWNLOAD_BYTES
         piece = store.get_range(segment.path, start, stop if stop < segment.size else segment.size + 1)
         if piece is None:
-            raise missing(segment.path)
+            raise missing(store, segment.path)
         yield piece
 
 
