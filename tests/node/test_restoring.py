@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scribe_ledger.config import Config
+from scribe_ledger.errors import Unavailable
 from scribe_ledger.node import restoring
 from scribe_ledger.node.restoring import restored_or_there
 from scribe_ledger.node.stopping import StopSignals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 pytestmark = pytest.mark.http
 
@@ -62,3 +64,16 @@ def test_it_says_now_and_then_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> 
         ("restoring from the object store", 2, 6),
         ("restoring from the object store", 5, 6),
     ]
+
+
+def test_an_empty_folder_is_not_begun_while_its_store_cannot_be_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Config, *, progress: Callable[[str, int, int], None]) -> None:
+        raise Unavailable("cannot read s3://b/scribe.json", hint="check the endpoint")
+
+    monkeypatch.setattr(restoring, "restore_if_needed", refuse)
+    with pytest.raises(Unavailable, match=r"holds no ledger.*cannot be known: cannot read s3://b") as refusal:
+        restored_or_there(Config.load(None, environ={}, overrides={"node.data_dir": str(tmp_path)}), StopSignals())
+    assert refusal.value.hint.startswith("check the endpoint; ")
+    assert "empty folder needs it" in refusal.value.hint

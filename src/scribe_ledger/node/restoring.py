@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from scribe_ledger.archive.recovery import restore_if_needed
+from scribe_ledger.errors import Unavailable
 
 if TYPE_CHECKING:
     from scribe_ledger.config import Config
@@ -20,6 +21,12 @@ log = structlog.get_logger("scribe.node")
 
 class _StopAsked(Exception):
     """A signal came while the folder was being rebuilt. The next start goes on from there."""
+
+
+def _hint(error: Unavailable) -> str:
+    """A new ledger beside the archive of an old one would be a second one, so nothing is begun on a guess."""
+    first = f"{error.hint}; " if error.hint else ""
+    return f"{first}a node on a folder with a ledger starts without its store, one on an empty folder needs it"
 
 
 def restored_or_there(config: Config, signals: StopSignals) -> bool:
@@ -39,6 +46,11 @@ def restored_or_there(config: Config, signals: StopSignals) -> bool:
     except _StopAsked:
         log.info("stopped while restoring: the next start goes on", signal=signals.received)
         return False
+    except Unavailable as error:
+        raise Unavailable(
+            f"{config.data_dir} holds no ledger, and whether its object store does cannot be known: {error.message}",
+            hint=_hint(error),
+        ) from error
     if restored is not None:
         log.warning(
             "the folder was empty, and is restored from the object store",
