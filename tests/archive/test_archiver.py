@@ -12,6 +12,7 @@ import threading
 import time
 from base64 import b64encode
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,7 +28,7 @@ from tests.archive.rounds import (
 from tests.archive.stores import NotingStore
 from tests.ledger.opening import START
 
-from scribe_ledger.archive import background
+from scribe_ledger.archive import background, room
 from scribe_ledger.archive.archiver import Archiver, ArchiveSettings
 from scribe_ledger.archive.pacing import Pace, Stopping
 from scribe_ledger.archive.recovery import restore
@@ -158,11 +159,13 @@ def test_an_idle_ledger_asks_nothing_of_its_store_and_writes_nothing(
 
 
 def test_settings_come_from_a_configuration() -> None:
-    assert ArchiveSettings.of(Config()) == ArchiveSettings()
+    assert ArchiveSettings.of(Config()) == ArchiveSettings(disk_reserve=Config().storage.disk_reserve)
+    assert Config().storage.disk_reserve > 0
     config = Config.load(
         overrides={
             "storage.segment_size": 1000,
             "storage.hot_size": 5,
+            "storage.disk_reserve": 11,
             "storage.tiering.age_threshold_secs": 7,
             "storage.tiering.enable_compression": False,
             "storage.tiering.compression_level": 3,
@@ -174,6 +177,7 @@ def test_settings_come_from_a_configuration() -> None:
     assert ArchiveSettings.of(config) == ArchiveSettings(
         segment_size=1000,
         hot_size=5,
+        disk_reserve=11,
         age_threshold_secs=7,
         compression=None,
         compression_level=3,
@@ -322,6 +326,76 @@ def test_a_restored_ledger_that_was_not_promoted_leaves_the_store_alone(
         with pytest.raises(Forbidden, match="read-only"):
             archiver(restored, segment_size=1 << 20).run_once()
     assert store.written == []
+
+
+class Disk:
+    """Stands for the one under the spool."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+        self.free = free
+        monkeypatch.setattr(room, "disk_usage", self.usage)
+
+    def usage(self, folder: Path) -> SimpleNamespace:
+        assert folder.name == "spool"
+        return SimpleNamespace(free=self.free)
+
+
+def test_archiving_leaves_the_reserve_to_the_ledger_and_evicts_nevertheless(
+    ledger: ServedLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_round(ledger, 0)
+    archiver(ledger, hot_size=1 << 30).run_once(everything=True)
+    archived = ledger.size
+    write_round(ledger, 1)
+    needed = ledger.pending.bytes
+    disk = Disk(monkeypatch, 1_000_000 + needed - 1)
+    archive = archiver(ledger, hot_size=0, disk_reserve=1_000_000)
+    with pytest.raises(
+        StorageError, match=f"{disk.free} bytes free.*about {needed} bytes.*reserve of 1000000"
+    ) as caught:
+        archive.run_once(everything=True)
+    assert not isinstance(caught.value, Corruption)
+    assert "disk_reserve" in caught.value.hint
+    assert (ledger.manifest.archived_size, ledger.evicted) == (archived, archived)
+    disk.free += 1
+    assert archive.run_once(everything=True).archived_size == ledger.size == ledger.evicted
+    check_ledger(ledger, 2)
+
+
+def test_a_full_segment_needs_its_own_size_and_not_that_of_the_backlog(
+    ledger: ServedLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(ledger, 3 * SEGMENT_SIZE)
+    disk = Disk(monkeypatch, 1 + SEGMENT_SIZE)
+    assert archiver(ledger, disk_reserve=1).run_once(everything=True).sealed > 2
+    fill(ledger, SEGMENT_SIZE)
+    disk.free -= 1
+    with pytest.raises(StorageError, match="reserve"):
+        archiver(ledger, disk_reserve=1).run_once(everything=True)
+
+
+def test_values_are_evicted_after_each_segment(ledger: ServedLedger) -> None:
+    seen: list[str] = []
+    fill(ledger, 3 * SEGMENT_SIZE)
+    result = archiver(ledger, seen.append, hot_size=0).run_once(everything=True)
+    steps = [step for step in seen if step in {"sequence", "publish-checkpoint", "evict"}]
+    assert steps == ["sequence", "publish-checkpoint", "evict"] * result.sealed
+    assert result.evicted == ledger.size
+
+
+def test_segments_are_not_merged_into_the_reserve(ledger: ServedLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(monkeypatch, 1 << 30)
+    archive = archiver(ledger, disk_reserve=1 << 20, segment_size=1 << 22)
+    for number in range(7):
+        write_round(ledger, number)
+        assert archive.run_once(everything=True).compacted == 0
+    write_round(ledger, 7)
+    disk.free = (1 << 20) + 2 * sum(segment.size for segment in ledger.manifest.segments)
+    with pytest.raises(StorageError, match="reserve of 1048576"):
+        archive.run_once(everything=True)
+    assert len(ledger.manifest.segments) == 8
+    disk.free = 1 << 30
+    assert archive.run_once().compacted == 8
 
 
 def test_a_full_disk_in_a_process_of_its_own(tmp_path: Path) -> None:

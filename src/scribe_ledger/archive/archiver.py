@@ -1,9 +1,9 @@
 """``Archiver``: moves the log into the object store and keeps it tidy there, a pass at a time.
 
 A pass seals what is due, publishes, evicts, compacts and retires, in this order, each step as
-``docs/design/0011-cold-tier.md`` says. A pass that finds nothing due asks nothing of the store and writes nothing. One
-may be ended at any line, and two archivers may work on one ledger: what a pass leaves behind is finished or taken by
-the next.
+``docs/design/0011-cold-tier.md`` says. It begins by evicting what is too much already, and evicts after each segment. A
+pass that finds nothing due asks nothing of the store and writes nothing. One may be ended at any line, and two
+archivers may work on one ledger: what a pass leaves behind is finished or taken by the next.
 
 In the background passes follow one another when something is due. An error of the store, or of the disk, is remembered
 and the pass tried again later: no write ever fails by it. An error that says that the store holds another log, or that
@@ -100,12 +100,13 @@ class Archiver:
             raise read_only()  # the store is another's to look after
         work = self._work()
         due = wanted(self._ledger, self._settings, self._waiting, everything=everything)
+        evicted = evict(work)  # first, since it makes room to seal in
         self._publisher.publish(work)  # what another process may have left
         sealed = 0
         while due and (added := seal_next(work, due)) is not None:
             sealed += added
             self._publisher.publish(work)
-        evicted = evict(work)
+            evicted += evict(work)
         compacted = compact(work)
         self._publisher.copy_manifest(work)  # before anything goes that an old copy names
         removed = self._retirer.retire(work)

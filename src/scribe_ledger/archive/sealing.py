@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.archive.pacing import Stopping
+from scribe_ledger.archive.room import check_room
 from scribe_ledger.archive.uploading import upload
 from scribe_ledger.errors import Conflict, ScribeError
 from scribe_ledger.ledger.manifest import Archive
@@ -51,6 +52,7 @@ def seal_next(work: Work, due: Wanted) -> bool | None:
     start = manifest.archived_size
     if start >= due.stop or (not due.rest_too and ledger.pending.bytes < settings.segment_size):
         return None
+    check_room(work, min(ledger.pending.bytes, settings.segment_size))
     work.guard()
     try:
         sealed = _seal(work, start, due.stop)

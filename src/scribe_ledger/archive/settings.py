@@ -15,12 +15,14 @@ GRACE_SECS = 86_400
 
 @dataclass(frozen=True, kw_only=True)
 class ArchiveSettings:
-    """The defaults are those of ``[storage]`` and ``[storage.tiering]``."""
+    """The defaults are those of ``[storage]`` and ``[storage.tiering]``, but for the reserve: a library has none."""
 
     segment_size: int = 64 << 20
     """Bytes of leaves and inline values that make a segment."""
     hot_size: int = 1 << 30
     """Bytes of archived entries that stay in the hot store as well."""
+    disk_reserve: int = 0
+    """Nothing is sealed or merged if that would leave less than this free on the disk of the data folder."""
     age_threshold_secs: int = 3600
     """When an entry is older than this, all that is pending is sealed, however little it is."""
     compression: Compression = "zstd"
@@ -37,6 +39,7 @@ class ArchiveSettings:
         return cls(
             segment_size=config.storage.segment_size,
             hot_size=config.storage.hot_size,
+            disk_reserve=config.storage.disk_reserve,
             age_threshold_secs=tiering.age_threshold_secs,
             compression=tiering.compression if tiering.enable_compression else None,
             compression_level=tiering.compression_level,
