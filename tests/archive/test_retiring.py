@@ -204,7 +204,8 @@ def test_puts_that_come_between_one_try_and_the_next_do_not_fail_the_pass(
     values = [b"%d" % number * 2 * INLINE_MAX for number in range(4)]
     for value in values:
         upload(ledger, value)
-    change, tries = ledger.change_manifest, []
+    change = ledger.change_manifest
+    tries: list[object] = []
 
     def put_one_first(command: object) -> object:
         if isinstance(command, Retire) and len(tries) < 3:
