@@ -112,7 +112,6 @@ def test_figures_of_the_guide_to_archiving_are_those_of_the_code() -> None:
     pauses = [f"{background.FIRST_PAUSE_SECONDS * 2**failures:.0f}" for failures in range(3)]
     shown = {
         f"{numbers[compaction.MIN_RUN]} or more neighbours",
-        f"from {numbers[pacing.RESTS[-1][0]]} segments on the archiver no longer gives way",
         f"tries again after {', '.join(pauses)}, … seconds",
         f"every {store_watch.CHECK_SECONDS:.0f} seconds",
         f"every {store_watch.GUARD_SECONDS / 60:.0f} minutes",
@@ -124,6 +123,8 @@ def test_figures_of_the_guide_to_archiving_are_those_of_the_code() -> None:
         f"age_threshold_secs = {SETTINGS['storage.tiering.age_threshold_secs'].default}",
     }
     assert not [figure for figure in shown if figure not in text]
+    metrics = flowing((REFERENCE / "metrics.md").read_text())
+    assert f"from {numbers[pacing.RESTS[-1][0]]} segments on the archiver no longer gives way" in metrics
     assert (GRACE_SECS, DEFAULT_GRACE_SECS, FOOTER_SHARE) == (86_400, 86_400, 4)  # "a day", "a quarter"
 
 
