@@ -267,7 +267,7 @@ def test_an_older_copy_of_the_folder_reads_and_does_not_write(tmp_path: Path) ->
         put(node, "key", b"new")
         archive_all(node)
     with start_node(tmp_path / "copy", env=env) as node:
-        assert "writes are refused" in node.log
+        wait_until(lambda: "writes are refused" in node.log)
         assert request(f"{node.url}/key").body == b"old"
         refused = request(f"{node.url}/key", "PUT", b"fork")
         assert (refused.status, json.loads(refused.body)["error"]["kind"]) == (403, "forbidden")
@@ -314,17 +314,17 @@ def test_a_folder_that_was_restored_is_not_restored_again(tmp_path: Path) -> Non
 
 def test_a_fork_in_the_store_stops_archiving_loudly_and_nothing_else(tmp_path: Path) -> None:
     env = {"SCRIBE_STORAGE_OBJECT_STORE": (tmp_path / "bucket").as_uri()} | ALL_EVICTED | QUICK
-    tile = tmp_path / "bucket" / "tile" / "0" / "000"
-    tile.parent.mkdir(parents=True)
-    tile.write_bytes(bytes(256 * 32))
+    checkpoint = tmp_path / "bucket" / "checkpoints" / f"{300:020}"
     with start_node(tmp_path / "data", env=env) as node:
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.write_bytes(b"of another log")
         operations = [{"op": "put", "key": f"key/{number}", "value": "v"} for number in range(300)]
         batch = json.dumps({"operations": operations}).encode()
         assert request(f"{node.url}/v1/batch", "POST", batch).status == 201
         wait_until(lambda: "archiving has stopped" in node.log)
         health = document(node, "/health")
         assert health["status"] == "degraded"
-        assert "tile/0/000" in health["archive"]["last_error"]
+        assert checkpoint.name in health["archive"]["last_error"]
         assert (health["archive"]["enabled"], health["archive"]["running"]) == (True, False)
         refused = archive(node)
         assert (refused.status, json.loads(refused.body)["error"]["kind"]) == (503, "corruption")
