@@ -464,6 +464,7 @@ def public_uses(ledger: Ledger, folder: Path) -> dict[str, Callable[[], object]]
         "configure": lambda: ledger.configure(deletes="forbid"),
         "write": lambda: ledger.write([commands.put("key", b"")]),
         "prepare": lambda: ledger.prepare([commands.put("key", b"")]),
+        "guard": ledger.guard,
         "write_all": lambda: ledger.write_all([[commands.put("key", b"")]]),
         "import_verbatim": lambda: ledger.import_verbatim([]),
         "flush": ledger.flush,
