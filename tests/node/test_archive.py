@@ -218,7 +218,7 @@ def test_a_node_starts_without_its_bucket_and_says_so(tmp_path: Path, own_server
         archive_all(node)
     own_server.stop()
     with start_node(tmp_path / "data", env=env) as node:
-        assert "the object store cannot be used" in node.log
+        wait_until(lambda: "the object store cannot be used" in node.log)  # by a thread of its own
         health = document(node, "/health")
         assert (health["status"], health["object_store"]["ok"]) == ("degraded", False)
         assert bucket.url in health["object_store"]["error"]
