@@ -11,7 +11,7 @@ from scribe_ledger.objects.slots import Slots
 pytestmark = pytest.mark.storage
 
 
-@pytest.mark.parametrize(("pool_size", "requests"), [(1, 1), (2, 2), (3, 3), (4, 3), (10, 9)])
+@pytest.mark.parametrize(("pool_size", "requests"), [(1, 1), (2, 1), (3, 2), (4, 3), (10, 9)])
 def test_no_more_are_taken_than_the_pool_can_bear(pool_size: int, requests: int) -> None:
     slots = Slots(pool_size)
     for _ in range(requests):

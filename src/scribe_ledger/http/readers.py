@@ -86,6 +86,7 @@ class Readers:
         try:
             if first is not None:
                 yield first
+                first = None  # else it would be held to the end
             while (piece := await coming) is not None:
                 coming = self.start(next, pieces, None)
                 yield piece

@@ -17,7 +17,7 @@ REST_SECONDS = 0.003
 3 ms one of ten thousand, both on a machine with several times as much work as processors."""
 
 LONG_REST_SECONDS = 0.01
-_LARGE_POOL = 4
+_LARGE_POOL = 2
 
 
 class Slots:
