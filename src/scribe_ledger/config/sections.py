@@ -183,7 +183,7 @@ class S3Settings(Section):
     path_style: bool = Field(
         default=False, description="Put the bucket into the path instead of the host; MinIO wants true."
     )
-    pool_size: Positive = Field(default=10, description="Connections, at most; from 4 on one is spare.")
+    pool_size: Positive = Field(default=10, description="Connections, at most; from 2 on one is spare.")
     timeout_secs: Positive = Field(default=30, description="Seconds that one request may take.")
     max_retries: Whole = Field(
         default=3,

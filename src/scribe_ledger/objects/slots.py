@@ -3,8 +3,8 @@
 A client's connection goes back to its pool a moment after the answer is complete, and a request that begins in that
 moment opens one socket more. Nothing tells when the moment is over. So a slot rests before it is given out again, the
 one that rested longest first, while more than half of the slots are taken: fewer requests cannot bring the pool to its
-bound, because as many connections would have to be on their way back at once. And a pool that is large enough keeps one
-connection spare, for the machine so busy that the rest was too short.
+bound, because as many connections would have to be on their way back at once. And a pool of two and more keeps one
+connection spare: a multipart upload asks several times within one slot, and a busy machine takes longer than the rest.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ REST_SECONDS = 0.003
 3 ms one of ten thousand, both on a machine with several times as much work as processors."""
 
 LONG_REST_SECONDS = 0.01
-_LARGE_POOL = 2
+_POOL_WITH_SPARE = 2
 
 
 class Slots:
@@ -47,4 +47,4 @@ class Slots:
 
 def requests_at_once(pool_size: int) -> int:
     """How many requests a pool takes: one fewer than it has connections, if it has some."""
-    return pool_size - 1 if pool_size >= _LARGE_POOL else pool_size
+    return pool_size - 1 if pool_size >= _POOL_WITH_SPARE else pool_size
