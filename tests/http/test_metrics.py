@@ -7,7 +7,6 @@ import os
 import re
 import statistics
 import time
-import timeit
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,15 +125,6 @@ def test_quantiles_of_nothing_and_beyond_the_last_bound() -> None:
     assert histogram.quantile(0.5) is None
     histogram.observe(100)
     assert histogram.quantile(0.5) == 2
-
-
-def test_observing_costs_less_than_half_a_microsecond() -> None:
-    metrics = Metrics(MetricsSettings().latency_buckets)
-    stats = metrics.request("GET", "/{key}", 200)
-    calls = 100_000
-    fastest = min(timeit.repeat(lambda: stats.observe(0.0007), number=calls, repeat=7)) / calls
-    empty = min(timeit.repeat(lambda: None, number=calls, repeat=7)) / calls
-    assert fastest - empty < 0.5e-6 * 4, "four times the target: the machine may be slow or busy"
 
 
 # --- Prometheus ------------------------------------------------------------------------------------------------

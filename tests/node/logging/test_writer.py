@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-import timeit
 from typing import Any
 
 import pytest
@@ -164,15 +163,6 @@ def test_many_threads_lose_nothing() -> None:
     writer.close()
     for name in range(8):
         assert [line["number"] for line in sink.lines if line["name"] == name] == list(range(500))
-
-
-def test_noting_a_request_costs_less_than_half_a_microsecond() -> None:
-    writer = LogWriter([])
-    access = AccessLog(writer)
-    calls = 5000  # they fit into the queue
-    fastest = min(timeit.repeat(lambda: note(access), setup=writer.lines.clear, number=calls, repeat=7)) / calls
-    writer.close()
-    assert fastest < 0.5e-6 * 5, "five times the target: the machine may be slow or busy"
 
 
 def _await(condition: Any) -> None:
