@@ -90,6 +90,7 @@ class Node:
         truncated: tuple[int, int] = (0, 0),
         applied: int = 0,
         election_tick: int = 10,
+        election_tick_max: int | None = None,
         heartbeat_tick: int = 1,
         max_size_per_msg: int = 1 << 20,
         max_inflight_msgs: int = 64,
@@ -107,8 +108,9 @@ class Node:
 
         `conf_state` is the configuration at `applied`; all empty for a node that waits for a snapshot. `truncated` is
         index and term of the last entry that was cut off, or of the last snapshot. The commit index may be behind
-        `applied`, but neither beyond the last entry. With a `seed`, which members may share, the election timeouts
-        repeat. Levels of logs are those of `logging`.
+        `applied`, but neither beyond the last entry. Election timeouts are drawn from `election_tick` to below
+        `election_tick_max`, twice that if it is not given; with a `seed`, which members may share, they repeat. Levels
+        of logs are those of `logging`.
         """
 
     def tick(self) -> bool:

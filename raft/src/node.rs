@@ -152,8 +152,8 @@ impl Node {
     #[new]
     #[pyo3(signature = (
         id, *, conf_state, hard_state = (0, 0, 0), entries = None, truncated = (0, 0), applied = 0,
-        election_tick = 10, heartbeat_tick = 1, max_size_per_msg = 1_048_576, max_inflight_msgs = 64,
-        pre_vote = true, check_quorum = true, priority = 0, max_uncommitted_size = 67_108_864,
+        election_tick = 10, election_tick_max = None, heartbeat_tick = 1, max_size_per_msg = 1_048_576,
+        max_inflight_msgs = 64, pre_vote = true, check_quorum = true, priority = 0, max_uncommitted_size = 67_108_864,
         max_committed_size_per_ready = 4_194_304, max_message_bytes = 16_777_216, skip_bcast_commit = false,
         seed = None, log_level = 20
     ))]
@@ -166,6 +166,7 @@ impl Node {
         truncated: (u64, u64),
         applied: u64,
         election_tick: u32,
+        election_tick_max: Option<u32>,
         heartbeat_tick: u32,
         max_size_per_msg: u32,
         max_inflight_msgs: u16,
@@ -182,6 +183,8 @@ impl Node {
         let config = Config {
             id,
             election_tick: election_tick as usize,
+            // 0 is the engine's word for the default; from a caller it is an empty range, as 1 is.
+            max_election_tick: election_tick_max.map_or(0, |ticks| ticks.max(1) as usize),
             heartbeat_tick: heartbeat_tick as usize,
             applied,
             max_size_per_msg: u64::from(max_size_per_msg),
@@ -201,7 +204,7 @@ impl Node {
         }
         let mirror = start(hard_state, conf_state, truncated, entries.unwrap_or_default(), applied)?;
         let logs = Logs::new(log_level);
-        let mut timeouts = Timeouts::new(seed, id);
+        let mut timeouts = Timeouts::new(seed, id, &config);
         let built = guard::catch(|| {
             let mut raw = RawNode::new(&config, mirror, &logs.logger())?;
             timeouts.settle(&mut raw.raft);
@@ -483,11 +486,12 @@ impl Node {
 
     #[pyo3(signature = (ticks, /))]
     fn set_randomized_election_timeout(&mut self, ticks: usize) -> PyResult<()> {
-        let shortest = self.raw.raft.election_timeout();
-        if !(shortest..2 * shortest).contains(&ticks) {
+        let range = self.timeouts.range();
+        if !range.contains(&ticks) {
             return Err(PyValueError::new_err(format!(
-                "{ticks} ticks: possible from {shortest} to {}",
-                2 * shortest - 1
+                "{ticks} ticks: possible from {} to {}",
+                range.start,
+                range.end - 1
             )));
         }
         self.timeouts.set(&mut self.raw.raft, ticks);

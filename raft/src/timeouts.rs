@@ -3,7 +3,9 @@
 //! The engine draws them from the thread's random source, and offers no other. So the drawn value is overwritten after
 //! every call, and drawn anew from the seed whenever term, vote, leader or role has changed.
 
-use raft::{Raft, StateRole, Storage};
+use std::ops::Range;
+
+use raft::{Config, Raft, StateRole, Storage};
 
 type Stance = (u64, u64, u64, StateRole);
 
@@ -13,12 +15,15 @@ pub struct Timeouts {
     random: Option<u64>,
     stance: Option<Stance>,
     ticks: usize,
+    /// What may be drawn, as the engine has it: its own range cannot be asked for.
+    range: Range<usize>,
 }
 
 impl Timeouts {
     /// The id takes part: members with one seed would time out together, and split every vote.
-    pub fn new(seed: Option<u64>, mut id: u64) -> Timeouts {
-        Timeouts { random: seed.map(|seed| seed ^ split_mix(&mut id)), stance: None, ticks: 0 }
+    pub fn new(seed: Option<u64>, mut id: u64, config: &Config) -> Timeouts {
+        let range = config.min_election_tick()..config.max_election_tick();
+        Timeouts { random: seed.map(|seed| seed ^ split_mix(&mut id)), stance: None, ticks: 0, range }
     }
 
     /// To be called after every call that may have changed the engine.
@@ -26,16 +31,20 @@ impl Timeouts {
         let Some(random) = self.random.as_mut() else { return };
         let stance = (raft.term, raft.vote, raft.leader_id, raft.state);
         if self.stance != Some(stance) {
-            let shortest = raft.election_timeout();
             self.stance = Some(stance);
-            self.ticks = shortest + (split_mix(random) % shortest as u64) as usize;
+            self.ticks = self.range.start + (split_mix(random) % self.range.len() as u64) as usize;
         }
         if raft.randomized_election_timeout() != self.ticks {
             raft.set_randomized_election_timeout(self.ticks);
         }
     }
 
-    /// Sets the timeout until the next draw.
+    /// What may be set.
+    pub fn range(&self) -> &Range<usize> {
+        &self.range
+    }
+
+    /// Sets the timeout, one of the range, until the next draw.
     pub fn set<S: Storage>(&mut self, raft: &mut Raft<S>, ticks: usize) {
         self.ticks = ticks;
         raft.set_randomized_election_timeout(ticks);

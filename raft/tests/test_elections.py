@@ -235,3 +235,24 @@ def test_a_timeout_can_be_set() -> None:
     for ticks in (9, 20):
         with pytest.raises(ValueError, match="possible from 10 to 19"):
             node.set_randomized_election_timeout(ticks)
+
+
+@pytest.mark.parametrize("seed", [None, 4], ids=["engine", "seeded"])
+@pytest.mark.parametrize(("longest", "drawn"), [(None, range(10, 20)), (13, range(10, 13)), (11, range(10, 11))])
+def test_timeouts_are_drawn_between_their_bounds(longest: int | None, drawn: range, seed: int | None) -> None:
+    node = Node(1, conf_state=voters(1, 2, 3), election_tick_max=longest, pre_vote=False, seed=seed)
+    seen = set()
+    for _ in range(200):  # nobody answers: it stands again and again, and draws each time
+        node.campaign()
+        while (ready := node.ready()) is not None:
+            node.advance(ready)
+        seen.add(node.randomized_election_timeout)
+    assert seen == set(drawn)
+
+
+def test_the_longest_timeout_bounds_what_can_be_set() -> None:
+    node = Node(1, conf_state=voters(1), election_tick_max=40, seed=3)
+    node.set_randomized_election_timeout(39)
+    assert [node.tick() for _ in range(39)] == [False] * 38 + [True]
+    with pytest.raises(ValueError, match="possible from 10 to 39"):
+        node.set_randomized_election_timeout(40)

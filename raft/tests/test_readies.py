@@ -214,6 +214,8 @@ def test_what_was_committed_and_not_applied_comes_again() -> None:
         {"id": 0},
         {"heartbeat_tick": 0},
         {"election_tick": 1},
+        {"election_tick_max": 10},
+        {"election_tick_max": 0},
         {"max_inflight_msgs": 0},
         {"max_message_bytes": 1 << 20},
         {"max_uncommitted_size": 1},
