@@ -31,6 +31,15 @@ class Kind(enum.IntEnum):
     REDACT = 5  # reserved
 
 
+class Extent(NamedTuple):
+    """How far a ledger is, in words that another copy of it can check."""
+
+    size: int
+    root: bytes
+    manifest_version: int
+    manifest_digest: bytes
+
+
 class Receipt(NamedTuple):
     """What a write leaves behind: enough to find its entry and to check any later proof of it."""
 

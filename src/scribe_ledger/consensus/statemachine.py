@@ -6,19 +6,12 @@ kept waiting; those three run in another, beside it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from scribe_ledger.model import Extent as Extent  # noqa: PLC0414, TC001  # the protocol's own word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-
-class Extent(NamedTuple):
-    """How far a state machine is, in words that another of the same ledger can check."""
-
-    size: int
-    root: bytes
-    manifest_version: int
-    manifest_digest: bytes
 
 
 class StateMachine(Protocol):

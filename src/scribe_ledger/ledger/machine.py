@@ -42,6 +42,9 @@ APPLY_VERSION = 1
 EVICTED_KEY = b"evicted"
 """What this machine alone knows: below which index the values of archived entries are no longer here."""
 
+MEMBERSHIP_KEY = b"membership"
+"""Who belongs to the cluster, as consensus wrote it; absent where there is none."""
+
 _STATE = struct.Struct(">HQQQQQQQQ")
 
 Outcome = Receipts | ScribeError
@@ -94,6 +97,8 @@ class Machine:
         self.manifest_table = ManifestTable(store)
         self.policy = self.committed_policy = _load_policy(store)
         self.applied = self.committed = _load_state(store, fetch_tile, self.manifest_table.load())
+        self.membership = store.table(Table.META).get(MEMBERSHIP_KEY) or b""
+        """Who belongs to the cluster: bytes that mean nothing here."""
         self.evicted = _load_evicted(store)
         """All values of entries below this index are in segments only."""
         self._nodes = Nodes(self.committed.edge, fetch_tile)
@@ -157,6 +162,13 @@ class Machine:
             write, before.manifest, change, size=before.size, timestamp=max(timestamp, before.timestamp)
         )
         self._write_state(write, before._replace(position=position, manifest=changed))
+
+    def set_membership(self, record: bytes, *, position: int) -> None:
+        """Writes who belongs to the cluster since that position. It is not durable yet."""
+        write = self._store.batch()
+        write.put(Table.META, MEMBERSHIP_KEY, record)
+        self._write_state(write, self.applied._replace(position=position))
+        self.membership = record
 
     def evict(self, stop: int) -> None:
         """Drops the values of archived entries below ``stop``, or of somewhat fewer: groups are dropped whole.

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from scribe_ledger.ledger.store import WriteBatch
 
 FORMAT = 1
+DIGESTS_REMEMBERED = 256
+"""Of earlier versions."""
 _HEAD = b"m"
 _LIVE, _CHANGE, _REPLACED, _BLOB = b"s", b"c", b"r", b"b"
 
@@ -123,6 +125,7 @@ class ManifestTable:
 
     def __init__(self, store: Store) -> None:
         self._table = store.table(Table.MANIFEST)
+        self._digests: dict[int, bytes] = {}
 
     def load(self) -> Manifest:
         record = self._table.get(_HEAD)
@@ -179,6 +182,27 @@ class ManifestTable:
             if key != U64.pack(expected):
                 raise Corruption(f"the change to version {expected} of the manifest is missing")
             yield change_from_json(fields)
+
+    def digest_at(self, manifest: Manifest, version: int) -> bytes:
+        """The digest that a version had. The first question about an old one reads all changes up to it."""
+        if version == manifest.version:
+            return manifest.digest
+        if not 0 <= version < manifest.version:
+            raise InvalidRequest(f"the manifest has version {manifest.version}, {version} was asked for")
+        known = self._digests
+        digest = known.get(version)
+        if digest is None:
+            start = max((earlier for earlier in known.copy() if earlier < version), default=0)
+            digest = known.get(start, EMPTY.digest)
+            if len(known) >= DIGESTS_REMEMBERED:
+                known.clear()
+            for at in range(start + 1, version + 1):
+                record = self._table.get(_CHANGE + U64.pack(at))
+                if record is None:
+                    raise Corruption(f"the change to version {at} of the manifest is missing")
+                digest = sha256(digest + record).digest()
+            known[version] = digest
+        return digest
 
     def difference(self, manifest: Manifest, since: int) -> Difference:
         """What was added and removed after version ``since``; what came and went in between is in neither."""

@@ -38,6 +38,7 @@ Unit: TypeAlias = "Sequence[Command] | Change"
 VERSION = 1
 _ONE, _PUTS, _MIXED, _CHANGE = 1, 2, 3, 4
 """The forms of a unit."""
+_CHANGE_MARK = bytes([_CHANGE])
 _LEAD = struct.Struct(">BB")
 """version and form, which every unit begins with"""
 _HEAD_OF_ONE = struct.Struct(">BBBHI")
@@ -88,6 +89,11 @@ def encode_unit(unit: Sequence[Command]) -> bytes:
 def encode_change(change: Change) -> bytes:
     """The bytes of a change of the manifest."""
     return _LEAD.pack(VERSION, _CHANGE) + orjson.dumps(change_to_json(change), option=orjson.OPT_SORT_KEYS)
+
+
+def is_change(unit: bytes) -> bool:
+    """Whether the bytes claim to be a change of the manifest."""
+    return unit[1:2] == _CHANGE_MARK
 
 
 def _encode(command: Command) -> bytes:
