@@ -23,10 +23,13 @@ from scribe_ledger.http.routing import Router
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
+    from scribe_ledger.http.routing import Route
     from scribe_ledger.http.service import Service
 
 CLIENT_GONE = 499
 """What the books call the status of a request whose client left before there was an answer."""
+_OF_THE_NODE = frozenset({"node", "cluster"})
+"""Tags of routes that are about the node, not about the ledger."""
 UNROUTED = "(none)"
 """What metrics call the route of a request that found none."""
 _GIVEN_UP = OutcomeUnknown(
@@ -77,11 +80,19 @@ class Application:
         route, rest = self._router.find(scope["method"], scope["raw_path"])
         exchange.route = route.path
         request = Request(self._service, route, rest, scope, exchange.receive, exchange.request_id)
+        self._check_serves(route)
         try:
             response = await route.handler(request)
             await response(scope, exchange.receive, exchange.send)
         finally:
             self._service.release(request.held)
+
+    def _check_serves(self, route: Route) -> None:
+        """A member that is in trouble speaks of itself, and of nothing else."""
+        cluster = self._service.cluster
+        trouble = None if cluster is None or route.tag in _OF_THE_NODE else cluster.trouble
+        if trouble is not None:
+            raise trouble.again()
 
 
 class _Exchange:

@@ -30,7 +30,7 @@ class PeerFigures(NamedTuple):
 class SnapshotFigures(NamedTuple):
     """Snapshots of one kind that this process has finished."""
 
-    count: int = 0
+    count: int = 0  # type: ignore[assignment]  # the field, not the method of tuple
     seconds: float = 0.0
     """That they took, all together."""
 

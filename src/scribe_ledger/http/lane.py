@@ -2,7 +2,8 @@
 
 It is uvicorn's own protocol with a short cut. A ``GET``, ``HEAD``, ``PUT`` or ``DELETE`` of a key with no query, only
 the headers in ``_ORDINARY`` and a small body is answered here; anything else goes on to the parent class, and so to the
-application. Both give the same bytes: what an answer says is decided in ``values``, ``answers`` and ``problems``.
+application. Both give the same bytes: what an answer says is decided in ``values``, ``answers`` and ``problems``. Two
+queries are known here too: ``proof=true`` with or without ``since``, and ``consistency=stale``.
 
 - One request of a connection is answered at a time. While a write waits for its commit, it stands in the parent's place
   for the current cycle, so that the parent queues what was pipelined behind it.
@@ -82,11 +83,18 @@ _ORDINARY = {
 _READS = frozenset({"GET", "HEAD"})
 _METHODS = {b"GET": "GET", b"HEAD": "HEAD", b"PUT": "PUT", b"DELETE": "DELETE"}
 _PROVEN = re.compile(rb"(/[\x21-\x22\x24-\x3e\x40-\x7e]*)\?proof=true(?:&since=([0-9]{1,19}))?").fullmatch
+STALE = b"?consistency=stale"
 _SIMPLE = re.compile(rb"/[A-Za-z0-9._~:@!$&'()*+,;=-]+").fullmatch
 """A path whose only segment is the key as it is."""
 
 
-class _Shared:
+class StaleKey(bytes):
+    """The key of a read that takes what this node has, where that must be told from other reads."""
+
+    __slots__ = ()
+
+
+class Shared:
     """What all connections of one server share."""
 
     def __init__(self, service: Service) -> None:
@@ -119,7 +127,7 @@ class _Shared:
 class Lane(HttpToolsProtocol):
     """One connection. ``make_lane`` gives the class its service."""
 
-    shared: _Shared
+    shared: Shared
     _write: _Write | None = None
     _since = 0
     _in_message = False
@@ -202,7 +210,7 @@ class Lane(HttpToolsProtocol):
             if method is not None and self.parser.should_keep_alive():
                 key = self._plain_key()
                 if key is None:
-                    if method == "GET" and self._read_proven():
+                    if method in _READS and self._read_with_query(method):
                         return
                 elif (self._read if method in _READS else self._begin_write)(method, key):
                     return
@@ -245,9 +253,7 @@ class Lane(HttpToolsProtocol):
         if _SIMPLE(url):
             key = url[1:]
             return None if key in RESERVED else key
-        if b"?" in url or b"#" in url or not url.isascii():
-            return None
-        return key_of_path(url) or None
+        return None if b"?" in url else _key_of(url)
 
     # --- answering ---------------------------------------------------------------------------------------------
 
@@ -268,6 +274,20 @@ class Lane(HttpToolsProtocol):
         return True
 
     def _read(self, method: str, key: bytes) -> bool:
+        return self._answer_value(method, key, self.url)
+
+    def _read_with_query(self, method: str) -> bool:
+        url = self.url
+        if url.endswith(STALE):
+            path = url[: -len(STALE)]
+            key = None if b"?" in path else _key_of(path)
+            return key is not None and self._read_stale(method, StaleKey(key), path)
+        return method == "GET" and self._read_proven()
+
+    def _read_stale(self, method: str, key: StaleKey, path: bytes) -> bool:
+        return self._answer_value(method, key, path)
+
+    def _answer_value(self, method: str, key: bytes, path: bytes) -> bool:
         """Answers a GET or HEAD, or leaves it: what is not there, is large or needs the log goes the long way."""
         started = perf_counter()
         shared = self.shared
@@ -283,27 +303,32 @@ class Lane(HttpToolsProtocol):
             return False
         body = answer.value if method == "GET" else b""
         self._send(200, answer.head, body, request_id)
-        self._note(method, self.url, 200, len(body), started, request_id)
-        if cached is answer and method == "GET" and not self._special and len(self.url) == 1 + len(key):
+        self._note(method, path, 200, len(body), started, request_id)
+        if cached is answer and method == "GET" and not self._special and len(path) == 1 + len(key):
             self._answered = key
         return True
 
     def _read_proven(self) -> bool:
-        """Answers ``?proof=true``, with or without ``since``, if that takes no more than point reads."""
-        started = perf_counter()
         asked = _PROVEN(self.url)
         key = key_of_path(asked[1]) if asked is not None else None
+        if asked is None or not key:
+            return False
+        return self._answer_proven(key, asked[1], int(asked[2]) if asked[2] else None)
+
+    def _answer_proven(self, key: bytes, path: bytes, since: int | None) -> bool:
+        """Answers ``?proof=true``, with or without ``since``, if that takes no more than point reads."""
+        started = perf_counter()
         request_id = self._only_request_id()
-        if asked is None or not key or request_id is None:
+        if request_id is None:
             return False
         try:
-            body = proven_at_once(self.shared.service, key, int(asked[2]) if asked[2] else None)
+            body = proven_at_once(self.shared.service, key, since)
         except ScribeError:
             return False
         if body is None:
             return False
         self._send(200, proven_head(body), body, request_id)
-        self._note("GET", asked[1], 200, len(body), started, request_id)
+        self._note("GET", path, 200, len(body), started, request_id)
         return True
 
     def _only_request_id(self) -> bytes | None:
@@ -406,7 +431,7 @@ class Lane(HttpToolsProtocol):
             self.transport.close()
 
 
-class _Event:
+class NobodysEvent:
     """What the parent wakes when a connection is lost; nobody waits for it here."""
 
     def set(self) -> None:
@@ -419,7 +444,7 @@ class _Write:
     response_complete = False
     disconnected = False
     keep_alive = True
-    message_event = _Event()
+    message_event = NobodysEvent()
     _request_id = b""
     _content_type = b""
     _idempotency_key: bytes | None = None
@@ -491,6 +516,16 @@ class _Write:
         lane._finish(self.keep_alive)
 
 
+def _key_of(path: bytes) -> bytes | None:
+    """The key of a path of any spelling; None where there is none, or it is none."""
+    return (key_of_path(path) or None) if path.isascii() and b"#" not in path else None
+
+
 def make_lane(service: Service) -> type[Lane]:
     """The class to give to uvicorn as ``http=``."""
-    return type("ServedLane", (Lane,), {"shared": _Shared(service)})
+    base: type[Lane] = Lane
+    if service.cluster is not None:
+        from scribe_ledger.http.waiting import WaitingLane
+
+        base = WaitingLane
+    return type("ServedLane", (base,), {"shared": Shared(service)})

@@ -31,7 +31,7 @@ async def list_keys(request: Request) -> Response:
     if query["cursor"] is not None:
         size, text = read_cursor(query["cursor"], question, (int, str))
         after = _bytes_of(text)
-        _check_size(size, ledger.size)
+        await _wait_for_cursor(request, size)
     keys = ledger.walk(prefix, start=start if after is None else after, reverse=reverse, as_of=size)
 
     def cursor_after(last: Entry | Passed | None, more: bool) -> str | None:
@@ -48,7 +48,7 @@ async def list_versions(request: Request) -> Response:
     below = ledger.size if query["as_of"] is None else query["as_of"]
     if query["cursor"] is not None:
         (below,) = read_cursor(query["cursor"], question, (int,))
-        _check_size(below, ledger.size)
+        await _wait_for_cursor(request, below)
     elif await request.service.run(ledger.entry, key, as_of=below) is None:
         raise missing(key, None)
 
@@ -60,13 +60,13 @@ async def list_versions(request: Request) -> Response:
 
 async def list_log(request: Request) -> Response:
     """Entries in log order. Its cursor is the next index as text; it is always there, since a log goes on."""
-    await request.wait_until_readable()
     query, ledger = request.query, request.ledger
     start = query["start"]
     if query["cursor"] is not None:
         if "start" in query:
             raise InvalidRequest("start and cursor are the same thing here", hint="give one of them")
         start = _index_of(query["cursor"])
+    await request.wait_until_readable(settled=start + query["limit"] <= ledger.size)
 
     def cursor_after(last: Entry | None, more: bool) -> str:
         return str(start if last is None else last.index + 1)
@@ -102,6 +102,9 @@ def _bytes_of(text: str) -> bytes:
         raise InvalidRequest("the cursor is none that this node gave") from error
 
 
-def _check_size(size: int, here: int) -> None:
-    if size > here:
-        raise InvalidRequest(f"the cursor is of a ledger with {size} entries, this one has {here}")
+async def _wait_for_cursor(request: Request, size: int) -> None:
+    """Until this node has what the page before was of. Another one gave it, perhaps, and this one lags."""
+    if request.service.cluster is not None and request.is_stale and size > request.ledger.size:
+        await request.wait_for_size(size)
+    if size > request.ledger.size:
+        raise InvalidRequest(f"the cursor is of a ledger with {size} entries, this one has {request.ledger.size}")

@@ -37,6 +37,7 @@ class Request:
         self.query = Query(scope["query_string"], route.parameters)
         self.scope = scope
         self.held = 0
+        self._waited: bool = scope.get("extensions", {}).get("scribe", {}).get("waited", False)
         self._receive = receive
         self._headers: list[tuple[bytes, bytes]] = scope["headers"]
 
@@ -98,11 +99,32 @@ class Request:
             )
         return found
 
-    async def wait_until_readable(self) -> None:
-        """Does what ``consistency`` and ``after`` ask for. On a node that stands alone every read is linearizable."""
+    async def wait_until_readable(self, *, settled: bool = False) -> None:
+        """Does what ``consistency`` and ``after`` ask for. On a node that stands alone every read is linearizable.
+
+        ``settled`` means that no write could change the answer, so that it is linearizable already.
+        """
+        cluster = self.service.cluster
+        if cluster is not None and not (settled or self._waited or self.is_stale or self._names_the_past()):
+            await cluster.linearize()
         after = self.query["after"]
         if after is not None and after >= self.ledger.size:
-            await self.service.wait_for_size(after + 1, seconds=self.service.config.api.read_timeout_secs)
+            await self.wait_for_size(after + 1)
+
+    async def wait_for_size(self, size: int) -> None:
+        await self.service.wait_for_size(size, seconds=self.service.config.api.read_timeout_secs)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the caller takes what this node has, however old."""
+        stale: bool = self.query["consistency"] == "stale"
+        return stale
+
+    def _names_the_past(self) -> bool:
+        """Whether it asks about a size, or for an index, that this node has: what was before it does not change."""
+        query, size = self.query, self.ledger.size
+        at_size = any(name in query and query[name] <= size for name in ("as_of", "at", "to"))
+        return at_size or ("index" in query and query["index"] < size)
 
 
 def _too_large(most: int) -> TooLarge:

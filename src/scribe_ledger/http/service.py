@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from scribe_ledger.archive.archiver import Archiver
     from scribe_ledger.config import Config
+    from scribe_ledger.http.clustering import Cluster
     from scribe_ledger.http.metrics import Metrics
     from scribe_ledger.ledger.commands import Command
     from scribe_ledger.ledger.machine import Outcome
@@ -66,11 +67,13 @@ class Service:
         *,
         access: AccessLog | None = None,
         archiver: Archiver | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
-        """The ``archiver`` is its owner's to start and to stop."""
+        """The ``archiver`` is its owner's to start and to stop. Without a ``cluster`` the node stands alone."""
         self.ledger = ledger
         self.config = config
         self.metrics = metrics
+        self.cluster = cluster
         self.access = access
         self.inline_max: int = config.storage.inline_max
         self.max_value_size: int = config.api.max_value_size
@@ -94,7 +97,7 @@ class Service:
         self.archive_desk = None if archiver is None else ArchiveDesk(archiver)
         self.store_health = StoreHealth(ledger.objects.url, None)
         self._loop = asyncio.get_running_loop()
-        self._gatherer = Gatherer(ledger.write_all)
+        self._writer = Gatherer(ledger.write_all) if cluster is None else cluster
         self._growth: asyncio.Future[None] | None = None
         ledger.on_commit(self._commit)
 
@@ -103,18 +106,20 @@ class Service:
     def submit(self, unit: Sequence[Command], done: Callable[[Outcome], object]) -> None:
         """Queues a unit without large values; ``done`` gets the outcome, in the loop."""
         self.check_takes_writes()
-        self._gatherer.submit(unit, done)
+        self._writer.submit(unit, done)
 
     async def write(self, unit: Sequence[Command]) -> Receipts:
         """Commits a unit; its large values become blobs first, in a thread."""
         self.check_takes_writes()
         if self.ledger.needs_blob(unit):
+            self.check_takes_large_values()
             unit = await self._store_within("the large values", partial(self.ledger.prepare, unit))
             self.check_takes_writes()
-        return await self._gatherer.write(unit)
+        return await self._writer.write(unit)
 
     async def keep(self, received: SpooledBlob) -> Blob:
         """Stores a large value that was received, within the deadline of writes; what is late is an orphan."""
+        self.check_takes_large_values()
         path = self.ledger.objects.place(blob_path(received.blob.sha256))
         return await self._store_within(path, partial(_keep, self.ledger, received), if_unbegun=received.close)
 
@@ -136,7 +141,7 @@ class Service:
     @property
     def queued(self) -> tuple[int, int]:
         """Entries and bytes that wait to be written."""
-        return self._gatherer.waiting
+        return self._writer.waiting
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -226,7 +231,7 @@ class Service:
         """Returns when all that was accepted is answered. The ledger is its owner's to close."""
         self.drain()
         self._closed = True
-        await self._gatherer.close()
+        await self._writer.close()
         if self.archive_desk is not None:
             await self.archive_desk.close()
         await self.disk.close()
@@ -236,9 +241,21 @@ class Service:
         """Before a value is received and stored that nobody may refer to."""
         if self._closed:
             raise _STOPPING.again()
-        refusal = self.ledger.failure or self.writes_refused
+        refusal = self.trouble
         if refusal is not None:
             raise refusal.again()
+
+    def check_takes_large_values(self) -> None:
+        """The same for a value that becomes a blob."""
+        refusal = None if self.cluster is None else self.cluster.takes_large_values
+        if refusal is not None:
+            raise refusal.again()
+
+    @property
+    def trouble(self) -> ScribeError | None:
+        """Why this node, which is open and not stopping, takes no writes for now."""
+        outside = None if self.cluster is None else self.cluster.trouble
+        return outside or self.ledger.failure or self.writes_refused
 
     def _commit(self, keys: Sequence[bytes], publish: Callable[[], object]) -> None:
         """In the committing thread."""

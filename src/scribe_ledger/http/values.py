@@ -180,6 +180,8 @@ async def put_value(request: Request) -> Response:
     """What is wrong with the request is said before its body is read."""
     command = commands.put(request.key, b"", **_put_options(request))
     request.service.check_takes_writes()
+    if (request.content_length or 0) > request.service.inline_max:
+        request.service.check_takes_large_values()
     value = await _receive(request)
     receipt = (await request.service.write([commands.with_value(command, value)]))[0]
     status = 201 if receipt.created else 200
