@@ -7,7 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from scribe_ledger.errors import StorageError
-from scribe_ledger.ledger.folder import HEAD, IDENTITY, KEY, OBJECTS, SECRET_MODE, STORE
+from scribe_ledger.ledger.folder import CLUSTER, HEAD, IDENTITY, KEY, OBJECTS, SECRET_MODE, STORE
 from scribe_ledger.objects.durable import make_root, storage_errors, sync_directory
 from scribe_ledger.objects.paths import CHECKPOINT, MANIFEST, parse_checkpoint_path
 
@@ -39,6 +39,8 @@ def copy_ledger(source: Path, store: Store, target: Path, *, published: int) -> 
         store.checkpoint(target / STORE)
         if (source / OBJECTS).is_dir():
             _copy_objects(source / OBJECTS, target / OBJECTS, published)
+        if (source / CLUSTER).exists():  # a copy must not go on by itself either
+            _copy_file(source / CLUSTER, target / CLUSTER)
         _copy_file(source / IDENTITY, target / IDENTITY)
         sync_directory(target)
     return target

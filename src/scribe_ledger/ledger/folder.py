@@ -10,6 +10,7 @@
     objects/      large values, and what is archived, where no other object store is configured
     spool/        large values on their way in
     restoring.json  only while the folder is being rebuilt from an object store: it is no ledger yet
+    cluster.json  the ledger is a cluster's; see ``belonging``. Other parts of such a folder are the node's
 
 A folder that was restored has no key: it is read, and takes no writes, until a promotion gives it a key of its own.
 """
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 FORMAT = 1
-IDENTITY, LOCK, KEY, HEAD, STORE, OBJECTS, SPOOL, RESTORING = (
+IDENTITY, LOCK, KEY, HEAD, STORE, OBJECTS, SPOOL, RESTORING, CLUSTER = (
     "ledger.json",
     "lock",
     "ledger.key",
@@ -55,12 +56,14 @@ IDENTITY, LOCK, KEY, HEAD, STORE, OBJECTS, SPOOL, RESTORING = (
     "objects",
     "spool",
     "restoring.json",
+    "cluster.json",
 )
 UPLOADS = "uploads"
 """In the spool: which large values this folder has uploaded."""
-_PARTS = {IDENTITY, LOCK, KEY, HEAD, STORE, OBJECTS, SPOOL, RESTORING, "lost+found"} | {
-    f"{name}.new" for name in (IDENTITY, KEY, HEAD, RESTORING)
-}
+_OF_THE_NODE = {"node.json", "node.key", "raft", "incoming", "snapshots", "cosigned"}
+"""What a member of a cluster keeps beside its ledger, and has before it."""
+_FILES = {IDENTITY, KEY, HEAD, RESTORING, CLUSTER, "node.json", "node.key", "cosigned"}
+_PARTS = {LOCK, STORE, OBJECTS, SPOOL, "lost+found"} | _OF_THE_NODE | _FILES | {f"{name}.new" for name in _FILES}
 _OPTIONAL = {"epoch", "read_only", "public_key"}
 """Fields of ``ledger.json`` that stand there only if they say something."""
 MAX_NAME_BYTES = 255

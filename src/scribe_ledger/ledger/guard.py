@@ -37,6 +37,8 @@ class Standing(NamedTuple):
     archived_size: int
     root: Callable[[int], bytes]
     """The root of its tree at a size."""
+    is_member: bool = False
+    """Of a cluster: then others may have archived what this copy of the ledger has yet to receive."""
 
 
 def check_standing(store: ObjectStore, ours: Standing) -> None:
@@ -98,6 +100,11 @@ def _check_epoch(store: ObjectStore, ours: Standing, lineage: Lineage) -> None:
 
 def _check_head(store: ObjectStore, ours: Standing, newest: Checkpoint) -> None:
     size = ours.size()
+    if newest.size > size and ours.is_member:
+        raise Unavailable(
+            f"this member has {size} entries, and its cluster has archived {newest.size}",
+            hint="retry when it has caught up",
+        )
     if newest.size > size:
         raise Superseded(
             f"this ledger has {size} entries, and signed {newest.size} that are in {store.url}: this folder is an"

@@ -26,6 +26,7 @@ from scribe_ledger.errors import (
 )
 from scribe_ledger.ledger import check, check_archive, commands, machine
 from scribe_ledger.ledger.batch import Batch
+from scribe_ledger.ledger.belonging import read_belonging, written_by_cluster
 from scribe_ledger.ledger.cache import ValueCache
 from scribe_ledger.ledger.cold import ColdValues
 from scribe_ledger.ledger.commands import Columns, Key, columns_of, key_bytes, natural, required
@@ -45,7 +46,9 @@ from scribe_ledger.ledger.guard import Standing, Superseded, check_standing
 from scribe_ledger.ledger.machine import Machine
 from scribe_ledger.ledger.manifest import Adopt
 from scribe_ledger.ledger.policy import Policy
+from scribe_ledger.ledger.proposing import Proposer
 from scribe_ledger.ledger.reads import Reader
+from scribe_ledger.ledger.replicated import ReplicatedMachine
 from scribe_ledger.ledger.rocks import RocksStore
 from scribe_ledger.ledger.sequencer import Sequencer
 from scribe_ledger.ledger.signing import open_signing, read_only
@@ -100,6 +103,7 @@ class Ledger:
         inline_max: int,
         objects: ObjectStore,
         owns_objects: bool,
+        replicated: bool = False,
     ) -> None:
         self._folder = folder
         self._clock = clock
@@ -130,14 +134,22 @@ class Ledger:
         self._caching = max_cache_size > 0 and cache_capacity > 0
         self._hit = self._cache.hit
         self._signing = open_signing(folder, identity, self._machine, self._reader, objects)
-        self._sequencer = Sequencer(
-            self._machine,
-            store,
-            clock=clock,
-            on_commit=self._publish,
-            durability=durability,
-            flush_interval_ms=flush_interval_ms,
-        )
+        self._replicated = ReplicatedMachine(store, self._machine, publish=self._publish) if replicated else None
+        self._sequencer: Sequencer | Proposer
+        if self._replicated is not None:
+            self._sequencer = Proposer(self._replicated)
+        else:
+            self._sequencer = Sequencer(
+                self._machine,
+                store,
+                clock=clock,
+                on_commit=self._publish,
+                durability=durability,
+                flush_interval_ms=flush_interval_ms,
+            )
+            belonging = read_belonging(folder.path)
+            if belonging is not None:
+                self._sequencer.refuse(written_by_cluster(belonging))
         if identity.read_only and not folder.restoring:
             self._sequencer.refuse(read_only())
         keep_from_children(self)
@@ -160,6 +172,7 @@ class Ledger:
         object_store: ObjectStore | str = "",
         clock: Callable[[], int] = system_clock,
         open_store: Callable[[Path], Store] = RocksStore,
+        replicated: bool = False,
     ) -> Self:
         """Opens the ledger in a folder, and creates it if there is none and ``create`` allows.
 
@@ -168,9 +181,12 @@ class Ledger:
         ``flush_interval_ms``. ``inline_max`` is the size above which a value is kept as an object of its own, in
         ``object_store``: a URL such as ``s3://bucket/prefix``, or the folder's own ``objects``. ``max_cache_size`` is
         for values and for row groups of the archive, half each, unless ``cold_cache_size`` says what the latter get.
+        ``replicated`` is for a node of a cluster: what is written goes there, and comes back to be applied.
         """
         if durability not in DURABILITIES:
             raise ConfigurationError(f"the durability {durability!r} is unknown", hint="full or relaxed")
+        if replicated and durability != "full":
+            raise ConfigurationError("a cluster does not take relaxed durability", hint="leave it at full")
         _check_numbers(
             flush_interval_ms=flush_interval_ms,
             max_cache_size=max_cache_size,
@@ -208,6 +224,7 @@ class Ledger:
                 inline_max=inline_max,
                 objects=objects,
                 owns_objects=objects is not object_store,
+                replicated=replicated,
             )
         except BaseException:
             if objects is not None and objects is not object_store:
@@ -340,6 +357,7 @@ class Ledger:
             manifest.store_id,
             manifest.archived_size,
             self._root_at,
+            is_member=self._replicated is not None,
         )
         check_standing(self._objects, ours)
 

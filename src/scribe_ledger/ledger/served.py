@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from scribe_ledger.errors import InvalidRequest
+from scribe_ledger.errors import ConfigurationError, InvalidRequest
 from scribe_ledger.ledger.commands import archived_commands, columns_of, key_bytes
 from scribe_ledger.ledger.folder import SPOOL
 from scribe_ledger.ledger.latest import LatestReader
 from scribe_ledger.ledger.ledger import Ledger
+from scribe_ledger.ledger.proposing import Proposer
 from scribe_ledger.ledger.sequencer import Replayed
 from scribe_ledger.merkle.leaf import timestamps_of
 from scribe_ledger.objects.blobs import Blob
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from scribe_ledger.ledger.commands import Command, Key
     from scribe_ledger.ledger.folder import Identity
     from scribe_ledger.ledger.manifest import Change, Difference, Manifest, Replaced
+    from scribe_ledger.ledger.proposing import Submit
+    from scribe_ledger.ledger.replicated import ReplicatedMachine
     from scribe_ledger.merkle.checkpoint import Checkpoint
     from scribe_ledger.merkle.tree import Edge
     from scribe_ledger.model import Entry
@@ -68,6 +71,19 @@ class ServedLedger(Ledger):
     def keep_value(self, received: bytes | SpooledBlob) -> bytes | Blob:
         """Makes a received value durable if it is a blob; then it may be put."""
         return received if isinstance(received, bytes) else self._keep(received)
+
+    @property
+    def state_machine(self) -> ReplicatedMachine:
+        """What the cluster drives. Only a ledger that was opened with ``replicated`` has it."""
+        if self._replicated is None:
+            raise ConfigurationError("this ledger was opened to order its writes itself")
+        return self._replicated
+
+    def connect(self, submit: Submit) -> None:
+        """Where a replicated ledger's writes go; until then they are ``Unavailable``."""
+        if not isinstance(self._sequencer, Proposer):
+            raise ConfigurationError("this ledger was opened to order its writes itself")
+        self._sequencer.connect(submit)
 
     def on_commit(self, around: AroundCommit) -> None:
         """Lets a cache outside forget what a commit changes, in one step with the commit. There is one such place."""

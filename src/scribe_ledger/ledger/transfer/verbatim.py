@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from scribe_ledger.ledger.commands import Command
+    from scribe_ledger.ledger.proposing import Proposer
     from scribe_ledger.ledger.sequencer import Sequencer
     from scribe_ledger.ledger.transfer.rows import Row
     from scribe_ledger.merkle.leaf import Leaf
@@ -40,7 +41,12 @@ class VerbatimImporter:
     """Fills one ledger. ``size`` is how many entries it has so far."""
 
     def __init__(
-        self, sequencer: Sequencer, blobs: BlobStore, size: int, *, progress: Callable[[int], None] | None = None
+        self,
+        sequencer: Sequencer | Proposer,
+        blobs: BlobStore,
+        size: int,
+        *,
+        progress: Callable[[int], None] | None = None,
     ) -> None:
         if size:
             raise Conflict(
