@@ -8,6 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LOCK := $(VENV)-lock
+# The consensus engine is compiled from raft/, once for each state of its sources (raft/wheel.py).
+ENGINE := $(VENV)/.engine
+ENGINE_SOURCES := $(filter-out raft/tests/%,$(wildcard raft/*.* raft/src/*.rs))
 UV := uv==0.13.8
 PIP := -m pip --disable-pip-version-check --no-input
 
@@ -23,9 +26,9 @@ help:
 	@echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: $(INSTALLED) ## create .venv and install the package with all its tools
+install: $(INSTALLED) $(ENGINE) ## create .venv and install the package with all its tools
 
-# The stamp makes a second `make install` free; a change of what is installed redoes it.
+# The stamps make a second `make install` free; a change of what is installed redoes it.
 $(INSTALLED): pyproject.toml requirements.txt requirements-dev.txt
 	@set -e; \
 	if ! $(BIN)/python -c 'import pip' 2>/dev/null; then \
@@ -43,10 +46,19 @@ $(INSTALLED): pyproject.toml requirements.txt requirements-dev.txt
 	@$(BIN)/python $(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-run: $(INSTALLED) ## start a node on ./data, port 8001 (another folder: make run DATA=DIR)
+$(ENGINE): $(INSTALLED) $(ENGINE_SOURCES)
+	@set -e; wheel=$$($(BIN)/python raft/wheel.py); \
+	if [ -n "$$wheel" ]; then \
+	  echo 'installing the consensus engine'; \
+	  $(BIN)/python $(PIP) install --quiet --no-deps --force-reinstall "$$wheel"; \
+	  touch $@; \
+	fi
+
+run: $(INSTALLED) $(ENGINE) ## start a node on ./data, port 8001 (another folder: make run DATA=DIR)
 	@exec $(BIN)/scribe-node --data-dir "$(DATA)"
 
-test: $(INSTALLED) s3-server ## run the whole test suite, with coverage held at its limit
+test: $(INSTALLED) $(ENGINE) s3-server ## run the whole test suite, with coverage held at its limit
+	@$(BIN)/python -m pytest --config-file raft/pyproject.toml raft/tests
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --cov --cov-report=term
 
 # Each build has a folder of its own and appears in one step, so two at once do no harm.
@@ -66,35 +78,38 @@ s3-server:
 	  fi; \
 	fi
 
-check: $(INSTALLED) ## lint, check the formatting, check the types
+check: $(INSTALLED) $(ENGINE) ## lint, check the formatting, check the types
 	@$(BIN)/python -m ruff check
 	@$(BIN)/python -m ruff format --check
 	@$(BIN)/python -m mypy
+	@cd raft && ../$(BIN)/python -m mypy
+	@if command -v cargo-fmt >/dev/null; then cargo fmt --check --manifest-path raft/Cargo.toml; fi
 
 format: $(INSTALLED) ## format the code and mend what the linter can mend
 	@$(BIN)/python -m ruff check --fix-only --quiet
 	@$(BIN)/python -m ruff format
 
-bench: $(INSTALLED) s3-server ## measure speed and memory: the ledger, a node and the archive, each beside what it stands on
+bench: $(INSTALLED) $(ENGINE) s3-server ## measure speed and memory: the ledger, a node and the archive, each beside what it stands on
 	@$(BIN)/scribe bench local
 	@$(BIN)/scribe bench http
 	@$(BIN)/scribe bench archive
 
-docs: $(INSTALLED) ## check the documents: links, index, and what they claim of the code
+docs: $(INSTALLED) $(ENGINE) ## check the documents: links, index, and what they claim of the code
 	@$(BIN)/python -m pytest -m docs
 
-soak: $(INSTALLED) ## the long runs: crashes, random programs, growth
+soak: $(INSTALLED) $(ENGINE) ## the long runs: crashes, random programs, growth
 	@$(BIN)/python -m pytest -m soak --override-ini faulthandler_timeout=3600
 
 lock: ## pin requirements*.txt anew from pyproject.toml (all to their newest: make lock UPGRADE=--upgrade)
 	@$(PYTHON) -m venv --clear $(LOCK)
 	@$(LOCK)/bin/python $(PIP) install --quiet $(UV)
 	@$(LOCK)/bin/uv pip compile --quiet $(UPGRADE) --python-version 3.11 --custom-compile-command 'make lock' \
-	  --output-file requirements.txt pyproject.toml
+	  --extra cluster --no-emit-package scribe-raft --output-file requirements.txt pyproject.toml
 	@$(LOCK)/bin/uv pip compile --quiet $(UPGRADE) --python-version 3.11 --custom-compile-command 'make lock' \
 	  --constraint requirements.txt --output-file requirements-dev.txt --group dev
 	@rm -rf $(LOCK)
 
 clean: ## remove all that these targets made, but never ./data
 	@rm -rf $(VENV) $(LOCK) .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist bench/results bench-results
+	@rm -rf raft/target raft/.hypothesis raft/.mypy_cache raft/.pytest_cache raft/.ruff_cache
 	@find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

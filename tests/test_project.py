@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "scribe_ledger"
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+CLUSTER: list[str] = PYPROJECT["project"]["optional-dependencies"]["cluster"]
+ENGINE = "scribe-raft"
+"""Built from raft/, and so in no lock file."""
+ENGINE_PROJECT: dict[str, Any] = tomllib.loads((ROOT / "raft" / "pyproject.toml").read_text())
 
 
 # --- commands --------------------------------------------------------------------------------------------------
@@ -85,15 +89,24 @@ def pins(name: str) -> dict[str, str]:
     ("lock", "wanted"),
     [
         ("requirements.txt", PYPROJECT["project"]["dependencies"]),
+        ("requirements.txt", [text for text in CLUSTER if Requirement(text).name != ENGINE]),
         ("requirements-dev.txt", PYPROJECT["dependency-groups"]["dev"]),
         ("requirements-dev.txt", PYPROJECT["build-system"]["requires"]),
+        ("requirements-dev.txt", ENGINE_PROJECT["build-system"]["requires"]),
     ],
-    ids=["package", "tools", "build"],
+    ids=["package", "cluster", "tools", "build", "build of the engine"],
 )
 def test_lock_holds_a_version_that_satisfies_each_requirement(lock: str, wanted: list[str]) -> None:
     pinned = pins(lock)
     for requirement in map(Requirement, wanted):
         assert requirement.specifier.contains(pinned[requirement.name]), f"{requirement}: call `make lock`"
+
+
+def test_the_engine_of_this_repository_is_the_one_that_clusters_ask_for() -> None:
+    (wanted,) = (requirement for requirement in map(Requirement, CLUSTER) if requirement.name == ENGINE)
+    cargo = tomllib.loads((ROOT / "raft" / "Cargo.toml").read_text())
+    assert wanted.specifier.contains(cargo["package"]["version"])
+    assert ENGINE_PROJECT["project"]["name"] == ENGINE
 
 
 def test_lock_files_agree_where_both_name_a_package() -> None:
@@ -124,7 +137,7 @@ MAY_IMPORT[""] = {*FLOORS, "verify", "client"}
 PURE = {"version", "errors", "model", "merkle", "verify"}
 OUTSIDE_WORLD = {"asyncio", "http", "multiprocessing", "os", "pathlib", "random", "selectors", "shutil", "signal"}
 OUTSIDE_WORLD |= {"socket", "sqlite3", "ssl", "subprocess", "tempfile", "threading", "time", "urllib"}
-HEAVY = {"obstore", "pyarrow", "rocksdict", "uvicorn", "zeroconf"}
+HEAVY = {"obstore", "pyarrow", "rocksdict", "scribe_raft", "uvicorn", "zeroconf"}
 
 
 def modules() -> Iterator[tuple[Path, str, ast.Module]]:
