@@ -3,7 +3,8 @@
 A pass seals what is due, publishes, evicts, compacts and retires, in this order, each step as
 ``docs/design/0011-cold-tier.md`` says. It begins by evicting what is too much already, and evicts after each segment. A
 pass that finds nothing due asks nothing of the store and writes nothing. One may be ended at any line, and two
-archivers may work on one ledger: what a pass leaves behind is finished or taken by the next.
+archivers may work on one ledger: what a pass leaves behind is finished or taken by the next. Of a cluster's members
+only the leader's does all of this, and ends its pass at the next step when it leads no more; the others only evict.
 
 In the background passes follow one another when something is due. An error of the store, or of the disk, is remembered
 and the pass tried again later: no write ever fails by it. An error that says that the store holds another log, or that
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 from scribe_ledger.archive.background import Background
 from scribe_ledger.archive.compaction import compact
 from scribe_ledger.archive.evicting import evict
+from scribe_ledger.archive.leading import Alone, Deposed, not_leading
 from scribe_ledger.archive.pacing import Pace, Stopping
 from scribe_ledger.archive.publishing import Publisher
 from scribe_ledger.archive.retiring import Retirer
@@ -37,6 +39,7 @@ from scribe_ledger.objects.epochs import Superseded
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from scribe_ledger.archive.leading import Leading
     from scribe_ledger.ledger.served import ServedLedger
 
 __all__ = ["STEPS", "ArchiveResult", "ArchiveSettings", "ArchiveStatus", "Archiver"]
@@ -53,8 +56,12 @@ class Archiver:
         clock: Callable[[], int] = system_clock,
         timer: Callable[[], float] = time.monotonic,
         at_step: Callable[[str], None] = lambda _: None,
+        leading: Leading | None = None,
     ) -> None:
         self._ledger = ledger
+        self._leading = leading or Alone()
+        self._term = 0
+        """In which the publisher and the retirer began: what they remember of the store holds while nobody else writes."""
         self._settings = settings
         self._clock = clock
         self._at_step = at_step
@@ -79,7 +86,7 @@ class Archiver:
             before = self._ledger.manifest.archived_size
             try:
                 result = self._run(everything=everything)
-            except Stopping:
+            except (Stopping, Deposed):
                 raise
             except ScribeError as error:
                 self._note(error)
@@ -98,7 +105,12 @@ class Archiver:
     def _run(self, *, everything: bool) -> ArchiveResult:
         if self._ledger.identity.read_only:
             raise read_only()  # the store is another's to look after
-        work = self._work()
+        term = self._leading.term
+        work = self._work(term)
+        if not term:
+            return self._follow(work, everything=everything)
+        if term != self._term:
+            self._publisher, self._retirer, self._term = Publisher(), Retirer(), term
         due = wanted(self._ledger, self._settings, self._waiting, everything=everything)
         evicted = evict(work)  # first, since it makes room to seal in
         self._publisher.publish(work)  # what another process may have left
@@ -110,12 +122,35 @@ class Archiver:
         compacted = compact(work)
         self._publisher.copy_manifest(work)  # before anything goes that an old copy names
         removed = self._retirer.retire(work)
+        return self._result(sealed, evicted, compacted, removed)
+
+    def _follow(self, work: Work, *, everything: bool) -> ArchiveResult:
+        """A pass of a member that does not lead."""
+        if everything:
+            raise not_leading()
+        return self._result(0, evict(work), 0, 0)
+
+    def _result(self, sealed: int, evicted: int, compacted: int, removed: int) -> ArchiveResult:
         manifest = self._ledger.manifest
         return ArchiveResult(manifest.version, manifest.archived_size, sealed, evicted, compacted, removed)
 
-    def _work(self) -> Work:
+    def _work(self, term: int) -> Work:
         pace = Pace(self._ledger, self._settings.segment_size, self._stopped)
-        return Work(self._ledger, self._settings, self._clock, _Guard(self._ledger, self._at_step), self._at_step, pace)
+
+        def check_leads() -> None:
+            if self._leading.term != term:
+                raise Deposed("another node of the cluster leads now", hint="it archives from here on")
+
+        def reached(step: str) -> None:
+            self._at_step(step)
+            check_leads()
+
+        def pause() -> None:
+            check_leads()
+            pace()
+
+        guard = _Guard(self._ledger, self._leading, reached)
+        return Work(self._ledger, self._settings, self._clock, guard, reached, pause)
 
     def _note(self, error: ScribeError) -> None:
         self._failure = error
@@ -139,7 +174,7 @@ class Archiver:
 
     def is_due(self) -> bool:
         """Whether enough is pending, or old enough, to be sealed now. Cheap, and asks nothing of the store."""
-        return wanted(self._ledger, self._settings, self._waiting) is not None
+        return self._leading.term > 0 and wanted(self._ledger, self._settings, self._waiting) is not None
 
     @property
     def gave_up(self) -> bool:
@@ -182,14 +217,16 @@ class Archiver:
 class _Guard:
     """Makes sure, once a pass and before its first write, that the store is this ledger's to write to."""
 
-    def __init__(self, ledger: ServedLedger, reached: Callable[[str], None]) -> None:
+    def __init__(self, ledger: ServedLedger, leading: Leading, reached: Callable[[str], None]) -> None:
         self._ledger = ledger
+        self._leading = leading
         self._reached = reached
         self._passed = False
 
     def __call__(self) -> None:
         if self._passed:
             return
+        self._leading.catch_up()  # who lags would take the newest checkpoint for another ledger's
         self._ledger.adopt_store()
         self._ledger.check_store()
         self._passed = True

@@ -11,6 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from scribe_ledger.archive.leading import Deposed
 from scribe_ledger.archive.pacing import Stopping
 from scribe_ledger.errors import ConfigurationError, Corruption, Forbidden, LedgerClosed, ScribeError
 
@@ -89,6 +90,9 @@ class Background:
                 result = self._archiver.run_once()
             except (Stopping, LedgerClosed, *NEEDS_OPERATOR):
                 raise
+            except Deposed as error:
+                _log.info("the pass ended: %s", error)
+                failures, pause = 0, self._interval
             except Exception as error:  # noqa: BLE001  # a bug must not end archiving in silence
                 failures += 1
                 pause = min(FIRST_PAUSE_SECONDS * 2 ** min(failures - 1, MAX_DOUBLINGS), self._interval)

@@ -1,43 +1,55 @@
-"""What a node refuses to start with, found out before it touches anything: exposure, clusters, missing files."""
+"""What a node refuses to start with, found out before it touches anything: exposure, missing files, wrong company."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scribe_ledger.config.addresses import is_loopback
 from scribe_ledger.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from scribe_ledger.config import Config
+
+MEMBER = "cluster.json"
+"""A folder with this file is a member's."""
+ENGINE = "scribe_raft"
 
 
 def check_may_start(config: Config, *, bootstrap: bool) -> None:
     """Raises ``ConfigurationError`` with what the operator must change."""
     _check_tls_files(config)
-    if bootstrap and config.storage.durability == "relaxed":
-        raise ConfigurationError(
-            f"{config.source('storage.durability')}: storage.durability = relaxed and --bootstrap do not go together: "
-            "a cluster answers only what is synced",
-            hint='set durability = "full", or leave out --bootstrap',
-        )
-    asked = list(_asks_for_a_cluster(config, bootstrap=bootstrap))
-    if asked:
-        raise ConfigurationError(
-            f"this version stands alone, and {', '.join(asked)} asks for a cluster",
-            hint="leave that out; a later version joins nodes to clusters",
-        )
     config.check_exposure()
+    if config.is_cluster_member(bootstrap):
+        _check_may_be_member(config, bootstrap=bootstrap)
+    elif (config.data_dir / MEMBER).exists():
+        raise ConfigurationError(
+            f"{config.data_dir} is the folder of a member of a cluster, and no setting says how to reach the others",
+            hint="set [network] seed_peers (SCRIBE_NETWORK_SEED_PEERS) to some of them, or enable discovery; the only"
+            " member of a cluster starts with --bootstrap",
+        )
 
 
-def _asks_for_a_cluster(config: Config, *, bootstrap: bool) -> Iterator[str]:
-    if bootstrap:
-        yield "--bootstrap"
-    if config.network.seed_peers:
-        yield f"network.seed_peers ({config.source('network.seed_peers')})"
-    if config.discovery.enabled:
-        yield f"discovery.enabled ({config.source('discovery.enabled')})"
+def _check_may_be_member(config: Config, *, bootstrap: bool) -> None:
+    if config.storage.durability == "relaxed":
+        member_by = "--bootstrap" if bootstrap else "a cluster"
+        raise ConfigurationError(
+            f"{config.source('storage.durability')}: storage.durability = relaxed and {member_by} do not go together: "
+            "a cluster answers only what is synced",
+            hint=f'set durability = "full", or leave out {member_by}',
+        )
+    if find_spec(ENGINE) is None:
+        from scribe_ledger.consensus.engine import missing_engine
+
+        raise missing_engine()
+    cluster = config.cluster
+    if not (is_loopback(config.listen_host) or cluster.secret or cluster.tls_cert or config.network.insecure):
+        raise ConfigurationError(
+            f"{config.source('network.listen_addr')}: network.listen_addr = {config.network.listen_addr} would let "
+            f"anyone who reaches port {config.raft_port} join the cluster and change the ledger",
+            hint="set [cluster] secret (SCRIBE_CLUSTER_SECRET) or the three TLS files, the same on all members",
+        )
 
 
 def _check_tls_files(config: Config) -> None:

@@ -1,0 +1,41 @@
+"""``Leading``: whether this ledger's archiver is the one that archives. Alone it always is; in a cluster the leader's is.
+
+Nothing rests on it for correctness: two archivers are harmless (``docs/design/0011-cold-tier.md``). It spares members
+the work of being second, and keeps a node that is behind from judging what the store holds by what it has not applied.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from scribe_ledger.errors import Unavailable
+
+
+class Leading(Protocol):
+    """Asked from any thread."""
+
+    @property
+    def term(self) -> int:
+        """For how long it has been so without a break, as a number that changes with every break; 0: it is not."""
+        ...
+
+    def catch_up(self) -> None:
+        """Returns when this ledger has everything that was acknowledged before the call; else ``Unavailable``."""
+        ...
+
+
+class Alone:
+    """A ledger that is no member's: nobody else archives it."""
+
+    term = 1
+
+    def catch_up(self) -> None:
+        return
+
+
+class Deposed(Unavailable):
+    """Another leads now, and goes on with what this pass has left."""
+
+
+def not_leading() -> Unavailable:
+    return Unavailable("only the leader of the cluster archives", hint="ask the leader: `scribe cluster status` names it")

@@ -1,0 +1,37 @@
+"""``Gossip``: what every member tells every other now and then, of itself. Nothing is decided by it alone.
+
+It feeds the failure detector, the comparison of roots, and the record of members where an address has changed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import orjson
+
+from scribe_ledger.consensus.agreement import Report
+from scribe_ledger.consensus.membership import MemberInfo
+
+REPORT = 16
+"""The first byte of the frame."""
+_KIND = bytes([REPORT])
+
+
+class Gossip(NamedTuple):
+    info: MemberInfo
+    report: Report
+    applied: int
+    """Of Raft's log."""
+
+    def frame(self) -> bytes:
+        told = {"info": self.info.to_json(), "applied": self.applied, **self.report.to_json()}
+        return _KIND + orjson.dumps(told)
+
+    @classmethod
+    def decode(cls, frame: bytes | memoryview) -> Gossip:
+        """``ValueError`` for what is none."""
+        try:
+            told = orjson.loads(memoryview(frame)[1:])
+            return cls(MemberInfo.from_json(told["info"]), Report.from_json(told), int(told["applied"]))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"a report lacks something: {error!r}") from error

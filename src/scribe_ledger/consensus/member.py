@@ -1,0 +1,269 @@
+"""``Member``: one member of a cluster, running. It joins the replica, its log, the transport and what watches them.
+
+It owns the beat, the order of start and stop, and who is told when something breaks; the rules are in its parts. It
+lives in one event loop, whose thread calls everything but ``submit_threadsafe``. Whatever breaks it for good (the
+engine, the log, a background task) is told to ``on_failure``, once: its owner stops the process, and no message leaves
+it any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from math import ceil
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from scribe_ledger.consensus.agreement import Agreement
+from scribe_ledger.consensus.compaction import CompactionSettings
+from scribe_ledger.consensus.cutting import LogCutter
+from scribe_ledger.consensus.gossip import REPORT, Gossip
+from scribe_ledger.consensus.liveness import Liveness
+from scribe_ledger.consensus.ticking import Ticker
+from scribe_ledger.consensus.turns import Turns
+from scribe_ledger.errors import ConsensusError, ScribeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from scribe_ledger.config import Config
+    from scribe_ledger.consensus.log.store import LogStore
+    from scribe_ledger.consensus.membership import MemberInfo, Membership
+    from scribe_ledger.consensus.replica import Replica
+    from scribe_ledger.consensus.statemachine import StateMachine
+    from scribe_ledger.consensus.transport.transport import Transport
+
+HAND_OVER_SECONDS = 1.0
+"""A leader that stops waits no longer for another to lead."""
+log = structlog.get_logger("scribe.cluster")
+
+
+class MemberSettings(NamedTuple):
+    """All times of a member."""
+
+    tick_seconds: float = 0.05
+    report_seconds: float = 0.5
+    failure_timeout_ms: int = 1500
+    compaction: CompactionSettings = CompactionSettings()
+
+    @classmethod
+    def of(cls, config: Config) -> MemberSettings:
+        return cls(
+            config.consensus.heartbeat_interval_ms / 2000,
+            config.discovery.heartbeat_interval_ms / 1000,
+            config.discovery.failure_timeout_ms,
+            CompactionSettings.of(config.consensus),
+        )
+
+
+class Member:
+    def __init__(
+        self,
+        replica: Replica,
+        log_store: LogStore,
+        machine: StateMachine,
+        transport: Transport,
+        settings: MemberSettings,
+        *,
+        me: MemberInfo,
+        on_failure: Callable[[BaseException], object],
+    ) -> None:
+        self.replica = replica
+        self.machine = machine
+        self.me = me
+        self.settings = settings
+        self.liveness = Liveness(settings.failure_timeout_ms)
+        self.agreement = Agreement()
+        self.diverged: ScribeError | None = None
+        """Why a majority says that this ledger is another."""
+        self.reports: dict[int, Gossip] = {}
+        """The newest of each other member."""
+        self.on_beat: list[Callable[[], object]] = []
+        """Called after each tick."""
+        self.on_turn: list[Callable[[], object]] = []
+        """Called after each round of turns."""
+        self.on_membership: list[Callable[[Membership], object]] = []
+        self._loop = asyncio.get_running_loop()
+        self._transport = transport
+        self._on_failure = on_failure
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.turns = Turns(
+            replica,
+            log_store,
+            self._loop,
+            send=transport.send,
+            send_snapshot=self._send_snapshot,
+            on_failure=self._fail,
+            after_turn=self._after_turn,
+        )
+        self.cutter = LogCutter(replica, log_store, machine, settings.compaction)
+        self._ticker = Ticker(self._loop, settings.tick_seconds, self._beat)
+        self._reporter = Ticker(self._loop, settings.report_seconds, self._report)
+        self._stopping = False
+        replica.on_membership = self._take_membership
+
+    # --- life --------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._take_membership(self.replica.membership)
+        self._ticker.start()
+        self._reporter.start()
+        self.turns.wake()
+        if self.replica.membership.voters == (self.replica.raft_id,):
+            self.replica.campaign()  # there is nobody to wait for
+
+    async def stop(self, *, transfer: bool = True) -> None:
+        """Hands leadership over, if there is somebody to take it, and writes what was taken. Idempotent."""
+        if self._stopping:
+            return
+        self._stopping = True
+        if transfer and self.replica.is_leader:
+            await self._hand_over()
+        self._ticker.stop()
+        self._reporter.stop()
+        await self.cutter.wait()  # a thread of it may be at the ledger
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.turns.close()
+
+    async def _hand_over(self) -> None:
+        """To the voter that is heard from and has the most of the log."""
+        replica, now = self.replica, self._loop.time()
+        progress = replica.progress()
+        others = [each for each in replica.membership.voters if each != replica.raft_id and each in progress]
+        alive = [each for each in others if self.liveness.state(each, now) == "alive"]
+        if not alive:
+            return
+        replica.transfer(max(alive, key=lambda each: progress[each].match))
+        self.turns.wake()
+        until = now + HAND_OVER_SECONDS
+        while (replica.is_leader or not replica.leader) and self._loop.time() < until and not replica.poisoned:
+            await asyncio.sleep(self.settings.tick_seconds / 5)
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Runs beside; an error in it that is nobody else's ends the member."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self._ticker.stop()
+        self._reporter.stop()
+        self._on_failure(error)
+
+    # --- what is asked of it -----------------------------------------------------------------------------------
+
+    def submit(
+        self, unit: bytes, local: object, done: Callable[[object], object], *, seconds: float, alone: bool = False
+    ) -> None:
+        """``done`` gets the unit's outcome, or a ``ScribeError``; ``Overloaded`` is raised at once."""
+        self.replica.submit(unit, local, done, ticks=self.ticks(seconds), alone=alone)
+        self.turns.wake()
+
+    def submit_threadsafe(
+        self, unit: bytes, local: object, done: Callable[[object], object], *, seconds: float, alone: bool = False
+    ) -> None:
+        """The same from another thread; every error goes to ``done``, which is called in the loop."""
+
+        def submit() -> None:
+            try:
+                self.submit(unit, local, done, seconds=seconds, alone=alone)
+            except ScribeError as error:
+                done(error)
+
+        self._loop.call_soon_threadsafe(submit)
+
+    def read(self, done: Callable[[ScribeError | None], object], *, seconds: float) -> None:
+        """``done`` gets None once a read here is linearizable."""
+        self.replica.read(done, ticks=self.ticks(seconds))
+        self.turns.wake()
+
+    def ticks(self, seconds: float) -> int:
+        return max(1, ceil(seconds / self.settings.tick_seconds))
+
+    # --- what comes from others --------------------------------------------------------------------------------
+
+    def on_frame(self, sender: int, frame: memoryview) -> None:
+        """``ValueError`` for what is malformed."""
+        if frame[0] == REPORT:
+            gossip = Gossip.decode(frame)
+            if gossip.info.raft_id != sender:
+                raise ValueError("a member reports for another")
+            self.reports[sender] = gossip
+            self.agreement.note(sender, gossip.report)
+            self.liveness.note(sender, self._loop.time(), time.time_ns() // 1_000_000)
+            return
+        self.replica.receive(sender, frame)
+        self.turns.wake()
+
+    def on_lost(self, raft_id: int) -> None:
+        if raft_id in self.replica.membership.ids:
+            self.replica.report_unreachable(raft_id)
+            self.turns.wake()
+
+    # --- the beat ----------------------------------------------------------------------------------------------
+
+    def _beat(self) -> None:
+        try:
+            self.replica.tick()
+            for each in self.on_beat:
+                each()
+            self.cutter.look(self._loop.time(), self.spawn)
+        except Exception as error:  # noqa: BLE001  # whatever it is, this member must not go on
+            self.turns.fail(error)
+            return
+        self.turns.wake()
+
+    def _report(self) -> None:
+        """Tells all others, and compares what they told."""
+        try:
+            now, membership, extent = self._loop.time(), self.replica.membership, self.machine.extent
+            frame = Gossip(
+                self.me, self.agreement.report(extent, self.machine.root_at), self.replica.applied_index
+            ).frame()
+            for peer in membership.ids - {self.me.raft_id}:
+                self._transport.send(peer, [frame])
+                heard = self._transport.last_heard(peer)
+                if heard is not None:
+                    self.liveness.note(peer, now - heard, int((time.time() - heard) * 1000))
+            verdict = self.agreement.verdict(membership, extent, self.machine.root_at)
+            if verdict.trouble is not None and self.diverged is None:
+                self.diverged = verdict.trouble
+                log.error("this node differs from the majority: it stops serving", error=str(verdict.trouble))
+        except Exception as error:  # noqa: BLE001  # as above
+            self.turns.fail(error)
+
+    def _after_turn(self) -> None:
+        for each in self.on_turn:
+            each()
+
+    def _take_membership(self, membership: Membership) -> None:
+        others = {info.raft_id: info.raft_address for info in membership.members.values()}
+        others = {raft_id: at for raft_id, at in others.items() if raft_id in membership.ids}
+        others.pop(self.me.raft_id, None)
+        self._transport.set_peers(others)
+        self.liveness.expect(others, self._loop.time())
+        self.reports = {raft_id: report for raft_id, report in self.reports.items() if raft_id in others}
+        for each in self.on_membership:
+            each(membership)
+
+    @property
+    def removed(self) -> ScribeError | None:
+        """Why this node is no member any more."""
+        if self.me.raft_id in self.replica.membership.removed:
+            return ConsensusError(
+                "this node was removed from its cluster",
+                hint="stop it; to bring it back, start it on an empty folder: it joins as a new member",
+            )
+        return None
+
+    def _send_snapshot(self, peer: int, index: int, message: bytes) -> None:
+        del index
+        self.replica.report_snapshot(peer, self._transport.send(peer, [message]))
