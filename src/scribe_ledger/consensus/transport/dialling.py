@@ -1,0 +1,89 @@
+"""``Dialler``: from an address to a connection whose other end has proven itself."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING
+
+from scribe_ledger.config.addresses import split_address
+from scribe_ledger.config.problems import UnsuitableError
+from scribe_ledger.consensus.transport.connection import Connection, tls_refusal
+from scribe_ledger.consensus.transport.contract import Refused
+from scribe_ledger.consensus.transport.frames import encode_frame
+from scribe_ledger.consensus.transport.greeting import check_shielded, greet
+from scribe_ledger.consensus.transport.handshake import REFUSED, encode_refusal
+from scribe_ledger.errors import ConfigurationError, NetworkError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scribe_ledger.consensus.transport.auth import Auth
+    from scribe_ledger.consensus.transport.contract import Caller, Limits, Me, Purpose
+
+
+class Dialler:
+    """Names are resolved anew each time: an address may have moved."""
+
+    def __init__(
+        self,
+        me: Callable[[], Me],
+        auth: Auth,
+        limits: Limits,
+        *,
+        insecure: bool,
+        opened: Callable[[Connection], object],
+    ) -> None:
+        self._me = me
+        self._auth = auth
+        self._limits = limits
+        self._insecure = insecure
+        self._opened = opened
+        self._tls = auth.client_context()
+
+    async def dial(self, address: str, *, expect: int, purpose: Purpose) -> tuple[Connection, Caller]:
+        """``Refused`` with a reason, or ``NetworkError`` where nobody answers."""
+        connection = await self._connect(address)
+        try:
+            async with asyncio.timeout(self._limits.handshake):
+                return connection, await self._greet(connection, expect, purpose)
+        except TimeoutError as error:
+            connection.fail(error)
+            raise NetworkError(f"{address} does not finish the handshake") from error
+        except BaseException as error:
+            connection.fail(error)
+            raise
+
+    async def _connect(self, address: str) -> Connection:
+        host, port = _parts(address)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._limits.connect):
+                _, connection = await loop.create_connection(lambda: Connection(self._opened), host, port)
+        except (OSError, TimeoutError) as error:
+            raise NetworkError(f"{address} cannot be reached: {error or 'no answer'}") from error
+        return connection
+
+    async def _greet(self, connection: Connection, expect: int, purpose: Purpose) -> Caller:
+        check_shielded(connection, self._auth, insecure=self._insecure)
+        if self._tls is not None:
+            await connection.start_tls(self._tls, server_side=False)
+        try:
+            return await greet(connection, self._me(), self._auth, expect=expect, purpose=purpose)
+        except Refused as error:
+            connection.write(encode_frame(REFUSED, encode_refusal(error)))  # so that the other end can tell too
+            raise
+        except NetworkError as error:
+            if isinstance(connection.error, ssl.SSLError):  # TLS 1.3 tells a client late that it was refused
+                raise tls_refusal(connection.error) from error
+            raise
+
+
+def _parts(address: str) -> tuple[str, int]:
+    try:
+        host, port = split_address(address)
+    except UnsuitableError as error:
+        raise ConfigurationError(f"the address {address!r} {error}") from error
+    if port is None:
+        raise ConfigurationError(f"the address {address!r} has no port")
+    return host, port

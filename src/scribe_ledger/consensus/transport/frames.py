@@ -1,0 +1,102 @@
+"""Frames: ``length u32 · crc32 u32 · body``, big-endian. ``FrameReader`` takes them out of what a socket gives.
+
+A frame within one read is a view of it; one that spans reads is copied once, into a buffer of its own that is made when
+its length is known and allowed. Nothing is reused, so who gets a frame may keep it.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from scribe_ledger.consensus.transport.contract import Reason, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+HEAD = Struct(">II")
+MAX_FRAME_BYTES = (16 << 20) + (64 << 10)
+"""Of the body. The engine's largest message, and a little."""
+MAX_GREETING_BYTES = 1024
+"""Of a body before the other end has proven anything."""
+
+
+def encode_frames(bodies: Iterable[bytes | memoryview]) -> bytes:
+    """Many frames in one piece, which is written with one call."""
+    pieces: list[bytes | memoryview] = []
+    for body in bodies:
+        if not 0 < len(body) <= MAX_FRAME_BYTES:
+            raise ValueError(f"a frame of {len(body)} bytes; the limit is {MAX_FRAME_BYTES}")
+        pieces += (HEAD.pack(len(body), crc32(body)), body)
+    return b"".join(pieces)
+
+
+def encode_frame(kind: int, body: bytes | memoryview = b"") -> bytes:
+    """One frame whose body begins with ``kind``."""
+    first = bytes((kind,))
+    return b"".join((HEAD.pack(1 + len(body), crc32(body, crc32(first))), first, body))
+
+
+class FrameReader:
+    """Incremental. After an error it is of no use any more: nobody knows where the next frame would begin."""
+
+    def __init__(self, limit: int = MAX_FRAME_BYTES) -> None:
+        self.limit = limit
+        self._head = b""
+        self._checksum = 0
+        self._body: bytearray | None = None
+        self._filled = 0
+
+    @property
+    def inside(self) -> bool:
+        """Whether a frame has begun and not ended."""
+        return bool(self._head) or self._body is not None
+
+    def feed(self, data: bytes) -> Iterator[memoryview]:
+        """The frames that are whole now. ``Refused`` comes after the good ones before it."""
+        view, offset, end = memoryview(data), 0, len(data)
+        while offset < end:
+            if self._body is not None:
+                offset = self._fill(self._body, view, offset)
+                if self._filled == len(self._body):
+                    yield self._checked(memoryview(self._body).toreadonly())
+                    self._body = None
+                continue
+            if self._head or end - offset < HEAD.size:
+                offset, whole = self._fill_head(view, offset)
+                if not whole:
+                    return
+                length = self._begin(*HEAD.unpack(self._head))
+                self._head = b""
+            else:
+                length = self._begin(*HEAD.unpack_from(view, offset))
+                offset += HEAD.size
+            if length <= end - offset:
+                yield self._checked(view[offset : offset + length])
+                offset += length
+            else:
+                self._body, self._filled = bytearray(length), 0
+
+    def _begin(self, length: int, checksum: int) -> int:
+        if not 0 < length <= self.limit:
+            reason = Reason.OVERSIZED if length else Reason.GARBAGE
+            raise Refused(f"a frame of {length} bytes; the limit is {self.limit}", reason=reason)
+        self._checksum = checksum
+        return length
+
+    def _fill_head(self, view: memoryview, offset: int) -> tuple[int, bool]:
+        missing = HEAD.size - len(self._head)
+        self._head += view[offset : offset + missing]
+        return offset + missing, len(self._head) == HEAD.size
+
+    def _fill(self, body: bytearray, view: memoryview, offset: int) -> int:
+        piece = view[offset : offset + len(body) - self._filled]
+        body[self._filled : self._filled + len(piece)] = piece
+        self._filled += len(piece)
+        return offset + len(piece)
+
+    def _checked(self, frame: memoryview) -> memoryview:
+        if crc32(frame) != self._checksum:
+            raise Refused("a frame does not match its checksum", reason=Reason.CHECKSUM)
+        return frame
