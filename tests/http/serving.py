@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from tests.http.membership import FakeCluster
+
 _T = TypeVar("_T")
 
 
@@ -78,11 +80,12 @@ def serve(
     lane: bool = True,
     clock: Callable[[], int] = system_clock,
     settings: Mapping[str, Any] | None = None,
+    cluster: Callable[[ServedLedger], FakeCluster] | None = None,
     **options: Any,
 ) -> Iterator[Served]:
     """``settings`` are like ``{"api.max_batch_size": 10}``; ``options`` go to ``Ledger.open``.
 
-    Nothing is archived but by ``POST /v1/archive``.
+    ``cluster`` makes the node a member, and is called in its loop. Nothing is archived but by ``POST /v1/archive``.
     """
     config = Config.load(None, environ={}, overrides=dict(settings or {}))
     options = {"max_cache_size": 0, "inline_max": config.storage.inline_max, **options}
@@ -93,7 +96,9 @@ def serve(
 
         async def run() -> None:
             archiver = Archiver(ledger, ArchiveSettings.of(config))
-            service = Service(ledger, config, Metrics(config.metrics.latency_buckets), archiver=archiver)
+            member = None if cluster is None else cluster(ledger)
+            metrics = Metrics(config.metrics.latency_buckets)
+            service = Service(ledger, config, metrics, archiver=archiver, cluster=member)
             server = uvicorn.Server(
                 uvicorn.Config(
                     Application(service),

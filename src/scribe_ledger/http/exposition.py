@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from scribe_ledger.http.clustering import SnapshotFigures
 from scribe_ledger.http.process_figures import ProcessFigures
 from scribe_ledger.version import __version__
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from scribe_ledger.http.archiving import ArchiveFigures
+    from scribe_ledger.http.clustering import RaftFigures
     from scribe_ledger.http.metrics import Histogram, Metrics
 
 PROMETHEUS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -77,6 +79,24 @@ METRICS = {
         Metric("scribe_cache_hits_total", "counter", (), "Reads answered from the cache of answers."),
         Metric("scribe_cache_misses_total", "counter", (), "Reads that had to look into the store."),
         Metric("scribe_log_lines_dropped_total", "counter", (), "Log lines lost because they came too fast."),
+        Metric("scribe_raft_term", "gauge", (), "Raft's term; it rises with each election."),
+        Metric("scribe_raft_leader", "gauge", (), "Node id of the leader that this node knows of; 0 for none."),
+        Metric("scribe_raft_is_leader", "gauge", (), "1 while this node leads."),
+        Metric("scribe_raft_commit_index", "gauge", (), "Raft's last entry that a majority has."),
+        Metric("scribe_raft_applied_index", "gauge", (), "Raft's last entry that took effect here."),
+        Metric("scribe_raft_elections_total", "counter", (), "Elections that this node began."),
+        Metric("scribe_raft_proposals_total", "counter", (), "Units that this node took as the leader."),
+        Metric("scribe_raft_forwarded_total", "counter", (), "Units that this node sent on to the leader."),
+        Metric("scribe_raft_voters", "gauge", (), "Members that count for the majority."),
+        Metric("scribe_raft_peer_lag_entries", "gauge", ("peer",), "Entries that a member lacks, on the leader alone."),
+        Metric("scribe_raft_peer_last_contact_seconds", "gauge", ("peer",), "Since a member was heard last."),
+        Metric("scribe_raft_log_entries", "gauge", (), "Entries in Raft's log on this node."),
+        Metric("scribe_raft_log_bytes", "gauge", (), "Bytes of Raft's log on this node."),
+        Metric("scribe_raft_compactions_total", "counter", (), "How often Raft's log was cut."),
+        Metric("scribe_raft_snapshots_total", "counter", ("kind",), "Snapshots that were finished."),
+        Metric("scribe_raft_snapshot_seconds", "summary", ("kind",), "How long they took."),
+        Metric("scribe_raft_refused_connections_total", "counter", ("reason",), "Refused on the Raft port."),
+        Metric("scribe_diverged", "gauge", (), "1 if a majority has another root than this node."),
         Metric("process_cpu_seconds_total", "counter", (), "Processor time of the process, user and system."),
         Metric("process_resident_memory_bytes", "gauge", (), "Memory that the process holds."),
         Metric("process_open_fds", "gauge", (), "Open file descriptors."),
@@ -102,6 +122,8 @@ class Standing:
     current_leader: int | None = None
     last_applied: int | None = None
     state: str = "standalone"
+    raft: RaftFigures | None = None
+    """None on a node that stands alone."""
 
     @classmethod
     def alone(
@@ -120,8 +142,9 @@ class Standing:
 
 # --- Prometheus ------------------------------------------------------------------------------------------------
 
+_OF_A_CLUSTER = ("scribe_raft_", "scribe_diverged")
 _Labels = tuple[str | int, ...]
-_Sample = tuple[_Labels, "float | Histogram"]
+_Sample = tuple[_Labels, "float | Histogram | SnapshotFigures"]
 
 
 def prometheus(metrics: Metrics, standing: Standing) -> bytes:
@@ -134,6 +157,9 @@ def prometheus(metrics: Metrics, standing: Standing) -> bytes:
             named = [f'{label}="{_escaped(str(part))}"' for label, part in zip(metric.labels, labels, strict=True)]
             if isinstance(value, (int, float)):
                 lines.append(f"{name}{_braced(named)} {value!r}")
+            elif isinstance(value, SnapshotFigures):
+                lines.append(f"{name}_sum{_braced(named)} {value.seconds!r}")
+                lines.append(f"{name}_count{_braced(named)} {value.count}")
             else:
                 lines += _histogram(name, named, value)
     assert not samples, f"not in the table: {samples}"
@@ -180,6 +206,39 @@ def _samples(metrics: Metrics, standing: Standing) -> Iterator[tuple[str, list[_
     }
     for name, value in plain.items():
         yield name, [] if value is None else [((), value)]
+    yield from _raft_samples(standing.raft)
+
+
+def _raft_samples(raft: RaftFigures | None) -> Iterator[tuple[str, list[_Sample]]]:
+    if raft is None:
+        yield from [(name, []) for name in METRICS if name.startswith(_OF_A_CLUSTER)]
+        return
+    peers, snapshots = sorted(raft.peers.items()), sorted(raft.snapshots.items())
+    lags = [(peer, each.lag_entries) for peer, each in peers]
+    contacts = [(peer, each.last_contact_seconds) for peer, each in peers]
+    yield "scribe_raft_peer_lag_entries", [((peer,), lag) for peer, lag in lags if lag is not None]
+    yield "scribe_raft_peer_last_contact_seconds", [((peer,), age) for peer, age in contacts if age is not None]
+    yield "scribe_raft_snapshots_total", [((kind,), each.count) for kind, each in snapshots]
+    yield "scribe_raft_snapshot_seconds", [((kind,), each) for kind, each in snapshots]
+    refused = sorted(raft.refused_connections.items())
+    yield "scribe_raft_refused_connections_total", [((reason,), count) for reason, count in refused]
+    plain: dict[str, float] = {
+        "scribe_raft_term": raft.term,
+        "scribe_raft_leader": raft.leader or 0,
+        "scribe_raft_is_leader": int(raft.is_leader),
+        "scribe_raft_commit_index": raft.commit_index,
+        "scribe_raft_applied_index": raft.applied_index,
+        "scribe_raft_elections_total": raft.elections,
+        "scribe_raft_proposals_total": raft.proposals,
+        "scribe_raft_forwarded_total": raft.forwarded,
+        "scribe_raft_voters": raft.voters,
+        "scribe_raft_log_entries": raft.log_entries,
+        "scribe_raft_log_bytes": raft.log_bytes,
+        "scribe_raft_compactions_total": raft.compactions,
+        "scribe_diverged": int(raft.diverged),
+    }
+    for name, value in plain.items():
+        yield name, [((), value)]
 
 
 def _histogram(name: str, labels: list[str], histogram: Histogram) -> Iterator[str]:

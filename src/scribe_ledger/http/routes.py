@@ -193,16 +193,26 @@ CLUSTER = [
             (("members", "nodes"), cluster.get_members, "All members", "ClusterMembers"),
             (("leader", "leader/info"), cluster.get_leader, "Who leads", "ClusterLeader"),
             (("metrics",), cluster.get_metrics, "The cluster in figures", "ClusterMetrics"),
+            (("snapshots",), cluster.get_snapshots, "Snapshots that this node keeps", "ClusterSnapshots"),
         )
         for name in names
     ),
     *(
-        Route("POST", f"/cluster/{name}", cluster.refuse, summary, body=body, answers={409: "Error"}, tag="cluster")
-        for name, summary, body in (
-            ("join", "Let a node join", "ClusterJoin"),
-            ("leave", "Take a node out", "ClusterNode"),
-            ("transfer", "Hand leadership to a node", "ClusterNode"),
-            ("snapshot", "Take a snapshot and cut the log", ""),
+        Route(
+            "POST",
+            f"/cluster/{name}",
+            handler,
+            summary,
+            body=body,
+            answers={200: schema, 404: "Error", 409: "Error"},
+            tag="cluster",
+        )
+        for name, handler, summary, body, schema in (
+            ("join", cluster.join, "Let a node join", "ClusterJoin", "ClusterMember"),
+            ("leave", cluster.leave, "Take a node out", "ClusterNode", "ClusterLeft"),
+            ("replace", cluster.replace, "Give a wiped node its place again", "ClusterReplace", "ClusterMember"),
+            ("transfer", cluster.transfer, "Hand leadership to a node", "ClusterNode", "ClusterLeader"),
+            ("snapshot", cluster.snapshot, "Make a snapshot of this node's ledger", "", "ClusterSnapshot"),
         )
     ),
 ]

@@ -63,7 +63,16 @@ def _trouble(service: Service) -> ScribeError | None:
         return LedgerClosed("the ledger is closed")
     if service.ledger.identity.read_only:
         return None  # it was asked to do no more than read, and does
-    return service.ledger.failure or service.writes_refused
+    return service.trouble or _without_leader(service)
+
+
+def _without_leader(service: Service) -> ScribeError | None:
+    if service.cluster is None or service.cluster.has_leader:
+        return None
+    return Unavailable(
+        "no leader is known: writes and linearizable reads wait for one",
+        hint="a majority of the voters must reach each other; /cluster/members shows who does not answer",
+    )
 
 
 def _identity(service: Service, status: str) -> dict[str, Any]:
@@ -72,8 +81,22 @@ def _identity(service: Service, status: str) -> dict[str, Any]:
         "node_id": service.config.node.id,
         "version": __version__,
         "ledger_id": service.ledger.ledger_id,
-        "state": STANDALONE,
+        **_place(service),
         "size": service.ledger.size,
+    }
+
+
+def _place(service: Service) -> dict[str, Any]:
+    """In its cluster; a node that stands alone is its own leader."""
+    cluster = service.cluster
+    if cluster is None:
+        return {"state": STANDALONE, "term": 0, "leader": service.config.node.id, "quorum": 1}
+    status = cluster.status()
+    return {
+        "state": cluster.state,
+        "term": status["current_term"],
+        "leader": status["current_leader"],
+        "quorum": cluster.quorum,
     }
 
 
@@ -143,7 +166,22 @@ async def get_prometheus(request: Request) -> Response:
 async def _standing(service: Service) -> Standing:
     stats, archive = await service.run(_figures, service)
     healthy = _trouble(service) is None and not service.ledger.identity.read_only
-    return Standing.alone(service.config.node.id, stats, service.queued, archive, healthy=healthy)
+    node_id, cluster = service.config.node.id, service.cluster
+    if cluster is None:
+        return Standing.alone(node_id, stats, service.queued, archive, healthy=healthy)
+    raft = cluster.figures()
+    return Standing(
+        node_id,
+        healthy,
+        stats,
+        service.queued,
+        archive,
+        current_term=raft.term,
+        current_leader=raft.leader,
+        last_applied=raft.applied_index,
+        state=cluster.state,
+        raft=raft,
+    )
 
 
 def _figures(service: Service) -> tuple[dict[str, Any], ArchiveFigures]:
@@ -172,5 +210,6 @@ def _weights(accept: str) -> list[tuple[str, float]]:
 
 async def get_key(request: Request) -> Response:
     """What a client needs to check this ledger's proofs; it should have it from elsewhere the first time."""
-    ledger = request.ledger
-    return reply_json({"vkey": ledger.public_key, "origin": ledger.origin, "cosigners": [], "quorum": 0})
+    ledger, cluster = request.ledger, request.service.cluster
+    cosigners, quorum = ([], 0) if cluster is None else (cluster.cosigners, cluster.quorum)
+    return reply_json({"vkey": ledger.public_key, "origin": ledger.origin, "cosigners": cosigners, "quorum": quorum})

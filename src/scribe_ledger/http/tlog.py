@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scribe_ledger.errors import NotFound, SerializationError
+from scribe_ledger.errors import NotFound, SerializationError, Unavailable
 from scribe_ledger.http.proven import covering
 from scribe_ledger.http.replies import reply_bytes, reply_text
 from scribe_ledger.merkle.tiles import TILE_HEIGHT, TILE_WIDTH, TileId, encode_bundle, parse_tile_path
@@ -19,17 +19,25 @@ if TYPE_CHECKING:
 
     from scribe_ledger.http.request import Request
     from scribe_ledger.ledger.served import ServedLedger
+    from scribe_ledger.merkle.checkpoint import Checkpoint
 
 _TILE_TYPE = b"application/octet-stream"
 _FOREVER = (b"cache-control", b"public, max-age=31536000, immutable")
 
 
 async def get_checkpoint(request: Request) -> Response:
-    """One that covers every write answered before, or that of the size ``at``. Standard clients name neither."""
+    """One that covers every write answered before, or that of the size ``at``. Standard clients name neither.
+
+    In a cluster it is the newest that a majority has cosigned, which may be a moment old, if it covers what ``after``
+    names; where none can be had in time, it is the node's own.
+    """
     await request.wait_until_readable()
     at = request.query["at"]
     if at is not None:
         return reply_text((await request.service.run(request.ledger.checkpoint, at)).text)
+    cosigned = await _cosigned(request)
+    if cosigned is not None:
+        return reply_text(cosigned.text)
     size = request.ledger.size  # not below what ``after`` names: that was waited for
     checkpoint = request.service.checkpoints.at_hand(size)
     if checkpoint is None:
@@ -37,14 +45,32 @@ async def get_checkpoint(request: Request) -> Response:
     return reply_text(checkpoint.text)
 
 
+async def _cosigned(request: Request) -> Checkpoint | None:
+    cluster, after = request.service.cluster, request.query["after"]
+    if cluster is None:
+        return None
+    try:
+        found = await cluster.cosigned()
+    except Unavailable:
+        return None  # the node's own is the answer then, which says so by having no cosignatures
+    return found if after is None or found.size > after else None
+
+
 async def get_tile(request: Request) -> Response:
-    tile = _named(request.key)
-    published = request.ledger.published.size
-    if tile.index * TILE_WIDTH + tile.width > published >> TILE_HEIGHT * (tile.level or 0):
+    """In a cluster all that is applied is committed, so that a checkpoint of another member may cover it."""
+    tile, ledger, cluster = _named(request.key), request.ledger, request.service.cluster
+    if cluster is not None and not _is_covered(tile, ledger.size):
+        await cluster.linearize()
+    published = ledger.published.size if cluster is None else ledger.size
+    if not _is_covered(tile, published):
         raise NotFound(
             "this tile is not published", hint=f"the checkpoint at /tlog/checkpoint covers {published} entries"
         )
     return reply_bytes(await request.service.run(_content, request.ledger, tile), _TILE_TYPE, headers=[_FOREVER])
+
+
+def _is_covered(tile: TileId, size: int) -> bool:
+    return tile.index * TILE_WIDTH + tile.width <= size >> TILE_HEIGHT * (tile.level or 0)
 
 
 def _content(ledger: ServedLedger, tile: TileId) -> bytes:

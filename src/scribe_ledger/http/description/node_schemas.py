@@ -35,7 +35,12 @@ _QUANTILES = opened(
     {"count": COUNT, "p50": nullable(NUMBER, ""), "p95": nullable(NUMBER, ""), "p99": nullable(NUMBER, "")},
     ["count", "p50", "p95", "p99"],
 )
+_LABEL: Schema = {**_NODE_ID, "minimum": 1}
+_LEADER = nullable(COUNT, "The leader's label; null while none is known.")
+_TERM = described(COUNT, "Raft's term; 0 on a node that stands alone.")
+_QUORUM = described(COUNT, "How many voters make a majority.")
 _LAST = nullable(INDEX, "Index of the last entry; null while there is none.")
+_OF_RAFT = "Of Raft's log in a cluster, of the ledger's on a node alone; null while there is none."
 
 _STORE = opened(
     {
@@ -124,6 +129,9 @@ _NODE: dict[str, Schema] = {
             "version": text("Of the software."),
             "ledger_id": text("128 random bits that were drawn when the ledger was made."),
             "state": _STATE,
+            "term": _TERM,
+            "leader": _LEADER,
+            "quorum": _QUORUM,
             "size": described(COUNT, "How many entries the ledger has."),
             "object_store": described(_STORE, "Not at `/health/live`: how the object store was found lately."),
             "archive": described(nullable(_ARCHIVING, ""), "Not at `/health/live`: how far archiving is."),
@@ -132,13 +140,16 @@ _NODE: dict[str, Schema] = {
                 "description": "Only where the status is `unavailable`: why.",
             },
         },
-        ["status", "node_id", "version", "ledger_id", "state", "size"],
+        ["status", "node_id", "version", "ledger_id", "state", "term", "leader", "quorum", "size"],
         example={
             "status": "ok",
             "node_id": 1,
             "version": __version__,
             "ledger_id": examples.LEDGER_ID,
             "state": "standalone",
+            "term": 0,
+            "leader": 1,
+            "quorum": 1,
             "size": 3,
             "object_store": {
                 "url": "s3://ledger",
@@ -295,79 +306,173 @@ _ARCHIVE: dict[str, Schema] = {
 _STATUS: dict[str, Schema] = {
     "node_id": _NODE_ID,
     "is_leader": FLAG,
-    "current_leader": nullable(COUNT, "The leader's label; null while there is none."),
+    "current_leader": _LEADER,
     "state": _STATE,
-    "current_term": COUNT,
-    "last_log_index": _LAST,
-    "last_applied": _LAST,
-    "commit_index": _LAST,
+    "current_term": _TERM,
+    "last_log_index": described(_LAST, f"The last that is here. {_OF_RAFT}"),
+    "last_applied": described(_LAST, f"The last that took effect here. {_OF_RAFT}"),
+    "commit_index": described(_LAST, f"The last that a majority has. {_OF_RAFT}"),
+}
+_OF_A_MEMBER: dict[str, Schema] = {
+    "raft_id": text("Drawn with the node's folder; a number of 64 bits, and so as text. Members alone have one."),
+    "voters": described(COUNT, "Members that count for the majority."),
+    "learners": described(COUNT, "Members that are only sent the log."),
+    "quorum": _QUORUM,
 }
 _STATUS_EXAMPLE = {
     "node_id": 1,
+    "raft_id": "5577006791947779410",
     "is_leader": True,
     "current_leader": 1,
-    "state": "standalone",
-    "current_term": 0,
-    "last_log_index": 2,
-    "last_applied": 2,
-    "commit_index": 2,
+    "state": "leader",
+    "current_term": 4,
+    "last_log_index": 21,
+    "last_applied": 20,
+    "commit_index": 20,
+    "voters": 3,
+    "learners": 0,
+    "quorum": 2,
+}
+_PEER = opened(
+    {
+        "lag_entries": nullable(COUNT, "Raft entries that it lacks; null where this node does not lead."),
+        "last_contact_seconds": nullable(NUMBER, "Since it was heard last; null if it never was."),
+    },
+    ["lag_entries", "last_contact_seconds"],
+)
+_FIGURES: dict[str, Schema] = {
+    "elections": described(COUNT, "Elections that this node began."),
+    "proposals": described(COUNT, "Units that this node took as the leader."),
+    "forwarded": described(COUNT, "Units that it sent on to the leader."),
+    "peers": {"type": "object", "additionalProperties": _PEER, "description": "The other members, by node id."},
+    "log_entries": described(COUNT, "Entries in Raft's log on this node."),
+    "log_bytes": COUNT,
+    "compactions": described(COUNT, "How often that log was cut."),
+    "snapshots": {
+        "type": "object",
+        "additionalProperties": opened({"count": COUNT, "seconds": NUMBER}, ["count", "seconds"]),
+        "description": "By kind: how many were finished, and how long they took together.",
+    },
+    "refused_connections": {
+        "type": "object",
+        "additionalProperties": COUNT,
+        "description": "On the Raft port, by reason.",
+    },
+    "diverged": described(FLAG, "Whether a majority has another root than this node."),
+}
+_FIGURES_EXAMPLE: dict[str, object] = {
+    "elections": 1,
+    "proposals": 12,
+    "forwarded": 0,
+    "peers": {
+        "2": {"lag_entries": 0, "last_contact_seconds": 0.04},
+        "3": {"lag_entries": 2, "last_contact_seconds": 0.03},
+    },
+    "log_entries": 21,
+    "log_bytes": 4096,
+    "compactions": 0,
+    "snapshots": {"made": {"count": 1, "seconds": 0.2}},
+    "refused_connections": {},
+    "diverged": False,
+    "lag": 0,
+}
+_MEMBER_EXAMPLE = {
+    "node_id": 4,
+    "raft_id": "8674665223082153551",
+    "address": "10.0.0.4:8001",
+    "raft_address": "10.0.0.4:9001",
+    "role": "learner",
+    "state": "follower",
+    "last_heartbeat": examples.FIRST_TIMESTAMP,
+    "match_index": 20,
+    "lag": 0,
+}
+_SNAPSHOT_EXAMPLE = {
+    "position": 20,
+    "size": 3,
+    "root": "03c8a8934bc028c8446f0aed8c26fbcf8ea037c5f93412fa6240cbd12e3f4890",
+    "bytes": 16384,
+    "created": examples.FIRST_TIMESTAMP + 180_000,
 }
 
 _CLUSTER: dict[str, Schema] = {
-    "ClusterStatus": opened(_STATUS, list(_STATUS), example=_STATUS_EXAMPLE),
+    "ClusterStatus": opened({**_STATUS, **_OF_A_MEMBER}, list(_STATUS), example=_STATUS_EXAMPLE),
     "ClusterMetrics": opened(
-        {**_STATUS, "voters": COUNT, "learners": COUNT, "lag": COUNT},
+        {
+            **_STATUS,
+            **_OF_A_MEMBER,
+            **_FIGURES,
+            "lag": described(COUNT, "Committed entries that did not take effect here yet."),
+        },
         [*_STATUS, "voters", "learners", "lag"],
-        example={**_STATUS_EXAMPLE, "voters": 1, "learners": 0, "lag": 0},
+        example={**_STATUS_EXAMPLE, **_FIGURES_EXAMPLE},
+    ),
+    "ClusterMember": opened(
+        {
+            "node_id": _NODE_ID,
+            "raft_id": nullable(text(""), "Drawn with the node's folder; null where it stands alone."),
+            "address": text("Where clients reach it."),
+            "raft_address": text("Where its peers reach it. Members alone have one."),
+            "role": {"enum": ["voter", "learner"]},
+            "state": {
+                "enum": [*_STATES, "suspect", "failed"],
+                "description": "`suspect` was not heard for a moment, `failed` for `[discovery] failure_timeout_ms`.",
+            },
+            "last_heartbeat": nullable(TIMESTAMP, "When it was last heard of, in milliseconds since 1970."),
+            "match_index": nullable(COUNT, "The last entry of Raft that it has; null where the asked does not know."),
+            "lag": nullable(COUNT, "Entries that it is behind; null where the asked does not know."),
+        },
+        ["node_id", "raft_id", "address", "role", "state", "last_heartbeat", "match_index", "lag"],
+        example=_MEMBER_EXAMPLE,
     ),
     "ClusterMembers": opened(
-        {
-            "members": listed(
-                opened(
-                    {
-                        "node_id": _NODE_ID,
-                        "raft_id": nullable(COUNT, "Drawn with the node's folder; null where it stands alone."),
-                        "address": text("Where others reach it."),
-                        "role": {"enum": ["voter", "learner"]},
-                        "state": _STATE,
-                        "last_heartbeat": nullable(TIMESTAMP, "When it was last heard of."),
-                        "match_index": _LAST,
-                        "lag": described(COUNT, "Entries that it is behind."),
-                    },
-                    ["node_id", "raft_id", "address", "role", "state", "last_heartbeat", "match_index", "lag"],
-                )
-            )
-        },
-        ["members"],
-        example={
-            "members": [
-                {
-                    "node_id": 1,
-                    "raft_id": None,
-                    "address": "127.0.0.1:8001",
-                    "role": "voter",
-                    "state": "standalone",
-                    "last_heartbeat": None,
-                    "match_index": 2,
-                    "lag": 0,
-                }
-            ]
-        },
+        {"members": listed(reference("ClusterMember"))}, ["members"], example={"members": [_MEMBER_EXAMPLE]}
     ),
     "ClusterLeader": opened(
         {
             "leader_id": nullable(COUNT, "Null while there is none."),
-            "address": nullable(text(""), "Where to reach it."),
+            "address": nullable(text(""), "Where clients reach it."),
         },
         ["leader_id", "address"],
         example={"leader_id": 1, "address": "127.0.0.1:8001"},
     ),
+    "ClusterLeft": opened(
+        {"node_id": _NODE_ID, "raft_id": text("It never comes back.")},
+        ["node_id"],
+        example={"node_id": 2, "raft_id": "5577006791947779410"},
+    ),
+    "ClusterSnapshot": opened(
+        {
+            "position": described(COUNT, "The entry of Raft that it goes up to."),
+            "size": described(COUNT, "Entries of the ledger in it."),
+            "root": described(HASH, "Of the tree of that size."),
+            "bytes": COUNT,
+            "created": TIMESTAMP,
+        },
+        ["position", "size", "root", "bytes", "created"],
+        example=_SNAPSHOT_EXAMPLE,
+    ),
+    "ClusterSnapshots": opened(
+        {"snapshots": listed(reference("ClusterSnapshot"), "Newest first.")},
+        ["snapshots"],
+        example={"snapshots": [_SNAPSHOT_EXAMPLE]},
+    ),
     "ClusterJoin": closed(
-        {"node_id": _NODE_ID, "address": text("Its `host:raft_port`.")},
+        {"node_id": _LABEL, "address": text("Its `host:raft_port`.")},
         ["node_id", "address"],
         example={"node_id": 4, "address": "10.0.0.4:9001"},
     ),
-    "ClusterNode": closed({"node_id": _NODE_ID}, ["node_id"], example={"node_id": 2}),
+    "ClusterNode": closed({"node_id": _LABEL}, ["node_id"], example={"node_id": 2}),
+    "ClusterReplace": closed(
+        {
+            "node_id": _LABEL,
+            "raft_id": nullable(
+                text(""), "The Raft id that it had, as `/cluster/members` shows it, where the label is not enough."
+            ),
+        },
+        ["node_id"],
+        example={"node_id": 2, "raft_id": "5577006791947779410"},
+    ),
 }
 
 NODE_SCHEMAS: dict[str, Schema] = {**_NODE, **_ARCHIVE, **_CLUSTER}

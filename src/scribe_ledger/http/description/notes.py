@@ -81,7 +81,9 @@ NOTES: dict[tuple[str, str], Note] = {
     ("GET", "/tlog/checkpoint"): Note(
         "URL/tlog/checkpoint",
         "Origin, size and root, signed by the ledger's key. With the tiles beside it, any client of C2SP tlog-tiles "
-        "can read the log and check it; its base URL is `/tlog`.",
+        "can read the log and check it; its base URL is `/tlog`. In a cluster it is the newest that a majority of the "
+        "voters has cosigned, which may be a moment older than the newest write; where none can be had in time, or "
+        "`after` names more, it is the node's own, without cosignatures.",
     ),
     ("GET", "/tlog/tile/{tile}"): Note(
         "-o tile URL/tlog/tile/0/000.p/2",
@@ -89,14 +91,32 @@ NOTES: dict[tuple[str, str], Note] = {
     ),
     ("GET", "/metrics"): Note("URL/metrics"),
     ("GET", "/health/ready"): Note(
-        words="A node that may not write says 503 here, and goes on answering reads. One that does not get on with its "
-        "archive takes writes: it answers 200, and `degraded`."
+        words="A node that may not write says 503 here, and goes on answering reads. So does a member that knows of no "
+        "leader: it answers `stale` reads alone. A member that differs from the majority, or was removed, answers no "
+        "reads either. One that does not get on with its archive takes writes: it answers 200, and `degraded`."
     ),
     ("GET", "/health"): Note(words="The same as `/health/ready`."),
     ("GET", "/v1/manifest"): Note(
         "URL/v1/manifest",
         "One version of it. With its ETag in `If-None-Match` the answer is 304 until that changes; with `since` it is "
         "what changed after that version, without what came and went in between.",
+    ),
+    ("POST", "/cluster/join"): Note(
+        words="Invites a node that waits at that address of its Raft port. It becomes a learner, and a voter when it "
+        "has caught up. A node that has the cluster among its seeds joins by itself. Any member takes this and the "
+        "other orders; what only the leader can do is asked of the leader."
+    ),
+    ("POST", "/cluster/leave"): Note(
+        words="Takes a member out, dead or alive. Its Raft id never comes back. The last voter is not taken out."
+    ),
+    ("POST", "/cluster/replace"): Note(
+        words="For a node whose folder was lost: started again with its old label, it waits under a new Raft id, and "
+        "this gives it the place of the old one."
+    ),
+    ("POST", "/cluster/transfer"): Note(words="Waits until that member leads."),
+    ("POST", "/cluster/snapshot"): Note(
+        words="What a member that is far behind is sent. The node makes one by itself when it is needed; older ones "
+        "are removed, `[consensus] snapshots_keep` stay."
     ),
     ("POST", "/v1/archive"): Note(
         words="Seals and uploads all that is committed, however little, and waits for it. Requests that come while one "
