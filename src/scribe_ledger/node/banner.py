@@ -15,11 +15,15 @@ if TYPE_CHECKING:
 
     from scribe_ledger.config import Config
     from scribe_ledger.ledger.served import ServedLedger
+    from scribe_ledger.node.clustering import NodeCluster
 
 
-def banner(config: Config, ledger: ServedLedger, url: str) -> str:
+def banner(config: Config, ledger: ServedLedger, url: str, *, cluster: NodeCluster | None = None) -> str:
     rows = list(_rows(config, ledger, url))
-    lines = [f"Scribe Ledger {__version__}, node {config.node.id}, stands alone"]
+    how = "stands alone" if cluster is None else f"member of the cluster of {ledger.origin}"
+    lines = [f"Scribe Ledger {__version__}, node {config.node.id}, {how}"]
+    if cluster is not None:
+        lines.append(f"  {'Raft port':<13} {config.advertised_raft_address} (id {cluster.member.me.raft_id})")
     lines += [f"  {name:<13} {value}" for name, value in rows]
     return "\n".join(lines) + "\n"
 

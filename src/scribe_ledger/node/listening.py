@@ -24,6 +24,10 @@ class Listener(NamedTuple):
     port: int
     sockets: list[socket.socket]
 
+    def copies(self) -> list[socket.socket]:
+        """The same sockets for who closes what it is given. A port that is served again was never free in between."""
+        return [each.dup() for each in self.sockets]
+
     @property
     def url(self) -> str:
         return f"http://{join_address(self.host, self.port)}"
@@ -34,12 +38,16 @@ class Listener(NamedTuple):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Idempotent. Whoever calls from now on is refused."""
         for each in self.sockets:
             each.close()
 
 
-def listen(host: str, port: int) -> Listener:
-    """Binds every address of ``host``. Port 0 takes a free one, the same for all."""
+def listen(host: str, port: int, *, setting: str = "--port or [network] client_port") -> Listener:
+    """Binds every address of ``host``. Port 0 takes a free one, the same for all. ``setting`` names it in errors."""
     sockets: list[socket.socket] = []
     try:
         for family, address in _addresses(host, port):
@@ -48,7 +56,7 @@ def listen(host: str, port: int) -> Listener:
     except OSError as error:
         for each in sockets:
             each.close()
-        raise _explained(error, host, port) from error
+        raise _explained(error, host, port, setting) from error
     return Listener(host, port, sockets)
 
 
@@ -71,19 +79,19 @@ def _bound(family: int, address: tuple[str, int]) -> socket.socket:
     return bound
 
 
-def _explained(error: OSError, host: str, port: int) -> ScribeError:
+def _explained(error: OSError, host: str, port: int, setting: str) -> ScribeError:
     place = join_address(host, port)
     if isinstance(error, socket.gaierror):
         return ConfigurationError(
             f"cannot listen on {place}: {error.strerror}", hint="network.listen_addr names the host"
         )
     if error.errno == errno.EADDRINUSE:
-        hint = "another node, perhaps; choose another port with --port or [network] client_port"
+        hint = f"another node, perhaps; choose another port with {setting}"
         if port == MINIO_CONSOLE_PORT:
             hint = f"MinIO's console likes {port} too; {hint}"
         return NetworkError(f"cannot listen on {place}: the port is in use", hint=hint)
     hint = {
-        errno.EACCES: "ports below 1024 belong to the system; choose another with --port",
+        errno.EACCES: f"ports below 1024 belong to the system; choose another with {setting}",
         errno.EADDRNOTAVAIL: "network.listen_addr is no address of this machine",
     }.get(error.errno or 0, "")
     return NetworkError(f"cannot listen on {place}: {error.strerror or error}", hint=hint)

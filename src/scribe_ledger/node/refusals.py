@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scribe_ledger.config.addresses import is_loopback
+from scribe_ledger.consensus.engine import require_engine
 from scribe_ledger.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 MEMBER = "cluster.json"
 """A folder with this file is a member's."""
-ENGINE = "scribe_raft"
 
 
 def check_may_start(config: Config, *, bootstrap: bool) -> None:
@@ -39,10 +38,7 @@ def _check_may_be_member(config: Config, *, bootstrap: bool) -> None:
             "a cluster answers only what is synced",
             hint=f'set durability = "full", or leave out {member_by}',
         )
-    if find_spec(ENGINE) is None:
-        from scribe_ledger.consensus.engine import missing_engine
-
-        raise missing_engine()
+    require_engine()
     cluster = config.cluster
     if not (is_loopback(config.listen_host) or cluster.secret or cluster.tls_cert or config.network.insecure):
         raise ConfigurationError(

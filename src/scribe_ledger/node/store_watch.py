@@ -19,6 +19,7 @@ from scribe_ledger.ledger.guard import Superseded
 from scribe_ledger.objects.identity import read_identity
 
 if TYPE_CHECKING:
+    from scribe_ledger.archive.leading import Leading
     from scribe_ledger.http.service import Service
     from scribe_ledger.ledger.served import ServedLedger
 
@@ -34,8 +35,9 @@ log = structlog.get_logger("scribe.store")
 class StoreWatch:
     """Keeps ``Service.store_health``, and tells the log when that changes. The archiver tells for itself."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, *, leading: Leading | None = None) -> None:
         self._service = service
+        self._leading = leading
         self._ledger = service.ledger
         self._guarded = float("-inf")
         self._looking: asyncio.Future[None] | None = None
@@ -75,7 +77,13 @@ class StoreWatch:
     def _look(self) -> None:
         """In a thread."""
         self._ledger.objects.check()
+        if self._leading is not None:
+            _check_same_ledger(self._ledger)
+            if not self._leading.term:
+                return
         if monotonic() - self._guarded >= GUARD_SECONDS:
+            if self._leading is not None:
+                self._leading.catch_up()
             _guard(self._ledger)
             self._guarded = monotonic()
 
@@ -89,6 +97,16 @@ class StoreWatch:
             log.warning("the object store cannot be used", object_store=url, error=str(error))
         elif error is None and before.ok is False:
             log.info("the object store can be used again", object_store=url)
+
+
+def _check_same_ledger(ledger: ServedLedger) -> None:
+    found = read_identity(ledger.objects)
+    if found is not None and found.ledger_id != ledger.ledger_id:
+        raise ConfigurationError(
+            f"{ledger.objects.url} holds the objects of {found.origin} (ledger {found.ledger_id}), and this cluster's"
+            f" ledger is {ledger.ledger_id}",
+            hint="name the store that the other members use",
+        )
 
 
 def _guard(ledger: ServedLedger) -> None:

@@ -1,0 +1,182 @@
+"""``NodeCluster``: the cluster as the routes see it. It turns what they ask into units, reads and requests to members.
+
+A unit is encoded once, here, at its origin; its commands go along as objects, so that this node need not decode them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+import structlog
+
+from scribe_ledger.errors import ConfigurationError, ConsensusError, ScribeError, Unavailable
+from scribe_ledger.ledger.wire import encode_unit
+from scribe_ledger.node.cluster_views import figures_of, members_of, node_id_of, state_of, status_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from scribe_ledger.config import Config
+    from scribe_ledger.consensus.member import Member
+    from scribe_ledger.consensus.membership import Membership
+    from scribe_ledger.http.clustering import RaftFigures
+    from scribe_ledger.ledger.commands import Command
+    from scribe_ledger.ledger.machine import Outcome
+    from scribe_ledger.ledger.receipts import Receipts
+    from scribe_ledger.ledger.served import ServedLedger
+
+_STOPPING = Unavailable("the node is stopping", hint="ask another node, or this one when it is back")
+log = structlog.get_logger("scribe.cluster")
+
+
+class NodeCluster:
+    """Made and used in the event loop's thread, but for ``term`` and ``catch_up``, which the archiver's may ask."""
+
+    def __init__(self, config: Config, ledger: ServedLedger, member: Member) -> None:
+        self.member = member
+        self._config = config
+        self._ledger = ledger
+        self._loop = asyncio.get_running_loop()
+        self._replica = member.replica
+        self._write_seconds = float(config.api.write_timeout_secs)
+        self._read_ticks = member.ticks(config.api.read_timeout_secs)
+        self._write_ticks = member.ticks(config.api.write_timeout_secs)
+        self._wake = member.turns.wake
+        self._closed = False
+        self._waiting = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._failure: ScribeError | None = None
+        self.term = 0
+        """The term in which this node leads; 0 while it does not. For the archiver."""
+        self._said: tuple[str, int, int] = ("", 0, 0)
+        member.on_turn.append(self._look)
+        member.on_membership.append(self._say_members)
+        ledger.connect(self._propose)
+
+    # --- writing -----------------------------------------------------------------------------------------------
+
+    def submit(self, unit: Sequence[Command], done: Callable[[Outcome], object]) -> None:
+        if self._closed or self._failure is not None:
+            raise (self._failure or _STOPPING).again()
+        self._replica.submit(encode_unit(unit), unit, cast("Callable[[object], object]", done), ticks=self._write_ticks)
+        self._wake()
+
+    async def write(self, unit: Sequence[Command]) -> Receipts:
+        answer: asyncio.Future[Outcome] = self._loop.create_future()
+        self.submit(unit, lambda outcome: None if answer.done() else answer.set_result(outcome))
+        outcome = await answer
+        if isinstance(outcome, ScribeError):
+            raise outcome
+        return outcome
+
+    def _propose(self, unit: bytes, local: object, done: Callable[[Any], object], alone: bool) -> None:
+        """For writes of other threads within this process. ``done`` is called in the loop."""
+        self.member.submit_threadsafe(unit, local, done, seconds=self._write_seconds, alone=alone)
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        return self._replica.waiting
+
+    async def close(self) -> None:
+        self._closed = True
+        until = self._loop.time() + self._write_seconds
+        while self._replica.waiting[0] and self._failure is None and self._loop.time() < until:
+            await asyncio.sleep(self.member.settings.tick_seconds / 5)
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    def read(self, done: Callable[[ScribeError | None], object]) -> None:
+        if self._failure is not None:
+            raise self._failure.again()
+        self._replica.read(done, ticks=self._read_ticks)
+        self._wake()
+
+    async def linearize(self) -> None:
+        answer: asyncio.Future[ScribeError | None] = self._loop.create_future()
+        self.read(lambda error: None if answer.done() else answer.set_result(error))
+        error = await answer
+        if error is not None:
+            raise error
+
+    # --- for the archiver, in its thread -----------------------------------------------------------------------
+
+    def catch_up(self) -> None:
+        """Returns when this ledger has all that was acknowledged before."""
+        asyncio.run_coroutine_threadsafe(self.linearize(), self._loop).result(self._config.api.read_timeout_secs + 1)
+
+    # --- this member -------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        return state_of(self.member)
+
+    @property
+    def trouble(self) -> ScribeError | None:
+        return self._failure or self.member.diverged or self.member.removed
+
+    def fail(self, error: ScribeError) -> None:
+        """From now on everything is refused with this."""
+        self._failure = self._failure or error
+        self.term = 0
+
+    @property
+    def takes_large_values(self) -> ScribeError | None:
+        if self._config.has_explicit_object_store:
+            return None
+        return ConfigurationError(
+            f"values above {self._config.storage.inline_max} bytes need an object store that all members share",
+            hint="set [storage] object_store or [storage.s3], the same on all members; or raise storage.inline_max",
+        )
+
+    @property
+    def has_leader(self) -> bool:
+        return bool(self._replica.leader)
+
+    def status(self) -> dict[str, Any]:
+        return status_of(self.member)
+
+    def members(self) -> list[dict[str, Any]]:
+        return members_of(self.member, self._loop.time(), time.time_ns() // 1_000_000)
+
+    def leader(self) -> dict[str, Any]:
+        info = self._replica.membership.members.get(self._replica.leader)
+        if info is None:
+            return {"leader_id": None, "address": None}
+        return {"leader_id": info.node_id, "address": info.client_address}
+
+    def figures(self) -> RaftFigures:
+        return figures_of(self.member, self._loop.time(), snapshots={}, refused={})
+
+    # --- telling -----------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """After each round of turns: what changed is said once."""
+        replica = self._replica
+        leads = replica.is_leader
+        now = (state_of(self.member), replica.leader, replica.term if leads else 0)
+        if now == self._said:
+            return
+        before, self._said = self._said, now
+        self.term = now[2]
+        if now[:2] != before[:2] and replica.leader:
+            log.info("leader", leader=node_id_of(self.member, replica.leader), state=now[0], term=replica.term)
+        elif before[1] and not replica.leader:
+            log.warning("no leader", state=now[0], term=replica.term)
+
+    def _say_members(self, membership: Membership) -> None:
+        labels = {each: info.node_id for each, info in membership.members.items()}
+        voters = sorted(labels.get(each, 0) for each in membership.voters)
+        learners = sorted(labels.get(each, 0) for each in membership.learners)
+        log.info("members", voters=voters, learners=learners, position=membership.index)
+
+
+def failure_of(error: BaseException) -> ScribeError:
+    """What callers are told when a member broke."""
+    if isinstance(error, ScribeError):
+        return error
+    told = ConsensusError(f"this member of the cluster broke: {error!r}", hint="it stops; ask another node")
+    told.__cause__ = error
+    return told
