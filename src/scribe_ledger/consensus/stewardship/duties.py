@@ -1,0 +1,58 @@
+"""What a leader does for the membership unasked, from the membership alone: a new leader goes on where the last was.
+
+A label that two members bear says that the learner replaces the voter; nothing else records it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scribe_ledger.consensus.stewardship.actions import Change, RaiseApplyVersion
+
+if TYPE_CHECKING:
+    from scribe_ledger.consensus.stewardship.actions import Action, View
+
+PROMOTE_WITHIN = 64
+"""Entries that a learner may lack and still count as caught up."""
+LEAVE_JOINT_TICKS = 10
+"""How long the engine may take to leave a joint configuration by itself, before it is asked to."""
+
+
+def duty(view: View, *, joint_ticks: int) -> Action | None:
+    """The next thing that is due. ``joint_ticks``: for how long the configuration has been a joint one."""
+    membership = view.membership
+    if membership.outgoing:
+        due = joint_ticks >= LEAVE_JOINT_TICKS or not membership.auto_leave
+        return Change((), why="leave the joint configuration") if due else None
+    for raft_id in membership.learners:
+        if caught_up(view, raft_id):
+            return _promotion(view, raft_id)
+    return _raise_apply_version(view)
+
+
+def caught_up(view: View, raft_id: int) -> bool:
+    progress = view.progress.get(raft_id)
+    near = progress is not None and progress.active and progress.match + PROMOTE_WITHIN >= view.last_index
+    return near and view.is_alive(raft_id)
+
+
+def replaced_by(view: View, raft_id: int) -> int:
+    """The voter whose place this learner takes; 0: none."""
+    info = view.membership.members.get(raft_id)
+    twins = view.labelled(info.node_id) if info is not None else []
+    return next((each for each in twins if each != raft_id and each in view.membership.voters), 0)
+
+
+def _promotion(view: View, raft_id: int) -> Action | None:
+    replaced = replaced_by(view, raft_id)
+    if not replaced:
+        return Change((("voter", raft_id),), why="a learner has caught up")
+    if replaced == view.me:
+        return None  # hands over first, if it must: whoever leads next finishes it
+    return Change((("voter", raft_id), ("remove", replaced)), why="a new node takes the place of its old self")
+
+
+def _raise_apply_version(view: View) -> Action | None:
+    members = view.membership.members
+    known = min((members[each].apply_version if each in members else 0 for each in view.membership.ids), default=0)
+    return RaiseApplyVersion(known, why="all members know it") if known > view.apply_version else None
