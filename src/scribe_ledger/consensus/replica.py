@@ -1,0 +1,623 @@
+"""``Replica``: one member's part in agreeing on a log, without sockets, files, clocks and threads.
+
+Inputs go in by methods; then ``ready`` is called until it is None, and gives turns: what to send, to write, and to
+send once that is durable. Entries are applied on the way, when committed and durable here, and whoever waits is told.
+
+It owns the engine and the order between engine, log and ledger. It does not write, send, or know what a unit means;
+``proposals``, ``taking``, ``reads``, ``changes`` and ``applying`` each have their own rules, and are called from here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import wraps
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+
+from scribe_raft import ConfChangeRefused, Node, ProposalDropped, RaftError, RaftPanic, StepError, describe
+
+from scribe_ledger.consensus import changes, frames
+from scribe_ledger.consensus.applying import Applier
+from scribe_ledger.consensus.bundles import BUNDLE, MEMBERS, Header, check_units, encode_entry, encode_members
+from scribe_ledger.consensus.exchange import ArrivedSnapshot, Counters, Progress, ReplicaSettings, Turn
+from scribe_ledger.consensus.log.store import LogWrite
+from scribe_ledger.consensus.membership import Membership
+from scribe_ledger.consensus.proposals import NEVER, Proposals
+from scribe_ledger.consensus.reads import Reads
+from scribe_ledger.consensus.starting import begin_after, start_from
+from scribe_ledger.consensus.taking import Taking, Verdict
+from scribe_ledger.errors import Conflict, ConsensusError, Corruption, ScribeError, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from scribe_raft import Change, Ready
+
+    from scribe_ledger.consensus.log.store import Contents
+    from scribe_ledger.consensus.membership import MemberInfo
+    from scribe_ledger.consensus.starting import Start
+    from scribe_ledger.consensus.statemachine import StateMachine
+
+__all__ = ["ArrivedSnapshot", "Counters", "Progress", "Replica", "ReplicaSettings", "Turn"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _guarded(method: Callable[Concatenate[Replica, P], R]) -> Callable[Concatenate[Replica, P], R]:
+    """A call into the engine: a broken invariant ends the replica, and whoever waits for it is told."""
+
+    @wraps(method)
+    def call(self: Replica, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if self.poisoned:
+            raise ConsensusError(f"this member stopped: {self.poisoned}")
+        try:
+            return method(self, *args, **kwargs)
+        except RaftPanic as error:
+            self.poison(str(error))
+            raise
+
+    return call
+
+
+class Replica:
+    """Called by one thread, and not from within the callbacks that it calls, but for ``submit`` and ``read``."""
+
+    def __init__(
+        self,
+        raft_id: int,
+        session: int,
+        contents: Contents,
+        machine: StateMachine,
+        settings: ReplicaSettings,
+        *,
+        clock: Callable[[], int],
+        seed: int | None = None,
+    ) -> None:
+        self.raft_id = raft_id
+        self.counters = Counters()
+        self.poisoned: str | None = None
+        self._session, self._machine, self._settings, self._clock, self._seed = session, machine, settings, clock, seed
+        record = machine.membership
+        membership = Membership.decode(record) if record else Membership(0, 0)
+        start = start_from(contents, machine.position, membership)
+        self.initial_write = start.initial_write
+        self._node = self._new_node(start, machine.position, membership)
+        self._truncated = start.truncated[0]
+        self._proposals = Proposals(session, settings, self.counters)
+        self._taking = Taking()
+        self._reads = Reads(raft_id, session, settings, self.counters)
+        self._changes = changes.Changes()
+        self._applier = Applier(
+            (raft_id, session), machine, membership, start.terms, self._proposals, self._changes, self.counters
+        )
+        self._now = self._turn = 0
+        self._writing: deque[tuple[int, int]] = deque()
+        """Turns that are out, and the engine's readies in them."""
+        self._resetting: LogWrite | None = None
+        """To be written before anything of the engine's."""
+        self._restored_turn: int | None = None
+        """In which the log is told of an installed snapshot. Until it is durable the engine must not count it applied."""
+        self._outbox: dict[int, list[bytes]] = {}
+        self._leader, self._role = 0, "follower"
+        self._installing = 0
+        self._arrived: ArrivedSnapshot | None = None
+
+    def _new_node(self, start: Start, applied: int, membership: Membership) -> Node:
+        settings = self._settings
+        return Node(
+            self.raft_id,
+            conf_state=membership.conf,
+            hard_state=start.hard_state,
+            entries=start.entries,
+            truncated=start.truncated,
+            applied=applied,
+            election_tick=settings.election_ticks_min,
+            election_tick_max=settings.election_ticks_max,
+            heartbeat_tick=settings.heartbeat_ticks,
+            max_message_bytes=settings.max_message_bytes,
+            seed=self._seed,
+        )
+
+    # --- what happens to it ------------------------------------------------------------------------------------
+
+    @_guarded
+    def tick(self) -> None:
+        """Time has passed."""
+        self._now += 1
+        self._applier.stalled = False
+        if not self._must_not_stand():
+            self._node.tick()
+        leader = self._node.leader
+        self._proposals.tick(self._now, leader)
+        self._reads.tick(self._now, leader)
+        self._changes.tick(self._now)
+        if self._node.is_leader:
+            self._tidy_configuration()
+        elif leader:
+            for bundle in self._proposals.resendable(self._node.term):
+                self._post(leader, self._proposals.frame(bundle))
+
+    def _must_not_stand(self) -> bool:
+        """The engine panics where the only voter wins at once, while it is still writing what another leader sent."""
+        return bool(self._writing) and not self._node.is_leader and self.membership.voters == (self.raft_id,)
+
+    @_guarded
+    def receive(self, sender: int, frame: bytes | memoryview) -> None:
+        """Takes a peer's frame. ``ValueError`` for what is malformed: then nothing has changed."""
+        view = memoryview(frame)
+        kind = view[0] if view else 0
+        if kind == frames.RAFT:
+            self._receive_message(sender, view[1:])
+        elif kind == frames.FORWARD:
+            self._receive_bundle(sender, frames.decode_forward(view))
+        elif kind == frames.FORWARDED:
+            self._proposals.refused(frames.decode_forwarded(view))
+        else:
+            raise ValueError(f"a frame of kind {kind} is not for the replica")
+
+    def _receive_message(self, sender: int, message: memoryview) -> None:
+        if frames.is_snapshot(message):
+            self._receive_snapshot(sender, bytes(message))
+            return
+        try:
+            self._node.step(message, sender=sender)
+        except StepError:  # such as the answer of a member that was removed
+            self.counters.refused += 1
+
+    def _receive_snapshot(self, sender: int, message: bytes) -> None:
+        told = describe(message)
+        if told["from"] != sender or told["to"] != self.raft_id:
+            raise ValueError("a snapshot message for somebody else, or from somebody else")
+        index, term, _, data = told["snapshot"]
+        if told["term"] >= self._node.term and index > self._applier.applied:
+            self._arrived = ArrivedSnapshot(sender, index, term, data, message)
+
+    def _receive_bundle(self, sender: int, forward: frames.Forward) -> None:
+        check_units(forward.body)
+        node = self._node
+        if not node.is_leader or node.term != forward.term:
+            self._answer(sender, forward, frames.NOT_LEADER, 0)
+            return
+        self._taking.lead(forward.term)
+        verdict, following = self._taking.consider(sender, forward)
+        if verdict is Verdict.MISSING:
+            self._answer(sender, forward, frames.MISSING, following)
+        elif verdict is Verdict.TAKE:
+            if self._propose(BUNDLE, sender, forward.session, forward.sequence, forward.body):
+                self._taking.took(sender, forward)
+                self.counters.taken += 1
+            else:
+                self._answer(sender, forward, frames.NOT_NOW, following)
+
+    def _answer(self, origin: int, forward: frames.Forward, reason: int, following: int) -> None:
+        self.counters.refused += 1
+        answer = frames.Forwarded(reason, forward.term, forward.session, following, self._node.leader)
+        self._post(origin, frames.encode_forwarded(answer))
+
+    def _propose(self, kind: int, origin: int, session: int, sequence: int, body: bytes | memoryview) -> bool:
+        """Appends an entry to the leader's log, with this moment's timestamp. False: the engine took nothing."""
+        try:
+            self._node.propose(encode_entry(Header(kind, origin, session, sequence, self._clock()), body))
+        except ProposalDropped:
+            return False
+        return True
+
+    def _post(self, peer: int, frame: bytes) -> None:
+        self._outbox.setdefault(peer, []).append(frame)
+
+    @_guarded
+    def report_unreachable(self, peer: int) -> None:
+        """Something that was sent there is lost."""
+        self._node.report_unreachable(peer)
+        if peer == self._node.leader:
+            self._proposals.resend()
+
+    # --- what is asked of it -----------------------------------------------------------------------------------
+
+    def submit(
+        self, unit: bytes, local: object, done: Callable[[object], object], *, ticks: int, alone: bool = False
+    ) -> None:
+        """``done`` is called once, with the outcome or a ``ScribeError``. ``Overloaded`` is raised: it never is."""
+        if self.poisoned:
+            raise Unavailable(f"this member stopped: {self.poisoned}")
+        self._proposals.submit(unit, local, done, ticks, alone)
+
+    def read(self, done: Callable[[ScribeError | None], object], *, ticks: int) -> None:
+        """``done(None)`` is called when what is read here from then on is linearizable."""
+        if self.poisoned:
+            raise Unavailable(f"this member stopped: {self.poisoned}")
+        self._reads.add(done, ticks)
+
+    @_guarded
+    def propose_change(
+        self,
+        wanted: Sequence[tuple[str, int]],
+        infos: Sequence[MemberInfo],
+        done: Callable[[object], object],
+        *,
+        ticks: int,
+    ) -> None:
+        """On the leader: a new configuration. ``done`` gets the membership when it holds, or a ``ScribeError``."""
+        refusal = self._refusal(wanted)
+        if refusal is None:
+            changed: list[Change] = [*wanted]  # type: ignore[list-item]
+            try:
+                term, index = self._node.propose_conf_change(changed, context=encode_members(infos))
+            except ConfChangeRefused as error:
+                refusal = Conflict(f"the members cannot be changed like this: {error}")
+            except ProposalDropped:
+                refusal = Unavailable("the leader takes no changes now", hint="retry after a pause")
+            else:
+                self._changes.add(changes.Proposed(index, term, True, done, self._now + ticks))
+        if refusal is not None:
+            done(refusal)
+
+    def _refusal(self, wanted: Sequence[tuple[str, int]]) -> ScribeError | None:
+        if not self._node.is_leader:
+            return changes.not_leader(self._node.leader)
+        if self._changes.reshaping or self.membership.outgoing:
+            return Conflict("another change of the members is under way", hint="wait until it is done")
+        back = [raft_id for kind, raft_id in wanted if kind != "remove" and raft_id in self.membership.removed]
+        if back:
+            why = f"Raft id {back[0]} was removed, and a removed id never comes back"
+            return Conflict(why, hint="wipe that node's data folder; it then joins under a new one")
+        return None
+
+    @_guarded
+    def propose_members(self, infos: Sequence[MemberInfo], done: Callable[[object], object], *, ticks: int) -> None:
+        """On the leader: what is known of members is newer. ``done`` as above."""
+        if not self._node.is_leader:
+            done(changes.not_leader(self._node.leader))
+        elif self._changes.full or not self._propose(MEMBERS, self.raft_id, self._session, 0, encode_members(infos)):
+            done(changes.full())
+        else:
+            self._changes.add(changes.Proposed(self.last_index, self._node.term, False, done, self._now + ticks))
+
+    @_guarded
+    def transfer(self, raft_id: int) -> None:
+        """Begins to hand leadership over. Until it has worked, or an election timeout has passed, writes wait."""
+        if not self._node.is_leader:
+            raise changes.not_leader(self._node.leader)
+        try:
+            self._node.transfer_leader(raft_id)
+        except RaftPanic:
+            raise
+        except RaftError as error:
+            raise Conflict(f"leadership cannot go to node {raft_id:x}: {error}") from error
+
+    @_guarded
+    def campaign(self) -> None:
+        """Stands for election now."""
+        try:
+            self._node.campaign()
+        except RaftPanic:
+            raise
+        except RaftError as error:
+            raise ConsensusError(f"this node cannot stand for election: {error}") from error
+
+    # --- turns -------------------------------------------------------------------------------------------------
+
+    @_guarded
+    def ready(self) -> Turn | None:
+        """The next turn, if there is something to do. To be called until it is None after every batch of inputs."""
+        try:
+            self._apply()
+        except RaftPanic:
+            raise
+        except Exception as error:
+            self.poison(f"an entry could not be applied: {error}")
+            raise
+        node = self._node
+        self._send_bundles()
+        self._reads.ask(node.term, node.leader, node.read_index)
+        if self._resetting is not None:
+            return self._turn_of_reset(self._resetting)
+        ready = None if self._applier.backlogged else node.ready()
+        if ready is None:
+            return self._turn_of_own()
+        node.advance_append_async(ready)
+        return self._turn_of(ready)
+
+    def _apply(self) -> None:
+        applier, node = self._applier, self._node
+        applier.run(node)
+        self._advance()
+        self._reads.applied(applier.applied)
+
+    def _advance(self) -> None:
+        """Tells the engine what is applied. After a snapshot it must be durable in the log first."""
+        worked_off = self._applier.worked_off
+        if worked_off > self._node.applied_index and self._restored_turn is None:
+            self._node.advance_apply(worked_off)
+
+    def _send_bundles(self) -> None:
+        node, proposals = self._node, self._proposals
+        term, leader = node.term, node.leader
+        if not leader:
+            return
+        while (bundle := proposals.next_bundle(term)) is not None:
+            if leader != self.raft_id:
+                self._post(leader, proposals.frame(bundle))
+            elif not self._propose(BUNDLE, self.raft_id, self._session, bundle.sequence, bundle.body):
+                proposals.take_back(bundle)
+
+    def _turn_of(self, ready: Ready) -> Turn:
+        if ready.soft_state is not None:
+            self._note_roles(*ready.soft_state)
+        for index, context in ready.read_states:
+            self._reads.answer(index, context)
+        self._applier.take(ready.committed_entries)
+        self._turn += 1
+        write = _write_of(ready)
+        if ready.snapshot is not None:
+            self._check_installed(ready.snapshot[0])
+            self._restored_turn = self._turn
+        if write is not None or self._writing:
+            self._writing.append((self._turn, ready.number))
+        else:
+            self._node.on_persist_ready(ready.number)
+        outbox, self._outbox = self._outbox, {}
+        for peer, messages in ready.messages.items():
+            outbox.setdefault(peer, []).extend(frames.RAFT_PREFIX + message for message in messages)
+        after = {
+            peer: [frames.RAFT_PREFIX + message for message in messages]
+            for peer, messages in ready.persisted_messages.items()
+        }
+        snapshots = [(peer, index, frames.RAFT_PREFIX + message) for peer, index, message in ready.snapshot_messages]
+        return Turn(self._turn, outbox, write, ready.must_sync, after, snapshots)
+
+    def _turn_of_own(self) -> Turn | None:
+        """Where the engine has nothing to say."""
+        if not self._outbox:
+            return None
+        self._turn += 1
+        outbox, self._outbox = self._outbox, {}
+        return Turn(self._turn, outbox, None, False, {}, ())
+
+    def _turn_of_reset(self, write: LogWrite) -> Turn:
+        self._resetting = None
+        self._turn += 1
+        outbox, self._outbox = self._outbox, {}
+        return Turn(self._turn, outbox, write, True, {}, ())
+
+    def _note_roles(self, leader: int, role: str) -> None:
+        if self._role == "follower" != role:
+            self.counters.elections += 1
+        if leader not in {0, self._leader}:
+            self.counters.leader_changes += 1
+        self._leader, self._role = leader or self._leader, role
+
+    @_guarded
+    def persisted(self, number: int) -> None:
+        """The write of that turn, and all before it, are durable."""
+        writing, last = self._writing, 0
+        while writing and writing[0][0] <= number:
+            last = writing.popleft()[1]
+        if self._restored_turn is not None and self._restored_turn <= number:
+            self._restored_turn = None
+        if last:
+            self._node.on_persist_ready(last)
+
+    def _tidy_configuration(self) -> None:
+        """On the leader: nobody else leaves a joint configuration, and one who is no voter must not go on leading."""
+        membership = self.membership
+        try:
+            if membership.outgoing:
+                self._node.propose_conf_change([])
+            elif self.raft_id not in membership.voters:
+                self._hand_over()
+        except RaftPanic:
+            raise
+        except RaftError:  # it is on its way already, or cannot be now: the next tick asks again
+            return
+
+    def _hand_over(self) -> None:
+        status = self._node.status()
+        matched = {peer: told["matched"] for peer, told in status["progress"].items() if told["recently_active"]}
+        heirs = [voter for voter in self.membership.voters if voter in matched]
+        if heirs and not status["transferring_to"]:
+            self._node.transfer_leader(max(heirs, key=lambda voter: (matched[voter], -voter)))
+
+    # --- snapshots ---------------------------------------------------------------------------------------------
+
+    @_guarded
+    def wants_snapshot(self) -> list[int]:
+        """On the leader: the peers that turned out to need one since the last call."""
+        return self._node.take_snapshots_wanted()
+
+    @_guarded
+    def offer_snapshot(self, index: int, data: bytes) -> bool:
+        """What the peers get that need one. False: the log, or the members, have moved on; prepare a newer one."""
+        if not max(self.membership.index, self._truncated) <= index <= self._node.applied_index or index == 0:
+            return False
+        self._node.set_snapshot(index, self.membership.conf, data)
+        return True
+
+    @_guarded
+    def clear_offer(self) -> None:
+        self._node.clear_snapshot()
+
+    @_guarded
+    def report_snapshot(self, peer: int, ok: bool) -> None:
+        """What became of the snapshot that was sent there. Until then the leader sends that peer nothing."""
+        self._node.report_snapshot(peer, ok)
+
+    @property
+    def here(self) -> Membership:
+        """The membership record of a snapshot that is made now: at ``applied_index`` and its term."""
+        return self._applier.here
+
+    @property
+    def snapshot_arrived(self) -> ArrivedSnapshot | None:
+        """The last one that a leader announced and that nobody took up."""
+        return self._arrived
+
+    def take_snapshot_arrived(self) -> ArrivedSnapshot | None:
+        arrived, self._arrived = self._arrived, None
+        return arrived
+
+    @property
+    def installing(self) -> bool:
+        return self._applier.stopped
+
+    def begin_install(self, index: int) -> bool:
+        """Stops applying, so that the machine can take a snapshot. False: there is nothing to gain any more."""
+        if self.installing or index <= self._applier.applied:
+            return False
+        self._installing = index
+        self._applier.stopped = True
+        return True
+
+    @_guarded
+    def finish_install(self, message: bytes | None) -> None:
+        """The machine has taken it, and the membership record with it. None: it was given up, and is as before."""
+        if not self.installing:
+            raise ValueError("no snapshot is being installed")
+        self._applier.stopped = False
+        if message is None:
+            return
+        membership = Membership.decode(self._machine.membership)
+        if not self._machine.position == membership.index >= self._installing:
+            raise ValueError(f"the snapshot at {self._installing} is not what the ledger has now")
+        self.counters.snapshots_installed += 1
+        self._applier.installed(membership)
+        self._install_in_engine(message, membership)
+        why = "this node was brought up to date by a snapshot, which hides what became of the write"
+        self._proposals.hidden(why)
+        self._changes.hidden(why)
+        self._applier.tell_membership()
+
+    def _install_in_engine(self, message: bytes, membership: Membership) -> None:
+        """Three ways: the engine takes it; or its log holds that entry by now; or the message is of an old term."""
+        index = membership.index
+        try:
+            self._node.step(message)
+        except StepError:
+            self.counters.refused += 1
+        status = self._node.status()
+        if status["first_index"] > index:
+            self._truncated, self._restored_turn = index, NEVER
+            self._applier.begin_after_installed()
+        elif status["last_index"] < index:
+            start = begin_after(index, membership, (status["term"], status["vote"], status["commit"]))
+            self._node = self._new_node(start, index, membership)
+            self._truncated, self._resetting = index, start.initial_write
+            self._writing.clear()
+            self._reads.forget_rounds()
+            self._applier.begin_after_installed()
+
+    def _check_installed(self, index: int) -> None:
+        if index != self._applier.worked_off:
+            raise Corruption(f"the engine took a snapshot at {index:,} that the ledger does not have")
+
+    # --- the log -----------------------------------------------------------------------------------------------
+
+    @_guarded
+    def compact(self, index: int) -> tuple[int, int] | None:
+        """Forgets applied entries up to this one; index and term of the last that is gone, for the log's own cut."""
+        upto = min(index, self._node.applied_index)
+        if upto <= self._truncated:
+            return None
+        self._node.compact(upto)
+        self._applier.forget(upto)
+        self._truncated = upto
+        return upto, self._applier.term_at(upto)
+
+    # --- its end -----------------------------------------------------------------------------------------------
+
+    def poison(self, why: str) -> None:
+        """Ends it for good. Whoever waits is told; every later call raises."""
+        if self.poisoned is None:
+            self.poisoned = why
+            self.abandon(f"this member stopped: {why}")
+
+    def abandon(self, why: str) -> None:
+        """Tells everybody who waits that nothing more will come of it here."""
+        self._proposals.abandon(why)
+        self._reads.abandon(why)
+        self._changes.hidden(why)
+
+    # --- what it is --------------------------------------------------------------------------------------------
+
+    @property
+    def on_membership(self) -> Callable[[Membership], None] | None:
+        """Is called after every change of the membership."""
+        return self._applier.on_membership
+
+    @on_membership.setter
+    def on_membership(self, hook: Callable[[Membership], None] | None) -> None:
+        self._applier.on_membership = hook
+
+    @property
+    def membership(self) -> Membership:
+        return self._applier.membership
+
+    @property
+    def term(self) -> int:
+        return self._node.term
+
+    @property
+    def leader(self) -> int:
+        """A Raft id; 0: nobody, as far as this node knows."""
+        return self._node.leader
+
+    @property
+    def role(self) -> str:
+        return self._node.role
+
+    @property
+    def is_leader(self) -> bool:
+        return self._node.is_leader
+
+    @property
+    def commit_index(self) -> int:
+        return self._node.commit_index
+
+    @property
+    def applied_index(self) -> int:
+        """Of the last entry that readers see."""
+        return self._applier.applied
+
+    @property
+    def last_index(self) -> int:
+        return self._figure("last_index")
+
+    @property
+    def log_entries(self) -> int:
+        return self._figure("log_entries")
+
+    @property
+    def log_bytes(self) -> int:
+        return self._figure("log_bytes")
+
+    def _figure(self, name: str) -> int:
+        if self.poisoned:
+            return 0
+        figure: int = self._node.status()[name]
+        return figure
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Units that wait, and their bytes."""
+        return self._proposals.units, self._proposals.bytes
+
+    @property
+    def waiting_reads(self) -> int:
+        return self._reads.waiting
+
+    def progress(self) -> dict[int, Progress]:
+        """On the leader: how far every member is."""
+        if self.poisoned:
+            return {}
+        peers = self._node.status()["progress"].items()
+        return {
+            peer: Progress(told["matched"], told["next"], told["state"], told["recently_active"])
+            for peer, told in peers
+        }
+
+
+def _write_of(ready: Ready) -> LogWrite | None:
+    if ready.snapshot is None and not ready.entries and ready.hard_state is None:
+        return None
+    reset = None if ready.snapshot is None else (ready.snapshot[0], ready.snapshot[1])
+    return LogWrite(ready.entries, ready.hard_state, reset)
