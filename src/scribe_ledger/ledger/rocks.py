@@ -47,6 +47,7 @@ INDEX_RESTART_INTERVAL = 8
 BLOCK_CACHE_BYTES = 320 << 20
 WAL_BYTES = 64 << 20
 MAX_OPEN_FILES = 512
+FLUSH_SECONDS = 10.0
 _UNCOMPRESSED = frozenset({Table.TREE, Table.BLOBS})
 _SEARCHED_BY_KEY = frozenset({Table.KEYS, Table.HISTORY, Table.BLOBS})
 _ENGINE_ERRORS = (Exception,)
@@ -180,13 +181,15 @@ class RocksBatch(WriteBatch):
 class RocksStore(Store):
     """Opens or creates a RocksDB database in ``path``, one column family a table."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """``read_only`` leaves every file as it is."""
         self._closed = False
         cache = rocksdict.Cache.new_hyper_clock_cache(BLOCK_CACHE_BYTES, 0)
         columns = {table.value: _column_options(table, cache) for table in Table}
         check_engine_logs(path)
         try:
-            self._db = Rdict(str(path), _database_options(cache), columns)
+            access = rocksdict.AccessType.read_only(False) if read_only else rocksdict.AccessType.read_write()
+            self._db = Rdict(str(path), _database_options(cache), columns, access)
         except _ENGINE_ERRORS as error:
             raise_engine_error(error, opening=path)
         self._tables = {table: RocksTable(self._column(table)) for table in Table}
@@ -227,9 +230,24 @@ class RocksStore(Store):
     def checkpoint(self, path: Path) -> None:
         self._check_open()
         try:
+            self._flush_memtables()
             rocksdict.Checkpoint(self._db).create_checkpoint(str(path))
         except _ENGINE_ERRORS as error:
             raise_engine_error(error)
+
+    def _flush_memtables(self) -> None:
+        """The binding holds the interpreter through a checkpoint, so what that would have to write is written before.
+
+        What cannot be written in time is left to the checkpoint, which then takes longer.
+        """
+        columns = [self._db.get_column_family(table.value) for table in Table]
+        for column in columns:
+            column.flush(wait=False)
+        until = time.monotonic() + FLUSH_SECONDS
+        while any(column.property_int_value("rocksdb.num-immutable-mem-table") for column in columns):
+            if time.monotonic() > until:
+                return
+            time.sleep(0.002)
 
     def disk_bytes(self) -> int:
         self._check_open()
