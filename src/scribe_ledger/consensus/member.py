@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from math import ceil
+from math import ceil, isfinite
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -84,6 +84,10 @@ class Member:
         self.on_turn: list[Callable[[], object]] = []
         """Called after each round of turns."""
         self.on_membership: list[Callable[[Membership], object]] = []
+        self.send_snapshot: Callable[[int, int, bytes, float], object] = lambda peer, *_: replica.report_snapshot(
+            peer, False
+        )
+        """Sends Raft's message of a snapshot, and sees to it that its fate is reported."""
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._on_failure = on_failure
@@ -230,7 +234,7 @@ class Member:
             ).frame()
             for peer in membership.ids - {self.me.raft_id}:
                 self._transport.send(peer, [frame])
-                heard = self._transport.last_heard(peer)
+                heard = self.silence(peer)
                 if heard is not None:
                     self.liveness.note(peer, now - heard, int((time.time() - heard) * 1000))
             verdict = self.agreement.verdict(membership, extent, self.machine.root_at)
@@ -254,6 +258,11 @@ class Member:
         for each in self.on_membership:
             each(membership)
 
+    def silence(self, raft_id: int) -> float | None:
+        """Seconds since a peer was heard; None if it never was."""
+        seconds = self._transport.last_heard(raft_id)
+        return seconds if isfinite(seconds) else None
+
     @property
     def removed(self) -> ScribeError | None:
         """Why this node is no member any more."""
@@ -264,6 +273,5 @@ class Member:
             )
         return None
 
-    def _send_snapshot(self, peer: int, index: int, message: bytes) -> None:
-        del index
-        self.replica.report_snapshot(peer, self._transport.send(peer, [message]))
+    def _send_snapshot(self, peer: int, index: int, frame: bytes) -> None:
+        self.send_snapshot(peer, index, frame, self._loop.time())

@@ -100,7 +100,7 @@ def _match_of(member: Member, raft_id: int) -> int | None:
 
 
 def figures_of(
-    member: Member, now: float, *, snapshots: Mapping[str, SnapshotFigures], refused: Mapping[str, int]
+    member: Member, *, snapshots: Mapping[str, SnapshotFigures], refused: Mapping[str, int]
 ) -> RaftFigures:
     replica, membership = member.replica, member.replica.membership
     progress = replica.progress() if replica.is_leader else {}
@@ -109,7 +109,7 @@ def figures_of(
         if raft_id == replica.raft_id or raft_id not in membership.ids:
             continue
         lag = replica.last_index - progress[raft_id].match if raft_id in progress else None
-        heard = member.liveness.silence(raft_id, now)
+        heard = member.silence(raft_id)
         peers[info.node_id] = PeerFigures(lag, heard)
     return RaftFigures(
         term=replica.term,
@@ -118,9 +118,9 @@ def figures_of(
         last_index=replica.last_index,
         commit_index=replica.commit_index,
         applied_index=replica.applied_index,
-        elections=replica.elections,
-        proposals=replica.proposals,
-        forwarded=replica.forwarded,
+        elections=replica.counters.elections,
+        proposals=replica.counters.proposals,
+        forwarded=replica.counters.forwarded,
         voters=len(membership.voters),
         learners=len(membership.learners),
         peers=peers,

@@ -148,7 +148,7 @@ class NodeCluster:
         return {"leader_id": info.node_id, "address": info.client_address}
 
     def figures(self) -> RaftFigures:
-        return figures_of(self.member, self._loop.time(), snapshots={}, refused={})
+        return figures_of(self.member, snapshots={}, refused={})
 
     # --- telling -----------------------------------------------------------------------------------------------
 

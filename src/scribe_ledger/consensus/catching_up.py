@@ -1,0 +1,148 @@
+"""``CatchingUp``: how a member that is too far behind for Raft's log gets the ledger, seen from both ends.
+
+The leader's engine misses a snapshot for a peer; it is offered one of the present position. Its message is small: it
+only says where the log goes on. The peer then stops applying, pulls the payload over a connection of its own, and
+answers when it has installed it, or has given up; until then the leader sends it nothing. An incremental payload is
+taken by the open ledger. A full one replaces the store's files, so the node begins again in place: ``on_full``.
+
+One installation at a time. What fails is logged, and the leader asks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from scribe_ledger.consensus.snapshots.description import FULL
+from scribe_ledger.consensus.snapshots.installing import install_incremental
+from scribe_ledger.errors import Corruption, ScribeError, StorageError, VerificationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+    from pathlib import Path
+
+    from scribe_ledger.consensus.exchange import ArrivedSnapshot
+    from scribe_ledger.consensus.replica import Replica
+    from scribe_ledger.consensus.snapshots.fetching import Fetcher
+    from scribe_ledger.consensus.statemachine import StateMachine
+
+INSTALLED = 18
+"""The first byte of the frame that says that a snapshot was installed, or was not."""
+_INSTALLED = struct.Struct(">BQB")
+LONGEST_SECONDS = 3600.0
+"""Of one installation. Then the leader takes it for failed."""
+log = structlog.get_logger("scribe.cluster")
+
+
+class CatchingUp:
+    """Used in the loop's thread."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        machine: StateMachine,
+        data_dir: Path,
+        fetcher: Fetcher,
+        *,
+        send: Callable[[int, Sequence[bytes]], bool],
+        spawn: Callable[[Coroutine[None, None, None]], object],
+        wake: Callable[[], object],
+        on_full: Callable[[], object],
+    ) -> None:
+        self._replica = replica
+        self._machine = machine
+        self._data_dir = data_dir
+        self._fetcher = fetcher
+        self._send = send
+        self._spawn = spawn
+        self._wake = wake
+        self._on_full = on_full
+        self._sent: dict[int, float] = {}
+        """Who was told, and when to stop waiting."""
+        self._installing = False
+        self.installed = {"incremental": 0, "full": 0}
+        self.seconds = {"incremental": 0.0, "full": 0.0}
+
+    # --- the leader's end --------------------------------------------------------------------------------------
+
+    def offer(self, now: float) -> None:
+        """To be called each tick: offers who lacks one a snapshot of now."""
+        replica = self._replica
+        for peer in [peer for peer, until in self._sent.items() if now > until]:
+            self._settle(peer, ok=False)
+        if not replica.is_leader:
+            self._sent.clear()
+        elif replica.wants_snapshot():
+            replica.offer_snapshot(self._machine.position, b"")
+            self._wake()
+
+    def send(self, peer: int, index: int, frame: bytes, now: float) -> None:
+        """Raft's message of a snapshot goes out; the payload is asked for by its receiver."""
+        if not self._send(peer, [frame]):
+            self._replica.report_snapshot(peer, False)
+            return
+        self._sent[peer] = now + LONGEST_SECONDS
+        log.info("a member needs a snapshot", raft_id=str(peer), index=index)
+
+    def lost(self, peer: int) -> None:
+        """The connection broke. If the peer still installs, it will say so by what it answers next."""
+        self._settle(peer, ok=False)
+
+    def on_installed(self, sender: int, frame: memoryview) -> None:
+        if len(frame) != _INSTALLED.size:
+            raise ValueError("a frame about an installation has another length")
+        self._settle(sender, ok=bool(_INSTALLED.unpack(frame)[2]))
+
+    def _settle(self, peer: int, *, ok: bool) -> None:
+        if self._sent.pop(peer, None) is not None:
+            self._replica.report_snapshot(peer, ok)
+            self._wake()
+
+    # --- the receiver's end ------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Takes up what a leader has announced. To be called after each round of turns."""
+        if self._replica.snapshot_arrived is None or self._installing:
+            return
+        arrived = self._replica.take_snapshot_arrived()
+        assert arrived is not None
+        if not self._replica.begin_install(arrived.index):
+            self._answer(arrived.sender, arrived.index, ok=False)
+            return
+        self._installing = True
+        self._spawn(self._install(arrived))
+
+    async def _install(self, arrived: ArrivedSnapshot) -> None:
+        begun, machine, index = time.monotonic(), self._machine, arrived.index
+        kind, taken = "", False
+        try:
+            extent = machine.extent
+            log.info("fetching a snapshot", index=index, entries=extent.size)
+            found = await self._fetcher.fetch(have=machine.describe(), size=extent.size, least=index)
+            kind = found.kind
+            if kind == FULL:
+                log.info("a full snapshot was fetched: the node begins again", position=found.position)
+                self._on_full()
+                return
+            await asyncio.shield(asyncio.to_thread(install_incremental, machine, self._data_dir))
+            taken = True
+            self.installed[kind] += 1
+            self.seconds[kind] += time.monotonic() - begun
+            log.info("a snapshot was installed", position=found.position, entries=machine.extent.size)
+        except (Corruption, VerificationError, StorageError):
+            raise  # it is for an operator to look at: trying again does not help
+        except ScribeError as error:
+            log.warning("a snapshot could not be fetched: the leader will be asked again", error=str(error))
+        finally:
+            self._installing = False
+            if kind != FULL:
+                self._replica.finish_install(arrived.message if taken else None)
+                self._answer(arrived.sender, index, ok=taken)
+                self._wake()
+
+    def _answer(self, peer: int, index: int, *, ok: bool) -> None:
+        self._send(peer, [_INSTALLED.pack(INSTALLED, index, ok)])

@@ -1,0 +1,92 @@
+"""``Switchboard``: where what other nodes say goes, in this node's present state: looking for a cluster, or a member.
+
+The transport is there before there is a member, and stays while one begins. Frames that come too early are dropped:
+Raft says things again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from scribe_ledger.consensus.catching_up import INSTALLED
+from scribe_ledger.errors import SerializationError, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from scribe_ledger.consensus.catching_up import CatchingUp
+    from scribe_ledger.consensus.cosigning import Cosigning
+    from scribe_ledger.consensus.member import Member
+    from scribe_ledger.consensus.snapshots.sending import Sender
+    from scribe_ledger.consensus.transport import Caller
+
+COSIGN = b"C"
+SNAPSHOT = b"S"
+"""First bytes of requests; those about membership have their own."""
+
+
+class Formation(Protocol):
+    """What answers requests about membership, before and after this node is a member."""
+
+    async def answer(self, caller: Caller, request: bytes) -> bytes: ...
+
+
+class Switchboard:
+    """The transport's handler."""
+
+    def __init__(self) -> None:
+        self.formation: Formation | None = None
+        self.member: Member | None = None
+        self.catching_up: CatchingUp | None = None
+        self.sender: Sender | None = None
+        self.cosigning: Cosigning | None = None
+
+    def admits(self, caller: Caller) -> str:
+        """Who was removed may ask to join again, and gets the reason there; it has no say any more."""
+        member = self.member
+        if member is None or not caller.cluster_id:
+            return ""
+        if caller.raft_id in member.replica.membership.removed:
+            return f"node {caller.node_id} was removed from this cluster; on an empty folder it joins as a new member"
+        return ""
+
+    def on_frame(self, sender: int, frame: memoryview) -> None:
+        member = self.member
+        if member is None or not frame:
+            return
+        if frame[0] == INSTALLED and self.catching_up is not None:
+            self.catching_up.on_installed(sender, frame)
+            return
+        member.on_frame(sender, frame)
+
+    async def on_request(self, caller: Caller, request: bytes) -> bytes:
+        if request[:1] == COSIGN:
+            if self.cosigning is None:
+                raise _not_yet()
+            return await self.cosigning.answer(request[1:])
+        if self.formation is None:
+            raise _not_yet()
+        return await self.formation.answer(caller, request)
+
+    async def on_stream(self, caller: Caller, request: bytes) -> AsyncIterator[bytes]:
+        del caller
+        if request[:1] != SNAPSHOT:
+            raise SerializationError("this asks for no stream that there is")
+        if self.sender is None:
+            raise _not_yet()
+        async for piece in self.sender.on_stream(request[1:]):
+            yield piece
+
+    def on_connected(self, raft_id: int) -> None:
+        if self.member is not None:
+            self.member.turns.wake()
+
+    def on_lost(self, raft_id: int) -> None:
+        if self.member is not None:
+            self.member.on_lost(raft_id)
+        if self.catching_up is not None:
+            self.catching_up.lost(raft_id)
+
+
+def _not_yet() -> Unavailable:
+    return Unavailable("this node is not ready yet", hint="ask again in a moment")
