@@ -24,6 +24,16 @@ ENTRY_OVERHEAD_BYTES = 200
 """What a cached value costs beside its bytes and its key's."""
 
 
+class _EveryKey(tuple[bytes, ...]):
+    """Has no keys of its own, and stands for all."""
+
+    __slots__ = ()
+
+
+EVERY_KEY = _EveryKey()
+"""Given to ``commit`` where nobody knows which keys have changed."""
+
+
 class ValueCache(Generic[_V]):
     def __init__(self, *, capacity_bytes: int, capacity_entries: int) -> None:
         self.capacity_bytes = capacity_bytes
@@ -67,6 +77,9 @@ class ValueCache(Generic[_V]):
 
     def commit(self, keys: Iterable[bytes], publish: Callable[[], object]) -> None:
         """Forgets ``keys`` and calls ``publish``, with no fill in between."""
+        if keys is EVERY_KEY:
+            self._commit_all(publish)
+            return
         with self._lock:
             if self._young or self._old:
                 written = set(keys)
@@ -75,11 +88,15 @@ class ValueCache(Generic[_V]):
             publish()
 
     def clear(self) -> None:
+        self._commit_all(lambda: None)
+
+    def _commit_all(self, publish: Callable[[], object]) -> None:
         with self._lock:
             self._young.clear()
             self._texts.clear()
             self._young_bytes = 0
             self._turn()
+            publish()
 
     def _add(self, key: str | bytes, name: bytes, value: _V) -> None:
         cost = _cost(name, value)

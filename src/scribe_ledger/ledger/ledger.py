@@ -27,7 +27,7 @@ from scribe_ledger.errors import (
 from scribe_ledger.ledger import check, check_archive, commands, machine
 from scribe_ledger.ledger.batch import Batch
 from scribe_ledger.ledger.belonging import read_belonging, written_by_cluster
-from scribe_ledger.ledger.cache import ValueCache
+from scribe_ledger.ledger.cache import EVERY_KEY, ValueCache
 from scribe_ledger.ledger.cold import ColdValues
 from scribe_ledger.ledger.commands import Columns, Key, columns_of, key_bytes, natural, required
 from scribe_ledger.ledger.copying import copy_ledger
@@ -134,7 +134,11 @@ class Ledger:
         self._caching = max_cache_size > 0 and cache_capacity > 0
         self._hit = self._cache.hit
         self._signing = open_signing(folder, identity, self._machine, self._reader, objects)
-        self._replicated = ReplicatedMachine(store, self._machine, publish=self._publish) if replicated else None
+        self._replicated = (
+            ReplicatedMachine(store, self._machine, publish=self._publish, publish_all=self._publish_all)
+            if replicated
+            else None
+        )
         self._sequencer: Sequencer | Proposer
         if self._replicated is not None:
             self._sequencer = Proposer(self._replicated)
@@ -723,6 +727,10 @@ class Ledger:
 
     def _publish(self, units: Iterable[Sequence[Command]]) -> None:
         self._cache.commit((key for unit in units for key in columns_of(unit).keys), self._machine.commit)
+
+    def _publish_all(self) -> None:
+        """The same where nobody knows which keys have changed."""
+        self._cache.commit(EVERY_KEY, self._machine.commit)
 
     def _with_blob(self, command: Command) -> Command:
         if command.value is None or not self._is_large(command):

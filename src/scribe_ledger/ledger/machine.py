@@ -42,6 +42,8 @@ APPLY_VERSION = 1
 EVICTED_KEY = b"evicted"
 """What this machine alone knows: below which index the values of archived entries are no longer here."""
 
+TAKING_KEY = b"taking"
+"""There from the first entry that was taken from another member to the last: until then nothing may be applied."""
 MEMBERSHIP_KEY = b"membership"
 """Who belongs to the cluster, as consensus wrote it; absent where there is none."""
 
@@ -99,6 +101,8 @@ class Machine:
         self.applied = self.committed = _load_state(store, fetch_tile, self.manifest_table.load())
         self.membership = store.table(Table.META).get(MEMBERSHIP_KEY) or b""
         """Who belongs to the cluster: bytes that mean nothing here."""
+        self.taking = store.table(Table.META).get(TAKING_KEY) is not None
+        """Whether what another machine gave has been written in part."""
         self.evicted = _load_evicted(store)
         """All values of entries below this index are in segments only."""
         self._nodes = Nodes(self.committed.edge, fetch_tile)
@@ -161,13 +165,13 @@ class Machine:
         changed = self.manifest_table.apply(
             write, before.manifest, change, size=before.size, timestamp=max(timestamp, before.timestamp)
         )
-        self._write_state(write, before._replace(position=position, manifest=changed))
+        self.write_state(write, before._replace(position=position, manifest=changed))
 
     def set_membership(self, record: bytes, *, position: int) -> None:
         """Writes who belongs to the cluster since that position. It is not durable yet."""
         write = self._store.batch()
         write.put(Table.META, MEMBERSHIP_KEY, record)
-        self._write_state(write, self.applied._replace(position=position))
+        self.write_state(write, self.applied._replace(position=position))
         self.membership = record
 
     def evict(self, stop: int) -> None:
@@ -208,10 +212,11 @@ class Machine:
         )
         if judged.policy is not self.policy:
             write.put(Table.META, POLICY_KEY, judged.policy.encode())
-        self._write_state(write, after)
+        self.write_state(write, after)
         self.policy = judged.policy
 
-    def _write_state(self, write: WriteBatch, after: State) -> None:
+    def write_state(self, write: WriteBatch, after: State) -> None:
+        """Writes a batch, and with it the state that it leads to."""
         write.put(Table.META, STATE_KEY, after.encode())
         self.torn = True
         try:
@@ -221,6 +226,20 @@ class Machine:
             raise
         self.applied = after
         self.torn = False
+
+    def write_part(self, write: WriteBatch, after: State) -> None:
+        """Writes some of what another machine gave; more must follow, after a restart too."""
+        if not self.taking:
+            write.put(Table.META, TAKING_KEY, b"")
+        self.write_state(write, after)
+        self.taking = True
+
+    def finish_taking(self, write: WriteBatch, after: State, policy: Policy, membership: bytes, evicted: int) -> None:
+        """Writes the last of what another machine gave, in which the manifest is new as a whole."""
+        write.delete(Table.META, TAKING_KEY)
+        self.write_state(write, after)
+        self.applied = after._replace(manifest=self.manifest_table.load())
+        self.policy, self.membership, self.evicted, self.taking = policy, membership, evicted, False
 
     def commit(self) -> State:
         """Lets readers see what was applied. The caller has synced it, or was told not to wait for that."""
@@ -270,6 +289,11 @@ def _load_policy(store: Store) -> Policy:
     record = store.table(Table.META).get(POLICY_KEY)
     if record is None:
         raise Corruption("the ledger's policies are missing from its store")
+    return decode_policy(record)
+
+
+def decode_policy(record: bytes) -> Policy:
+    """The policies, if this program can keep to them."""
     policy = Policy.decode(record)
     if policy.apply_version > APPLY_VERSION:
         raise ConfigurationError(

@@ -291,6 +291,17 @@ class ManifestTable:
             yield key[len(prefix) :], _decode(record)
 
 
+def version_of_change(key: bytes) -> int:
+    """The version that the change under this key of the table made; 0 for any other record."""
+    return int.from_bytes(key[1:], "big") if key[:1] == _CHANGE else 0
+
+
+def live_ranges() -> Iterator[tuple[bytes, bytes]]:
+    """Start and stop of the keys of all records but the changes."""
+    for prefix in (_HEAD, _LIVE, _REPLACED, _BLOB):
+        yield prefix, bytes([prefix[0] + 1])
+
+
 def _adopt(before: Manifest, change: Adopt) -> Manifest:
     if before.store_id not in ("", change.store_id):
         raise Conflict(f"the objects of this ledger are in the store {before.store_id}, not in {change.store_id}")

@@ -10,11 +10,22 @@ from bisect import bisect_left, bisect_right, insort
 from typing import TYPE_CHECKING
 
 from scribe_ledger.errors import LedgerClosed, StorageError
-from scribe_ledger.ledger.store import Store, Table, TableReader, WriteBatch
+from scribe_ledger.ledger.store import Store, Table, TableReader, TableView, WriteBatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
+
+
+class MemoryView(TableView):
+    def __init__(self, records: dict[bytes, bytes]) -> None:
+        self._records = records
+
+    def get(self, key: bytes, /) -> bytes | None:
+        return self._records.get(key)
+
+    def close(self) -> None:
+        self._records = {}
 
 
 class MemoryTable(TableReader):
@@ -70,6 +81,11 @@ class MemoryTable(TableReader):
             if not 0 <= at < len(self._sorted):
                 return None
             return self._sorted[at], self.records[self._sorted[at]]
+
+    def pin(self) -> MemoryView:
+        with self._lock:
+            self.check_open()
+            return MemoryView(self.records.copy())
 
     def check_open(self) -> None:
         if self.closed:

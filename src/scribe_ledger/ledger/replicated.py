@@ -25,17 +25,20 @@ from scribe_ledger.errors import (
     ScribeError,
     SerializationError,
     StorageError,
+    VerificationError,
 )
 from scribe_ledger.ledger import machine as machines
 from scribe_ledger.ledger import wire
+from scribe_ledger.ledger.giving import describe, give
 from scribe_ledger.ledger.machine import Machine
 from scribe_ledger.ledger.manifest import Manifest
 from scribe_ledger.ledger.receipts import Receipts
+from scribe_ledger.ledger.taking import take
 from scribe_ledger.ledger.tiles import TileSource
 from scribe_ledger.model import Extent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from scribe_ledger.ledger.commands import Command
     from scribe_ledger.ledger.machine import State
@@ -52,12 +55,21 @@ class ReplicatedMachine:
     """Over the machine of an open ledger, or over a store alone."""
 
     def __init__(
-        self, store: Store, machine: Machine | None = None, *, publish: Callable[[Units], object] | None = None
+        self,
+        store: Store,
+        machine: Machine | None = None,
+        *,
+        publish: Callable[[Units], object] | None = None,
+        publish_all: Callable[[], object] | None = None,
     ) -> None:
-        """``publish`` lets readers see what was applied, instead of ``Machine.commit``, which it must call."""
+        """``publish`` lets readers see what was applied, instead of ``Machine.commit``, which it must call.
+
+        ``publish_all`` does so where nobody knows which keys have changed.
+        """
         self._store = store
         self.machine = machine or Machine(store, TileSource(store).fetch)
         self._publish = publish or (lambda _: self.machine.commit())
+        self._publish_all = publish_all or self.machine.commit
         self._lock = threading.Lock()
         self._sync_lock = threading.Lock()
         self._durable: State | None = None  # what a process that died has written may not be synced
@@ -161,11 +173,45 @@ class ReplicatedMachine:
 
     def _check_may_apply(self, position: int) -> None:
         machine = self.machine
+        if machine.taking:
+            raise StorageError("entries of another member were taken in part", hint="take all of them again")
         if machine.torn or machine.applied is not machine.committed:
             self._note_failure(OutcomeUnknown("the thread that was applying was interrupted"))
         self.check_healthy()
         if position <= machine.applied.position:
             raise ValueError(f"position {position} was applied before: the ledger is at {machine.applied.position}")
+
+    # --- snapshots ---------------------------------------------------------------------------------------------
+
+    def describe(self) -> bytes:
+        """What this machine has, for ``export`` on another."""
+        return describe(self.machine)
+
+    def export(self, have: bytes, stop: int, position: int, membership: bytes) -> Iterator[bytes]:
+        """What a machine that has ``have`` lacks of the first ``stop`` entries.
+
+        All is as of the moment of the call, so ``stop`` and ``position`` must be those of now. ``Conflict`` comes with
+        the first piece, ``Unavailable`` after it if the machine was beyond ``position``.
+        """
+        with self._lock:
+            self.check_healthy()
+            return give(self._store, self.machine, have, stop, position, membership)
+
+    def take(self, pieces: Iterable[bytes]) -> None:
+        """Takes what ``export`` gave, all of it. Nothing may be applied meanwhile."""
+        with self._lock:
+            self.check_healthy()
+            try:
+                take(self._store, self.machine, pieces)
+            except VerificationError as error:
+                self._note_failure(error)  # entries that nobody has agreed on must not be built on
+                raise
+            except ScribeError as error:
+                if self.machine.torn:
+                    self._freeze(error)
+                raise
+            if self.machine.applied is not self.machine.committed:
+                self._publish_all()
 
     # --- durability --------------------------------------------------------------------------------------------
 

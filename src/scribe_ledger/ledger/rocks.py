@@ -28,7 +28,7 @@ from rocksdict import DBCompressionType, DBRecoveryMode, Options, Rdict
 from scribe_ledger.errors import Corruption, LedgerClosed, Overloaded, ScribeError, StorageError
 from scribe_ledger.ledger.engine_logs import check_engine_logs
 from scribe_ledger.ledger.forking import keep_from_children, never_finalize
-from scribe_ledger.ledger.store import Store, Table, TableReader, WriteBatch
+from scribe_ledger.ledger.store import Store, Table, TableReader, TableView, WriteBatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -58,7 +58,7 @@ class RocksTable(TableReader):
     def __init__(self, column: Rdict) -> None:
         self._column = column
         self._get: Callable[..., Any] = column.get
-        self._scans: weakref.WeakSet[_Walk] = weakref.WeakSet()
+        self._scans: weakref.WeakSet[_Walk | _View] = weakref.WeakSet()
         self._cursors_lock = threading.Lock()
         """Held while a cursor is made, so that ``close`` misses none."""
 
@@ -105,6 +105,15 @@ class RocksTable(TableReader):
             raise_engine_error(error)
         return walk
 
+    def pin(self) -> _View:
+        try:
+            with self._cursors_lock:
+                view = _View(self._column.iter())
+                self._scans.add(view)
+        except _ENGINE_ERRORS as error:
+            raise_engine_error(error)
+        return view
+
     def close(self) -> Exception | None:
         """Breaks off the scans under way: the engine stays open as long as one of its cursors lives."""
         self._get = _refuse
@@ -137,6 +146,32 @@ class _Walk:
         with self._lock:
             self._closed = True
             self._records.close()
+
+
+class _View(TableView):
+    """A cursor that only ever looks for one key: it sees the table as it was when it was made."""
+
+    def __init__(self, cursor: rocksdict.RdictIter) -> None:
+        self._cursor: rocksdict.RdictIter | None = cursor
+        self._lock = threading.Lock()
+
+    def get(self, key: bytes, /) -> bytes | None:
+        with self._lock:
+            cursor = self._cursor
+            if cursor is None:
+                raise LedgerClosed("the ledger was closed while it was read")
+            try:
+                cursor.seek(key)
+                if cursor.valid():
+                    return cursor.value() if cursor.key() == key else None
+                cursor.status()
+            except _ENGINE_ERRORS as error:
+                raise_engine_error(error)
+            return None
+
+    def close(self) -> None:
+        with self._lock:
+            self._cursor = None
 
 
 def _records(cursor: rocksdict.RdictIter, *, reverse: bool) -> Generator[tuple[bytes, bytes]]:

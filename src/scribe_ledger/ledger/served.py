@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from scribe_ledger.errors import ConfigurationError, InvalidRequest
+from scribe_ledger.ledger.cache import EVERY_KEY
 from scribe_ledger.ledger.commands import archived_commands, columns_of, key_bytes
 from scribe_ledger.ledger.folder import SPOOL
 from scribe_ledger.ledger.latest import LatestReader
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
     from scribe_ledger.segments.columns import Group
 
 AroundCommit: TypeAlias = "Callable[[Sequence[bytes], Callable[[], object]], object]"
-"""Called with the keys of a batch that is durable and not visible yet; it must call the second argument, once."""
+"""Called with the keys of a batch that is durable and not visible yet; it must call the second argument, once.
+``EVERY_KEY`` is a sequence without keys that stands for all of them."""
 
 
 class Pending(NamedTuple):
@@ -273,3 +275,10 @@ class ServedLedger(Ledger):
             return
         keys = [key for unit in units for key in columns_of(unit).keys]
         self._cache.commit(keys, lambda: around(keys, self._machine.commit))
+
+    def _publish_all(self) -> None:
+        around = self._around_commit
+        if around is None:
+            super()._publish_all()
+            return
+        self._cache.commit(EVERY_KEY, lambda: around(EVERY_KEY, self._machine.commit))

@@ -57,6 +57,18 @@ class TableReader(Protocol):
         """Records from the first key ≥ ``start`` upwards; in reverse from the last key ≤ ``start`` downwards."""
         ...
 
+    def pin(self) -> TableView:
+        """The table as it is now, for look-ups later. Slower than those of now."""
+        ...
+
+
+class TableView(Protocol):
+    """A table as it was at one moment. It holds room on the disk until it is closed, or dropped."""
+
+    def get(self, key: bytes, /) -> bytes | None: ...
+
+    def close(self) -> None: ...
+
 
 class WriteBatch(Protocol):
     """Collects what one atomic write changes. Of two changes of one key the later wins."""
