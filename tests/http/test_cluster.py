@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.http.asking import ask, get, put
+from tests.http.membership import MEMBERS, FakeCluster
 from tests.http.serving import Served, serve
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def test_before_the_first_entry_there_is_no_last_one(tmp_path: Path) -> None:
         assert status["last_applied"] is status["commit_index"] is status["last_log_index"] is None
 
 
-@pytest.mark.parametrize("action", ["join", "leave", "transfer", "snapshot"])
+@pytest.mark.parametrize("action", ["join", "leave", "replace", "transfer", "snapshot"])
 @pytest.mark.parametrize("body", [None, b'{"node_id": 2, "address": "x:1"}', b"not JSON", b"x" * 100_000])
 def test_what_needs_a_cluster_is_a_conflict_that_says_how_to_found_one(
     served: Served, action: str, body: bytes | None
@@ -92,3 +93,98 @@ def test_other_paths_are_not_found(served: Served, path: str) -> None:
 def test_reading_an_action_is_refused(served: Served) -> None:
     answer = get(served, "/cluster/join")
     assert (answer.status, answer.headers["allow"]) == (405, "OPTIONS, POST")
+
+
+def test_a_node_alone_keeps_no_snapshots(served: Served) -> None:
+    assert get(served, "/cluster/snapshots").json == {"snapshots": []}
+
+
+# --- in a cluster ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def member(tmp_path: Path) -> Iterator[Served]:
+    with serve(tmp_path / "member", cluster=FakeCluster) as running:
+        yield running
+
+
+def test_a_member_answers_what_its_cluster_says(member: Served) -> None:
+    cluster = cluster_of(member)
+    for path in ("/cluster/status", "/cluster/info"):
+        assert get(member, path).json == cluster.status()
+    for path in ("/cluster/members", "/cluster/nodes"):
+        assert get(member, path).json == {"members": MEMBERS}
+    for path in ("/cluster/leader", "/cluster/leader/info"):
+        assert get(member, path).json == {"leader_id": 2, "address": "10.0.0.2:8001"}
+    found = get(member, "/cluster/metrics").json
+    assert cluster.status().items() <= found.items()
+    assert found["peers"]["3"] == {"lag_entries": 4, "last_contact_seconds": None}
+    assert found["snapshots"]["made"] == {"count": 1, "seconds": 0.5}
+    assert (found["lag"], found["elections"], found["refused_connections"]) == (1, 3, {"secret": 9})
+    (snapshot,) = get(member, "/cluster/snapshots").json["snapshots"]
+    assert snapshot["position"] == 38
+
+
+def test_orders_reach_the_cluster(member: Served) -> None:
+    def order(action: str, body: bytes) -> Any:
+        answer = ask(member, "POST", f"/cluster/{action}", body)
+        assert answer.status == 200, answer.text
+        return answer.json
+
+    assert order("join", b'{"node_id": 4, "address": "[::1]:9001"}')["raft_address"] == "[::1]:9001"
+    assert order("leave", b'{"node_id": 3}')["raft_id"] == str(2**63 + 3)
+    assert order("replace", b'{"node_id": 3}')["node_id"] == 3
+    assert order("replace", b'{"node_id": 3, "raft_id": "9223372036854775811"}')["node_id"] == 3
+    assert order("transfer", b'{"node_id": 3}') == {"leader_id": 3, "address": "10.0.0.3:8001"}
+    assert order("snapshot", b"")["size"] == 0
+    assert cluster_of(member).orders == [
+        ("join", 4, "[::1]:9001"),
+        ("leave", 3),
+        ("replace", 3, None),
+        ("replace", 3, 9223372036854775811),
+        ("transfer", 3),
+    ]
+    answer = ask(member, "POST", "/cluster/join", b'{"node_id": 3, "address": "a:1"}')
+    assert (answer.status, answer.error["message"]) == (409, "node 3 is a member already")
+
+
+@pytest.mark.parametrize(
+    ("action", "body", "message"),
+    [
+        ("join", b"", "not JSON"),
+        ("join", b"[]", "not an object"),
+        ("join", b'{"node_id": 4}', "address is missing"),
+        ("join", b'{"node_id": 4, "address": "a:1", "replace": true}', "no field 'replace'"),
+        ("join", b'{"node_id": 4, "address": 5}', "address is not"),
+        ("join", b'{"node_id": 4, "address": "a"}', "no port"),
+        ("join", b'{"node_id": 4, "address": "http://a:1"}', "is a URL"),
+        ("join", b'{"node_id": 4, "address": "a:99999"}', "impossible port"),
+        ("leave", b"{}", "node_id is missing"),
+        ("leave", b'{"node_id": 0}', "node_id is not"),
+        ("leave", b'{"node_id": true}', "node_id is not"),
+        ("leave", b'{"node_id": "3"}', "node_id is not"),
+        ("transfer", b'{"node_id": 18446744073709551616}', "node_id is not"),
+        ("replace", b'{"node_id": 3, "raft_id": 7}', "raft_id is not"),
+        ("replace", b'{"node_id": 3, "raft_id": "0"}', "no Raft id"),
+        ("replace", b'{"node_id": 3, "raft_id": "99999999999999999999"}', "no Raft id"),
+    ],
+)
+def test_a_wrong_order_is_refused_before_the_cluster_hears_of_it(
+    refusing: Served, action: str, body: bytes, message: str
+) -> None:
+    answer = ask(refusing, "POST", f"/cluster/{action}", body)
+    assert (answer.status, answer.error["kind"]) == (400, "invalid")
+    assert message in answer.error["message"]
+    assert cluster_of(refusing).orders == []
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serve(tmp_path_factory.mktemp("refusing") / "data", cluster=FakeCluster) as running:
+        yield running
+
+
+def cluster_of(member: Served) -> FakeCluster:
+    cluster = member.service.cluster
+    assert isinstance(cluster, FakeCluster)
+    return cluster

@@ -7,11 +7,13 @@ import os
 import re
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.http.membership import FIGURES
 
 from scribe_ledger.config import MetricsSettings
 from scribe_ledger.http.archiving import ArchiveFigures
@@ -131,7 +133,7 @@ def test_quantiles_of_nothing_and_beyond_the_last_bound() -> None:
 
 
 def test_text_is_what_a_real_parser_reads() -> None:
-    families = parsed(busy())
+    families = parsed(busy(), replace(STANDING, raft=FIGURES))
     assert set(families) == set(METRICS)
     for name, family in families.items():
         row = METRICS[name]
@@ -219,7 +221,42 @@ def test_labels_cannot_break_out_of_their_quotes() -> None:
 def test_an_idle_node_has_all_that_needs_no_request() -> None:
     families = parsed(Metrics((1,)))
     empty = {name for name, family in families.items() if not family.samples}
-    assert empty == {"scribe_http_requests_total", "scribe_http_request_duration_seconds", "scribe_errors_total"}
+    of_a_cluster = {name for name in METRICS if name.startswith("scribe_raft_")} | {"scribe_diverged"}
+    assert of_a_cluster <= empty
+    assert empty - of_a_cluster == {
+        "scribe_http_requests_total",
+        "scribe_http_request_duration_seconds",
+        "scribe_errors_total",
+    }
+
+
+def test_raft_figures_of_a_member() -> None:
+    standing = replace(STANDING, raft=FIGURES, state="follower", current_leader=2)
+    expected = {
+        ("scribe_raft_term",): 7,
+        ("scribe_raft_leader",): 2,
+        ("scribe_raft_is_leader",): 0,
+        ("scribe_raft_commit_index",): 39,
+        ("scribe_raft_applied_index",): 38,
+        ("scribe_raft_peer_lag_entries", "peer", "3"): 4,
+        ("scribe_raft_peer_last_contact_seconds", "peer", "2"): 0.25,
+        ("scribe_raft_snapshots_total", "kind", "installed_full"): 2,
+        ("scribe_raft_snapshot_seconds_sum", "kind", "installed_full"): 3.0,
+        ("scribe_raft_snapshot_seconds_count", "kind", "made"): 1,
+        ("scribe_raft_refused_connections_total", "reason", "secret"): 9,
+        ("scribe_diverged",): 0,
+    }
+    families = parsed(Metrics((1,)), standing)
+    samples = {
+        (each.name, *(part for pair in each.labels.items() for part in pair)): each.value
+        for family in families.values()
+        for each in family.samples
+    }
+    assert {name: samples[name] for name in expected} == expected
+    assert ("scribe_raft_peer_lag_entries", "peer", "2") not in samples, "nobody knows it there"
+    nobody = replace(standing, raft=FIGURES._replace(leader=None))
+    (sample,) = parsed(Metrics((1,)), nobody)["scribe_raft_leader"].samples
+    assert sample.value == 0
 
 
 def test_process_figures_are_those_of_this_process() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.http.asking import ask, get, put
+from tests.http.membership import FakeCluster
 from tests.http.serving import Served, serve
 from tests.ledger.opening import open_on
 
@@ -91,6 +92,9 @@ def test_a_well_node_says_so(served: Served, path: str) -> None:
         "version": __version__,
         "ledger_id": served.ledger.ledger_id,
         "state": "standalone",
+        "term": 0,
+        "leader": 7,
+        "quorum": 1,
         "size": served.ledger.size,
     }
     assert all(stores.values()) == (path != "/health/live"), "live needs nothing that may wait"
@@ -304,3 +308,49 @@ def test_routes_of_the_node_answer_head_and_refuse_the_rest(served: Served, path
     assert get(served, f"{path}?unknown=1").error["kind"] == "invalid"
     options = ask(served, "OPTIONS", path)
     assert (options.status, options.body, options.headers["allow"]) == (204, b"", "GET, HEAD, OPTIONS")
+
+
+# --- in a cluster ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def member(tmp_path: Path) -> Iterator[Served]:
+    with serve(tmp_path / "member", cluster=FakeCluster) as running:
+        yield running
+
+
+def test_a_member_says_where_it_stands(member: Served) -> None:
+    found = get(member, "/health").json
+    assert (found["status"], found["state"], found["term"], found["leader"], found["quorum"]) == (
+        "ok",
+        "follower",
+        7,
+        2,
+        2,
+    )
+    found = get(member, "/metrics").json
+    assert [found[name] for name in ("current_term", "current_leader", "last_applied", "state")] == [
+        7,
+        2,
+        38,
+        "follower",
+    ]
+    assert "\nscribe_raft_term 7\n" in get(member, "/metrics/prometheus").text
+    assert get(member, "/v1/key").json == {
+        "vkey": member.ledger.public_key,
+        "origin": member.ledger.origin,
+        "cosigners": ["example.org/a+00000001+AAAA"],
+        "quorum": 2,
+    }
+
+
+def test_a_member_without_a_leader_is_alive_and_not_ready(member: Served) -> None:
+    cluster = member.service.cluster
+    assert isinstance(cluster, FakeCluster)
+    cluster.has_leader = False
+    check_unwell(member, "unavailable", "no leader is known")
+    assert get(member, "/health").json["leader"] is None
+    assert "\nscribe_healthy 0\n" in get(member, "/metrics/prometheus").text
+    assert get(member, "/v1/kv?consistency=stale").status == 200
+    cluster.has_leader = True
+    assert get(member, "/health/ready").status == 200

@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from tests.http.asking import Answer, ask, get, put
+from tests.http.membership import FakeCluster
 from tests.http.serving import Served, serve
 
 from scribe_ledger.ledger import commands
+from scribe_ledger.merkle import Signer
+from scribe_ledger.merkle.checkpoint import cosign
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.http
 
@@ -254,3 +258,35 @@ def test_an_empty_log_has_a_checkpoint_and_no_tiles(tmp_path_factory: pytest.Tem
         assert (head.size, head.root) == (0, root_of([]))
         assert get(served, "/tlog/tile/0/000.p/1").status == 404
         assert get(served, "/tlog/tile/entries/000").status == 404
+
+
+# --- in a cluster ----------------------------------------------------------------------------------------------
+
+
+def test_a_cluster_gives_the_cosigned_checkpoint_where_it_covers_what_is_asked(tmp_path: Path) -> None:
+    with serve(tmp_path / "data", cluster=FakeCluster) as served:
+        cluster = served.service.cluster
+        assert isinstance(cluster, FakeCluster)
+        put(served, "/a")
+        assert get(served, "/tlog/checkpoint").text == served.ledger.published.text, "no quorum answers"
+        cosigned = cosign(served.ledger.checkpoint(), Signer.generate("example.org/node"), 1_700_000_000)
+        cluster.with_cosignatures = cosigned
+        put(served, "/b")
+        assert get(served, "/tlog/checkpoint").text == cosigned.text
+        assert get(served, "/tlog/checkpoint?after=0").text == cosigned.text
+        own = get(served, "/tlog/checkpoint?after=1").text
+        assert own != cosigned.text
+        assert own.splitlines()[1] == "2"
+
+
+def test_a_member_gives_tiles_that_another_has_published(tmp_path: Path) -> None:
+    with serve(tmp_path / "data", cluster=FakeCluster) as served:
+        cluster = served.service.cluster
+        assert isinstance(cluster, FakeCluster)
+        for key in ("/a", "/b"):
+            put(served, key)
+        assert served.ledger.published.size < 2
+        assert len(get(served, "/tlog/tile/0/000.p/2").body) == 64
+        assert cluster.reads == 0
+        assert get(served, "/tlog/tile/0/000.p/3").status == 404
+        assert cluster.reads == 1, "it might only be behind"

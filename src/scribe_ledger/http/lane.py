@@ -88,12 +88,6 @@ _SIMPLE = re.compile(rb"/[A-Za-z0-9._~:@!$&'()*+,;=-]+").fullmatch
 """A path whose only segment is the key as it is."""
 
 
-class StaleKey(bytes):
-    """The key of a read that takes what this node has, where that must be told from other reads."""
-
-    __slots__ = ()
-
-
 class Shared:
     """What all connections of one server share."""
 
@@ -208,7 +202,7 @@ class Lane(HttpToolsProtocol):
         if self._ordinary and (cycle is None or cycle.response_complete) and not self.flow.write_paused:
             method = _METHODS.get(self.parser.get_method())
             if method is not None and self.parser.should_keep_alive():
-                key = self._plain_key()
+                key = _plain_key(self.url)
                 if key is None:
                     if method in _READS and self._read_with_query(method):
                         return
@@ -248,13 +242,6 @@ class Lane(HttpToolsProtocol):
             super().on_header(name, value)
         super().on_headers_complete()
 
-    def _plain_key(self) -> bytes | None:
-        url = self.url
-        if _SIMPLE(url):
-            key = url[1:]
-            return None if key in RESERVED else key
-        return None if b"?" in url else _key_of(url)
-
     # --- answering ---------------------------------------------------------------------------------------------
 
     def _repeat(self, key: bytes) -> bool:
@@ -280,11 +267,11 @@ class Lane(HttpToolsProtocol):
         url = self.url
         if url.endswith(STALE):
             path = url[: -len(STALE)]
-            key = None if b"?" in path else _key_of(path)
-            return key is not None and self._read_stale(method, StaleKey(key), path)
+            key = _plain_key(path)
+            return key is not None and self._read_stale(method, key, path)
         return method == "GET" and self._read_proven()
 
-    def _read_stale(self, method: str, key: StaleKey, path: bytes) -> bool:
+    def _read_stale(self, method: str, key: bytes, path: bytes) -> bool:
         return self._answer_value(method, key, path)
 
     def _answer_value(self, method: str, key: bytes, path: bytes) -> bool:
@@ -516,9 +503,14 @@ class _Write:
         lane._finish(self.keep_alive)
 
 
-def _key_of(path: bytes) -> bytes | None:
-    """The key of a path of any spelling; None where there is none, or it is none."""
-    return (key_of_path(path) or None) if path.isascii() and b"#" not in path else None
+def _plain_key(url: bytes) -> bytes | None:
+    """The key of a URL that is nothing but a key."""
+    if _SIMPLE(url):
+        key = url[1:]
+        return None if key in RESERVED else key
+    if b"?" in url or b"#" in url or not url.isascii():
+        return None
+    return key_of_path(url) or None
 
 
 def make_lane(service: Service) -> type[Lane]:

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from scribe_ledger.errors import ScribeError
 from scribe_ledger.http.application import CLIENT_GONE
 from scribe_ledger.http.headers import join
-from scribe_ledger.http.lane import Lane, NobodysEvent, StaleKey
+from scribe_ledger.http.lane import Lane, NobodysEvent
 from scribe_ledger.http.problems import error_answer
 from scribe_ledger.http.proven import proven_at_once, proven_head
 from scribe_ledger.http.request_ids import make_request_id
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from uvicorn._types import HTTPScope
 
     from scribe_ledger.http.clustering import Cluster
+
+
+class StaleKey(bytes):
+    """The key of a read that takes what this node has, among the keys of others."""
+
+    __slots__ = ()
 
 
 class WaitingLane(Lane):
@@ -59,8 +65,12 @@ class WaitingLane(Lane):
             self._answered = key
         return True
 
-    def _read_stale(self, method: str, key: StaleKey, path: bytes) -> bool:
-        return self.cluster.trouble is None and super()._read_stale(method, key, path)
+    def _read_stale(self, method: str, key: bytes, path: bytes) -> bool:
+        if self.cluster.trouble is not None or not self._answer_value(method, key, path):
+            return False
+        if self._answered is not None:
+            self._answered = StaleKey(key)
+        return True
 
     def _answer_proven(self, key: bytes, path: bytes, since: int | None) -> bool:
         return self._wait(_WaitingProven, "GET", key, path, since)
