@@ -117,9 +117,9 @@ class Mdns:
             return
         if (standing.address, standing.cluster_id) == self._told:
             return
-        info = await _service(standing)
         try:
             async with asyncio.timeout(MDNS_SECONDS):
+                info = await _service(standing)
                 if self._info is None:
                     await (await self._zeroconf.async_register_service(info, allow_name_change=False))
                 else:
@@ -194,3 +194,11 @@ async def _service(standing: Standing) -> AsyncServiceInfo:
             "raft": str(standing.raft_id),
         },
     )
+
+
+async def announce_forever(sources: Sequence[Source], standing: Callable[[], Standing], seconds: float = 0.5) -> None:
+    """Keeps the network told of what this node is; for a task of its own, beside looking and beside membership."""
+    while sources:
+        for source in sources:
+            await source.announce(standing())
+        await asyncio.sleep(seconds)

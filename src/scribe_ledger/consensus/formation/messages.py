@@ -7,7 +7,7 @@ known message is a ``SerializationError``. Raft ids are text, since readers of J
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Protocol, TypeAlias, TypeVar
 
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
@@ -18,7 +18,7 @@ from scribe_ledger.errors import SerializationError
 if TYPE_CHECKING:
     from scribe_ledger.consensus.transport.contract import Caller
 
-VERSION = 1
+VERSION: Final = 1
 PREFIX = b"F"
 """The first byte of every request of this package."""
 MAX_MESSAGE_BYTES = 1 << 20
