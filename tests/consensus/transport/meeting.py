@@ -24,6 +24,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.refusal = ""
+        self.unwanted = 0
         self.callers: list[Caller] = []
         self.frames: list[tuple[int, bytes]] = []
         self.frame_bytes = 0
@@ -34,7 +35,7 @@ class Recorder:
 
     def admits(self, caller: Caller) -> str:
         self.callers.append(caller)
-        return self.refusal
+        return "removed" if caller.raft_id == self.unwanted else self.refusal
 
     def on_frame(self, sender: int, frame: memoryview) -> None:
         if frame[0] == 99:

@@ -232,9 +232,9 @@ class Connection(asyncio.Protocol):
         return error
 
 
-def tls_refusal(error: BaseException) -> Refused:
+def tls_refusal(error: object) -> Refused:
     return Refused(
-        f"TLS with the other node failed: {error}",
+        f"TLS with the other node failed: {str(error) or 'it hung up'}",
         hint="check cluster.tls_cert, tls_key and tls_ca on both",
         reason=Reason.TLS,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from typing import TYPE_CHECKING
 
 from scribe_ledger.config.addresses import split_address
@@ -74,8 +73,9 @@ class Dialler:
             connection.write(encode_frame(REFUSED, encode_refusal(error)))  # so that the other end can tell too
             raise
         except NetworkError as error:
-            if isinstance(connection.error, ssl.SSLError):  # TLS 1.3 tells a client late that it was refused
-                raise tls_refusal(connection.error) from error
+            if self._tls is not None and connection.reads == 0:
+                # In TLS 1.3 the other end judges our certificate when we are done, and asyncio sends no alert.
+                raise tls_refusal("it ended the connection, and may not accept this node's certificate") from error
             raise
 
 
