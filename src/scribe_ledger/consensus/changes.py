@@ -6,7 +6,8 @@ configuration is left, when an entry of a later term shows that it was lost, or 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from scribe_ledger.errors import ConsensusError, OutcomeUnknown, Unavailable
 
@@ -19,7 +20,8 @@ WAITING_MAX = 1000
 """Changes of what is known of members, at once."""
 
 
-class Proposed(NamedTuple):
+@dataclass(frozen=True)
+class Proposed:
     """An entry of this node's own, in the log at this place, as long as nobody replaces it."""
 
     index: int

@@ -63,7 +63,8 @@ class Progress(NamedTuple):
     active: bool
 
 
-class ArrivedSnapshot(NamedTuple):
+@dataclass(frozen=True)
+class ArrivedSnapshot:
     """A leader says that this member needs a snapshot. ``message`` goes back in ``finish_install``."""
 
     sender: int

@@ -60,8 +60,8 @@ def encode_forward(forward: Forward) -> bytes:
 def decode_forward(frame: memoryview) -> Forward:
     if len(frame) < _FORWARD.size or frame[1] != FORMAT:
         raise ValueError("not a bundle on its way to the leader")
-    _, _, *fields = _FORWARD.unpack_from(frame)
-    forward = Forward(*fields, frame[_FORWARD.size :])
+    _, _, term, first, session, sequence = _FORWARD.unpack_from(frame)
+    forward = Forward(term, first, session, sequence, frame[_FORWARD.size :])
     if not 0 < forward.first <= forward.sequence:
         raise ValueError(f"bundle {forward.sequence} cannot be one after {forward.first}")
     return forward

@@ -80,7 +80,7 @@ class Proposals:
         return self._units
 
     @property
-    def bytes(self) -> int:
+    def unit_bytes(self) -> int:
         return self._bytes
 
     def submit(self, unit: bytes, local: object, done: Callable[[object], object], ticks: int, alone: bool) -> None:

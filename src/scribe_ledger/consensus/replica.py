@@ -96,7 +96,7 @@ class Replica:
         self._resetting: LogWrite | None = None
         """To be written before anything of the engine's."""
         self._restored_turn: int | None = None
-        """In which the log is told of an installed snapshot. Until it is durable the engine must not count it applied."""
+        """In which the log is told of an installed snapshot. Until it is durable the engine is not told."""
         self._outbox: dict[int, list[bytes]] = {}
         self._leader, self._role = 0, "follower"
         self._installing = 0
@@ -523,6 +523,10 @@ class Replica:
         self._truncated = upto
         return upto, self._applier.term_at(upto)
 
+    def term_at(self, index: int) -> int:
+        """Of an applied entry that is not forgotten."""
+        return self._applier.term_at(index)
+
     # --- its end -----------------------------------------------------------------------------------------------
 
     def poison(self, why: str) -> None:
@@ -599,7 +603,7 @@ class Replica:
     @property
     def waiting(self) -> tuple[int, int]:
         """Units that wait, and their bytes."""
-        return self._proposals.units, self._proposals.bytes
+        return self._proposals.units, self._proposals.unit_bytes
 
     @property
     def waiting_reads(self) -> int:
