@@ -122,8 +122,8 @@ class Member:
         if self._stopping:
             return
         self._stopping = True
-        if transfer and self.replica.is_leader:
-            await self._hand_over()
+        if transfer:
+            await self.hand_over()
         self._ticker.stop()
         self._reporter.stop()
         await self.cutter.wait()  # a thread of it may be at the ledger
@@ -132,9 +132,11 @@ class Member:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.turns.close()
 
-    async def _hand_over(self) -> None:
-        """To the voter that is heard from and has the most of the log."""
+    async def hand_over(self) -> None:
+        """Leadership goes to the voter that is heard from and has the most of the log, if this node leads."""
         replica, now = self.replica, self._loop.time()
+        if replica.poisoned or not replica.is_leader:
+            return
         progress = replica.progress()
         others = [each for each in replica.membership.voters if each != replica.raft_id and each in progress]
         alive = [each for each in others if self.liveness.state(each, now) == "alive"]

@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from scribe_ledger.consensus.writer import LogWriter
-from scribe_ledger.errors import ConsensusError, ScribeError
+from scribe_ledger.errors import ConsensusError
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from scribe_ledger.ledger.manifest import Change, Difference, Manifest, Replaced
     from scribe_ledger.ledger.proposing import Submit
     from scribe_ledger.ledger.replicated import ReplicatedMachine
+    from scribe_ledger.ledger.store import Store
     from scribe_ledger.merkle.checkpoint import Checkpoint
     from scribe_ledger.merkle.tree import Edge
     from scribe_ledger.model import Entry
@@ -155,6 +156,11 @@ class ServedLedger(Ledger):
     def objects(self) -> ObjectStore:
         """Where large values and archived entries are."""
         return self._objects
+
+    @property
+    def hot_store(self) -> Store:
+        """What copies are made of."""
+        return self._store
 
     @property
     def spool(self) -> Path:

@@ -99,9 +99,7 @@ def _match_of(member: Member, raft_id: int) -> int | None:
     return None if gossip is None else gossip.applied
 
 
-def figures_of(
-    member: Member, *, snapshots: Mapping[str, SnapshotFigures], refused: Mapping[str, int]
-) -> RaftFigures:
+def figures_of(member: Member, *, snapshots: Mapping[str, SnapshotFigures], refused: Mapping[str, int]) -> RaftFigures:
     replica, membership = member.replica, member.replica.membership
     progress = replica.progress() if replica.is_leader else {}
     peers = {}

@@ -11,22 +11,30 @@ from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
-from scribe_ledger.errors import ConfigurationError, ConsensusError, ScribeError, Unavailable
+from scribe_ledger.consensus.formation.messages import Leave, Replace, Transfer
+from scribe_ledger.errors import ConfigurationError, ConsensusError, NotFound, ScribeError, Unavailable
 from scribe_ledger.ledger.wire import encode_unit
 from scribe_ledger.node.cluster_views import figures_of, members_of, node_id_of, state_of, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from scribe_ledger.config import Config
+    from scribe_ledger.consensus.cosigning import Cosigning
+    from scribe_ledger.consensus.formation.reception import Reception
     from scribe_ledger.consensus.member import Member
     from scribe_ledger.consensus.membership import Membership
-    from scribe_ledger.http.clustering import RaftFigures
+    from scribe_ledger.consensus.snapshots.description import Description
+    from scribe_ledger.consensus.snapshots.keeper import Keeper
+    from scribe_ledger.http.clustering import RaftFigures, SnapshotFigures
     from scribe_ledger.ledger.commands import Command
     from scribe_ledger.ledger.machine import Outcome
     from scribe_ledger.ledger.receipts import Receipts
     from scribe_ledger.ledger.served import ServedLedger
+    from scribe_ledger.merkle.checkpoint import Checkpoint
 
+CHANGE_SECONDS = 15.0
+"""For a change of the members to be agreed on, elections included."""
 _STOPPING = Unavailable("the node is stopping", hint="ask another node, or this one when it is back")
 log = structlog.get_logger("scribe.cluster")
 
@@ -34,8 +42,24 @@ log = structlog.get_logger("scribe.cluster")
 class NodeCluster:
     """Made and used in the event loop's thread, but for ``term`` and ``catch_up``, which the archiver's may ask."""
 
-    def __init__(self, config: Config, ledger: ServedLedger, member: Member) -> None:
+    def __init__(
+        self,
+        config: Config,
+        ledger: ServedLedger,
+        member: Member,
+        *,
+        reception: Reception,
+        keeper: Keeper,
+        cosigning: Cosigning,
+        snapshot_figures: Callable[[], Mapping[str, SnapshotFigures]],
+        refused: Callable[[], Mapping[str, int]],
+    ) -> None:
         self.member = member
+        self._reception = reception
+        self._keeper = keeper
+        self._cosigning = cosigning
+        self._snapshot_figures = snapshot_figures
+        self._refused = refused
         self._config = config
         self._ledger = ledger
         self._loop = asyncio.get_running_loop()
@@ -148,7 +172,72 @@ class NodeCluster:
         return {"leader_id": info.node_id, "address": info.client_address}
 
     def figures(self) -> RaftFigures:
-        return figures_of(self.member, snapshots={}, refused={})
+        return figures_of(self.member, snapshots=self._snapshot_figures(), refused=self._refused())
+
+    # --- changes of the cluster --------------------------------------------------------------------------------
+
+    async def join(self, node_id: int, address: str) -> dict[str, Any]:
+        await self._reception.invite(node_id, address, seconds=CHANGE_SECONDS)
+        return await self._member_with(lambda each: each["node_id"] == node_id, f"node {node_id} has not joined yet")
+
+    async def leave(self, node_id: int) -> dict[str, Any]:
+        found = self._known(node_id)
+        await self._reception.ask(Leave(node_id=node_id), seconds=CHANGE_SECONDS)
+        return {"node_id": node_id, "raft_id": found["raft_id"]}
+
+    async def replace(self, node_id: int, raft_id: int | None = None) -> dict[str, Any]:
+        old = [each["raft_id"] for each in self.members() if each["node_id"] == node_id]
+        if raft_id is not None and str(raft_id) not in old:
+            raise NotFound(f"no member {raft_id} has the label {node_id}", hint="`scribe cluster members` lists them")
+        await self._reception.ask(Replace(node_id=node_id), seconds=CHANGE_SECONDS)
+        return await self._member_with(
+            lambda each: each["node_id"] == node_id and each["raft_id"] not in old,
+            f"the next self of node {node_id} has not asked to join yet; it takes the place when it does",
+        )
+
+    async def transfer(self, node_id: int) -> dict[str, Any]:
+        await self._reception.ask(Transfer(node_id=node_id), seconds=CHANGE_SECONDS)
+        until = self._loop.time() + CHANGE_SECONDS
+        while self.leader()["leader_id"] != node_id and self._loop.time() < until:
+            await asyncio.sleep(self.member.settings.tick_seconds)
+        return self.leader()
+
+    def _known(self, node_id: int) -> dict[str, Any]:
+        for each in self.members():
+            if each["node_id"] == node_id:
+                return each
+        raise NotFound(f"no member has the label {node_id}", hint="`scribe cluster members` lists them")
+
+    async def _member_with(self, fits: Callable[[dict[str, Any]], bool], otherwise: str) -> dict[str, Any]:
+        until = self._loop.time() + CHANGE_SECONDS
+        while True:
+            found = next(filter(fits, self.members()), None)
+            if found is not None:
+                return found
+            if self._loop.time() > until:
+                raise Unavailable(otherwise, hint="it is known here; look again in a moment")
+            await asyncio.sleep(self.member.settings.tick_seconds)
+
+    # --- snapshots and signatures ------------------------------------------------------------------------------
+
+    async def snapshot(self) -> dict[str, Any]:
+        return _told(await self._keeper.make())
+
+    async def snapshots(self) -> list[dict[str, Any]]:
+        return [_told(each) for each in self._keeper.list()]
+
+    async def cosigned(self) -> Checkpoint:
+        return await self._cosigning.newest()
+
+    @property
+    def cosigners(self) -> list[str]:
+        membership = self._replica.membership
+        known = [membership.members[each] for each in membership.voters if each in membership.members]
+        return [info.node_key for info in known if info.node_key]
+
+    @property
+    def quorum(self) -> int:
+        return self._replica.membership.quorum
 
     # --- telling -----------------------------------------------------------------------------------------------
 
@@ -171,6 +260,16 @@ class NodeCluster:
         voters = sorted(labels.get(each, 0) for each in membership.voters)
         learners = sorted(labels.get(each, 0) for each in membership.learners)
         log.info("members", voters=voters, learners=learners, position=membership.index)
+
+
+def _told(snapshot: Description) -> dict[str, Any]:
+    return {
+        "position": snapshot.position,
+        "size": snapshot.size,
+        "root": snapshot.root.hex(),
+        "bytes": snapshot.bytes,
+        "created": snapshot.made_at,
+    }
 
 
 def failure_of(error: BaseException) -> ScribeError:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from scribe_ledger.http.service import cold_cache_share
 from scribe_ledger.ledger.served import ServedLedger
+from scribe_ledger.ledger.store_copies import StoreCopies
 from scribe_ledger.objects.opening import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scribe_ledger.config import Config
+    from scribe_ledger.consensus.snapshots.copies import Copies
+    from scribe_ledger.ledger.store import Store
     from scribe_ledger.objects.store import ObjectStore
 
 
@@ -24,6 +27,11 @@ def open_store(config: Config) -> Iterator[ObjectStore | str]:
         return
     with closing(store_of(config)) as store:
         yield store
+
+
+def copies_of(store: Store | None = None) -> Copies:
+    """Copies of a ledger's store, for snapshots; without one only those that are there already."""
+    return cast("Copies", StoreCopies(store))
 
 
 def open_ledger(config: Config, store: ObjectStore | str, *, replicated: bool = False) -> ServedLedger:

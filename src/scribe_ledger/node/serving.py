@@ -65,9 +65,7 @@ class Serving:
         self._archiving = Archiving(Archiver(ledger, ArchiveSettings.of(config), leading=cluster), ledger)
         archives = cluster is None or config.has_explicit_object_store
         self._archiver = self._archiving.archiver if archives else None
-        self._service = Service(
-            ledger, config, metrics, access=logs.access, archiver=self._archiver, cluster=cluster
-        )
+        self._service = Service(ledger, config, metrics, access=logs.access, archiver=self._archiver, cluster=cluster)
         self._server = NodeServer(
             self._service,
             signals,
@@ -147,11 +145,15 @@ class Serving:
         if self._ledger.identity.read_only:
             said.append("this ledger was restored and is read-only: writes are refused until it is promoted")
         elif self._archiver is None:
-            said.append("nothing is archived: the members share no object store, and values above inline_max are refused")
+            said.append(
+                "nothing is archived: the members share no object store, and values above inline_max are refused"
+            )
         elif not config.storage.tiering.enable_auto_archival:
             said.append("nothing is archived in the background: enable_auto_archival is false")
         if config.storage.durability == "relaxed":
             said.append("durability is relaxed: a power loss may take writes that were answered")
         if self._cluster is not None and not (config.cluster.secret or config.cluster.tls_cert):
-            said.append("members prove nothing to each other: whoever reaches the Raft port may join; set cluster.secret")
+            said.append(
+                "members prove nothing to each other: whoever reaches the Raft port may join; set cluster.secret"
+            )
         return said

@@ -1,0 +1,260 @@
+"""``RunningMember``: a node that is a member, serving: the member and what hangs on it, beside the HTTP service."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from scribe_ledger.consensus.catching_up import CatchingUp
+from scribe_ledger.consensus.cosigning import Cosigning
+from scribe_ledger.consensus.exchange import ReplicaSettings
+from scribe_ledger.consensus.formation.admission import LedgerFacts
+from scribe_ledger.consensus.formation.messages import Standing
+from scribe_ledger.consensus.formation.reception import Place, Reception
+from scribe_ledger.consensus.member import Member, MemberSettings
+from scribe_ledger.consensus.replica import Replica
+from scribe_ledger.consensus.snapshots.fetching import Fetcher
+from scribe_ledger.consensus.snapshots.keeper import Keeper, Moment
+from scribe_ledger.consensus.snapshots.sending import Sender
+from scribe_ledger.consensus.steward import Steward
+from scribe_ledger.consensus.stewarding import Stewarding
+from scribe_ledger.errors import ConsensusError
+from scribe_ledger.http.clustering import SnapshotFigures
+from scribe_ledger.ledger.folder import KEY, system_clock
+from scribe_ledger.ledger.machine import APPLY_VERSION
+from scribe_ledger.merkle.note import Signer, Verifier
+from scribe_ledger.node.clustering import NodeCluster, failure_of
+from scribe_ledger.node.forming import info_of, store_id_of
+from scribe_ledger.node.opening import copies_of
+from scribe_ledger.node.serving import Serving
+from scribe_ledger.node.switchboard import COSIGN, SNAPSHOT
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from scribe_ledger.config import Config
+    from scribe_ledger.consensus.cosigning import NodeHead
+    from scribe_ledger.consensus.formation.identity import NodeIdentity
+    from scribe_ledger.consensus.log.files import FileLog
+    from scribe_ledger.consensus.transport import Transport
+    from scribe_ledger.ledger.served import ServedLedger
+    from scribe_ledger.node.listening import Listener
+    from scribe_ledger.node.logging import Logs
+    from scribe_ledger.node.stopping import StopSignals
+    from scribe_ledger.node.switchboard import Switchboard
+
+
+COSIGN_SECONDS = 2.0
+
+
+class RunningMember:
+    """Made in the event loop."""
+
+    def __init__(
+        self,
+        config: Config,
+        listener: Listener,
+        logs: Logs,
+        signals: StopSignals,
+        identity: NodeIdentity,
+        ledger: ServedLedger,
+        raft_log: FileLog,
+        head: NodeHead,
+        transport: Transport,
+        switchboard: Switchboard,
+    ) -> None:
+        self._config = config
+        self._listener = listener
+        self._ledger = ledger
+        self._transport = transport
+        self._switchboard = switchboard
+        self._ledger_key = Signer.parse((config.data_dir / KEY).read_text().strip())
+        self._begins_again = False
+        self._handing_over: asyncio.Task[None] | None = None
+        machine = ledger.state_machine
+        settings = MemberSettings.of(config)
+        self._replica = replica = Replica(
+            identity.raft_id,
+            identity.session,
+            raft_log.load(),
+            machine,
+            ReplicaSettings.of(config.consensus, settings.tick_seconds * 1000),
+            clock=system_clock,
+        )
+        store_id = store_id_of(ledger.objects) if config.has_explicit_object_store else ""
+        self.member = member = Member(
+            replica,
+            raft_log,
+            machine,
+            transport,
+            settings,
+            me=info_of(config, identity, store_id),
+            on_failure=self._fail,
+        )
+        copies = copies_of(ledger.hot_store)
+        self.keeper = Keeper(
+            config.data_dir,
+            copies,
+            ledger_id=ledger.ledger_id,
+            keep=config.consensus.snapshots_keep,
+            moment=self._moment,
+            term_of=replica.term_at,
+            clock=system_clock,
+            monotonic=time.monotonic,
+        )
+        member.cutter.sending = lambda: self.keeper.held
+        self.sender = Sender(self.keeper, machine.export, monotonic=time.monotonic)
+        fetcher = Fetcher(config.data_dir, copies, ledger_id=ledger.ledger_id, open_stream=self._open_stream)
+        self.catching_up = CatchingUp(
+            replica,
+            machine,
+            config.data_dir,
+            fetcher,
+            send=transport.send,
+            spawn=member.spawn,
+            wake=member.turns.wake,
+            on_full=self._begin_again,
+        )
+        loop = asyncio.get_running_loop()
+        steward = Steward()
+        self.stewarding = Stewarding(replica, steward, member.liveness, wake=member.turns.wake)
+        member.send_snapshot = self.catching_up.send
+        member.on_beat.append(lambda: self.stewarding.beat(loop.time()))
+        member.on_beat.append(lambda: self.catching_up.offer(loop.time()))
+        member.on_turn.append(self.catching_up.look)
+        self.reception = Reception(
+            steward,
+            transport,
+            standing=self._standing,
+            place=self._place,
+            facts=self._facts,
+            tick_seconds=settings.tick_seconds,
+            replace_wiped=config.consensus.replace_wiped,
+            insecure=config.network.insecure,
+        )
+        self.cosigning = Cosigning(
+            head,
+            identity.raft_id,
+            membership=lambda: replica.membership,
+            leader=lambda: replica.leader,
+            checkpoint=ledger.checkpoint,
+            ledger_key=lambda: Verifier.parse(ledger.public_key),
+            reach=lambda: self.cluster.linearize(),
+            ask=self._ask_member,
+        )
+        self.cluster = NodeCluster(
+            config,
+            ledger,
+            member,
+            reception=self.reception,
+            keeper=self.keeper,
+            cosigning=self.cosigning,
+            snapshot_figures=self._snapshot_figures,
+            refused=lambda: transport.refused,
+        )
+        self._serving = Serving(
+            config, ledger, listener, logs, signals, cluster=self.cluster, on_stopping=self._begin_to_stop
+        )
+
+    async def run(self) -> bool:
+        """Serves until the node is to stop; True if it is to begin again at once."""
+        await asyncio.to_thread(self.keeper.start)
+        switchboard = self._switchboard
+        switchboard.member, switchboard.catching_up, switchboard.sender = self.member, self.catching_up, self.sender
+        switchboard.formation, switchboard.cosigning = self.reception, self.cosigning
+        self.member.start()
+        try:
+            await self._serving.run(self._listener.copies())
+        finally:
+            if self._handing_over is not None:
+                await self._handing_over
+            await self.member.stop(transfer=False)
+            await self.keeper.stop()
+            switchboard.member = switchboard.catching_up = switchboard.sender = switchboard.cosigning = None
+        return self._begins_again
+
+    # --- ends --------------------------------------------------------------------------------------------------
+
+    def _begin_to_stop(self) -> None:
+        if not self._begins_again:
+            self._listener.close()
+        self._handing_over = asyncio.ensure_future(self.member.hand_over())
+
+    def _begin_again(self) -> None:
+        self._begins_again = True
+        self.cluster.fail(
+            ConsensusError("this node begins again with a ledger that it fetched", hint="ask another node")
+        )
+        self._serving.stop()
+
+    def _fail(self, error: BaseException) -> None:
+        self.cluster.fail(failure_of(error))
+        self._replica.abandon(f"this member broke: {error}")
+        self._serving.fail(error)
+
+    # --- for other nodes ---------------------------------------------------------------------------------------
+
+    def _standing(self) -> Standing:
+        me = self.member.me
+        return Standing(
+            raft_id=me.raft_id,
+            node_id=me.node_id,
+            address=me.raft_address,
+            cluster_id=self._ledger.ledger_id,
+            stage="member",
+            leader_address=self._place().address,
+            entries=self._ledger.size,
+        )
+
+    def _place(self) -> Place:
+        leader = self._replica.leader
+        info = self._replica.membership.members.get(leader)
+        return Place(leader, "" if info is None else info.raft_address)
+
+    def _facts(self) -> LedgerFacts:
+        ledger = self._ledger
+        return LedgerFacts(
+            cluster_id=ledger.ledger_id,
+            origin=ledger.origin,
+            created=ledger.identity.created,
+            epoch=ledger.identity.epoch,
+            policies=ledger.policy._asdict(),
+            key=self._ledger_key,
+            apply_version=APPLY_VERSION,
+            store_id=self.member.me.store_id,
+        )
+
+    async def _ask_member(self, raft_id: int, request: bytes) -> bytes:
+        info = self._replica.membership.members.get(raft_id)
+        if info is None:
+            raise ConsensusError(f"{raft_id} is no member", hint="ask again")
+        answer, _ = await self._transport.request(
+            info.raft_address, COSIGN + request, timeout=COSIGN_SECONDS, expect=raft_id
+        )
+        return answer
+
+    # --- for snapshots -----------------------------------------------------------------------------------------
+
+    def _moment(self) -> Moment:
+        machine = self._ledger.state_machine
+        position = machine.position
+        return Moment(position, self._replica.term_at(position), machine.extent, machine.membership)
+
+    def _snapshot_figures(self) -> dict[str, SnapshotFigures]:
+        catching_up, sent = self.catching_up, self.sender.figures
+        installed = {
+            f"installed_{kind}": SnapshotFigures(count, catching_up.seconds[kind])
+            for kind, count in catching_up.installed.items()
+        }
+        seconds = sent.seconds if sum(sent.sent.values()) else 0.0
+        out = {f"sent_{kind}": SnapshotFigures(count, seconds if count else 0.0) for kind, count in sent.sent.items()}
+        return {"made": SnapshotFigures(len(self.keeper.list())), **out, **installed}
+
+    async def _open_stream(self, request: bytes) -> AsyncIterator[bytes]:
+        """From whoever leads now."""
+        info = self._replica.membership.members.get(self._replica.leader)
+        if info is None or info.raft_id == self._replica.raft_id:
+            raise ConsensusError("nobody leads who could send a snapshot", hint="it is tried again")
+        async for piece in self._transport.stream(info.raft_address, SNAPSHOT + request, expect=info.raft_id):
+            yield piece
