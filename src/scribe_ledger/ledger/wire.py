@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 Unit: TypeAlias = "Sequence[Command] | Change"
 
 VERSION = 1
+_NEWEST_THINKABLE = 15
+"""What claims to be of a version beyond is damage, not news."""
 _ONE, _PUTS, _MIXED, _CHANGE = 1, 2, 3, 4
 """The forms of a unit."""
 _CHANGE_MARK = bytes([_CHANGE])
@@ -146,7 +148,7 @@ def decode(unit: bytes) -> Unit:
     try:
         version, form, flags, tail_bytes, value_bytes = _HEAD_OF_ONE.unpack_from(unit)
         if version != VERSION:
-            raise NewerUnit(f"a unit has version {version}, this program knows {VERSION}")
+            raise _of_another_version(version)
         if form == _ONE:
             if not flags & ~_HAS_REQUEST:  # the most common of all: a put with a value, and perhaps a request id
                 middle = _HEAD_AT + tail_bytes
@@ -168,7 +170,7 @@ def decode(unit: bytes) -> Unit:
         if form == _MIXED and flags == 0:
             return _decode_mixed(unit, _HEAD_OF_MANY.size, count)
     except struct.error as error:
-        raise _cut() from error
+        raise _of_another_version(unit[0]) if unit and unit[0] != VERSION else _cut() from error
     raise SerializationError(f"a unit has the unknown form {form}")
 
 
@@ -321,6 +323,12 @@ def _names_of(change: Change) -> Sequence[object]:
     if any(not 0 <= number < 1 << 63 for number in (change.base_version, *numbers)):
         raise SerializationError("a change of the manifest has a number that is out of range")
     return (*change.replaced, *(segment.segment_id for segment in change.added))
+
+
+def _of_another_version(version: int) -> SerializationError:
+    if VERSION < version <= _NEWEST_THINKABLE:
+        return NewerUnit(f"a unit has version {version}, this program knows {VERSION}")
+    return SerializationError(f"a unit cannot have version {version}")
 
 
 def _cut() -> SerializationError:
