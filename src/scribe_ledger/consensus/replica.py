@@ -255,6 +255,8 @@ class Replica:
     def _refusal(self, wanted: Sequence[tuple[str, int]]) -> ScribeError | None:
         if not self._node.is_leader:
             return changes.not_leader(self._node.leader)
+        if not wanted:
+            return Conflict("there is nothing to change")
         if self._changes.reshaping or self.membership.outgoing:
             return Conflict("another change of the members is under way", hint="wait until it is done")
         back = [raft_id for kind, raft_id in wanted if kind != "remove" and raft_id in self.membership.removed]

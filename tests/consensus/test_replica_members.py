@@ -1,0 +1,378 @@
+"""Changes of the members: added, promoted, replaced by one joint change, removed; and what is known of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.consensus.group import Group, Outcomes, info
+
+from scribe_ledger.consensus.bundles import encode_members
+from scribe_ledger.consensus.membership import Membership
+from scribe_ledger.errors import Conflict, ConsensusError, OutcomeUnknown, ScribeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+pytestmark = pytest.mark.consensus
+
+
+def change(group: Group, raft_id: int, *wanted: tuple[str, int], ticks: int = 100) -> Outcomes:
+    outcomes = Outcomes()
+    infos = [info(each) for kind, each in wanted if kind != "remove"]
+    group[raft_id].propose_change(wanted, infos, outcomes, ticks=ticks)
+    group.settle()
+    return outcomes
+
+
+def members_of(group: Group) -> dict[int, tuple[Sequence[int], Sequence[int]]]:
+    return {each.raft_id: (each.replica.membership.voters, each.replica.membership.learners) for each in group}
+
+
+def join(group: Group, raft_id: int, leader: int = 1) -> None:
+    """A new node with an empty folder, which the leader brings up to date by a snapshot."""
+    group.add(raft_id).start(group)
+    assert isinstance(change(group, leader, ("learner", raft_id)).only, Membership)
+    group.pass_time(3)
+    assert group[leader].wants_snapshot() == [raft_id]
+    give_snapshot(group, leader)
+    group.pass_time(3)
+
+
+def give_snapshot(group: Group, leader: int) -> None:
+    """What connections of their own do: the payload first, then Raft's message."""
+    machine, record = group.members[leader].machine, group[leader].here
+    assert group[leader].offer_snapshot(record.index, b"where to get it")
+    group.pass_time(3)
+    [(sender, peer, index, frame)] = group.snapshots
+    group.snapshots = []
+    group[peer].receive(sender, frame)
+    arrived = group[peer].take_snapshot_arrived()
+    assert arrived is not None
+    assert (arrived.sender, arrived.index, arrived.data) == (leader, index, b"where to get it")
+    assert group[peer].begin_install(index)
+    copy = group.members[peer].machine
+    copy.units, copy.position, copy.membership = [*machine.units], record.index, record.encode()
+    group[peer].finish_install(arrived.message)
+    group.settle()
+    group[leader].report_snapshot(peer, True)
+    group.settle()
+
+
+def test_a_learner_joins_by_a_snapshot_and_is_promoted() -> None:
+    group = Group(1, 2)
+    group.lead(1)
+    group.write(1, "a")
+    join(group, 3)
+    assert members_of(group) == dict.fromkeys((1, 2, 3), ((1, 2), (3,)))
+    group.write(3, "b")
+    promoted = change(group, 1, ("voter", 3))
+    group.pass_time(3)
+    assert isinstance(promoted.only, Membership)
+    assert members_of(group) == dict.fromkeys((1, 2, 3), ((1, 2, 3), ()))
+    assert group[3].membership.members[3] == info(3)
+    group.assert_all_have("a", "b")
+
+
+def test_the_record_has_the_position_of_its_change() -> None:
+    group = Group(1, 2)
+    group.lead(1)
+    change(group, 1, ("learner", 3))
+    membership = Membership.decode(group.members[1].machine.membership)
+    assert (membership.index, membership.term) == (3, group[1].term)
+    assert group.members[1].machine.position == 3
+    assert membership == group[1].membership
+
+
+def test_the_hook_is_called_after_every_change() -> None:
+    group = Group(1)
+    group.lead(1)
+    seen: list[Membership] = []
+    group[1].on_membership = seen.append
+    change(group, 1, ("learner", 2))
+    group[1].propose_members([replace(info(2), client_address="elsewhere:1")], Outcomes(), ticks=10)
+    group.settle()
+    assert [each.learners for each in seen] == [(2,), (2,)]
+    assert [each.members[2].client_address for each in seen] == ["10.0.0.2:8001", "elsewhere:1"]
+
+
+def test_a_member_is_replaced_by_one_joint_change() -> None:
+    group = Group(1, 2, 3)
+    group.lead(1)
+    group.crash(3)
+    join(group, 4)
+    replaced = change(group, 1, ("voter", 4), ("remove", 3))
+    group.pass_time(4)
+    assert isinstance(replaced.only, Membership)
+    assert replaced.only.voters == (1, 2, 4)
+    assert members_of(group) == dict.fromkeys((1, 2, 4), ((1, 2, 4), ()))
+    assert group[2].membership.outgoing == ()
+    assert group[4].membership.removed == (3,)
+    group.write(4, "a")
+    group.pass_time(3)
+    group.assert_all_have("a")
+
+
+def test_a_new_leader_leaves_the_joint_configuration_that_it_finds() -> None:
+    group = Group(1, 2, 3, 4, 5)
+    group.lead(1)
+    group[1]._node.propose_conf_change([("remove", 5)], "explicit", encode_members([]))
+    group.settle()
+    assert {each.replica.membership.outgoing for each in group} == {(1, 2, 3, 4, 5)}
+    group.crash(1)
+    leader = group.await_leader(2, 3, 4, 5)
+    group.pass_time(4)
+    left = group[leader].membership
+    assert (left.voters, left.outgoing, left.removed) == ((1, 2, 3, 4), (), (5,))
+
+
+def test_only_the_leader_changes_members() -> None:
+    group = Group(1, 2, 3)
+    group.lead(1)
+    group.pass_time(1)
+    refused = change(group, 2, ("remove", 3)).only
+    assert isinstance(refused, ConsensusError)
+    assert "node 1 leads" in str(refused)
+    known = Outcomes()
+    group[2].propose_members([info(1)], known, ticks=5)
+    assert isinstance(known.only, ConsensusError)
+
+
+def test_one_change_at_a_time() -> None:
+    group = Group(1, 2, 3)
+    group.lead(1)
+    group.isolate(1)
+    first = change(group, 1, ("learner", 4))
+    second = change(group, 1, ("learner", 5))
+    assert first == []
+    assert isinstance(second.only, Conflict)
+    assert "under way" in str(second.only)
+    group.heal()
+    group.pass_time(4)
+    assert isinstance(first.only, Membership)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "why"),
+    [([("remove", 1), ("remove", 2), ("remove", 3)], "removed all voters"), ([], "nothing to change")],
+)
+def test_an_impossible_change_is_refused_with_the_reason(wanted: list[tuple[str, int]], why: str) -> None:
+    group = Group(1, 2, 3)
+    group.lead(1)
+    refused = change(group, 1, *wanted).only
+    assert isinstance(refused, Conflict)
+    assert why in str(refused)
+    assert isinstance(change(group, 1, ("learner", 4)).only, Membership), "the next one is free to go"
+
+
+def test_a_removed_id_never_comes_back() -> None:
+    group = Group(1, 2, 3)
+    group.lead(1)
+    change(group, 1, ("remove", 3))
+    refused = change(group, 1, ("learner", 3)).only
+    assert isinstance(refused, Conflict)
+    assert "never comes back" in str(refused)
+
+
+def test_a_change_lost_with_its_leader_is_told() -> None:
+    group = Group(1, 2, 3)
+    group.lead(1)
+    group.isolate(1)
+    lost = change(group, 1, ("learner", 4), ticks=1000)
+    group.await_leader(2, 3)
+    group.heal()
+    group.pass_time(10)
+    assert isinstance(lost.only, ConsensusError)
+    assert members_of(group) == dict.fromkeys((1, 2, 3), ((1, 2, 3), ()))
+
+
+def test_a_change_that_nobody_confirms_has_an_unknown_outcome_at_its_deadline() -> None:
+    group = Group(1, 2, 3)
+    group.lead(1)
+    group.isolate(1)
+    change_outcome, known = change(group, 1, ("learner", 4), ticks=3), Outcomes()
+    group[1].propose_members([info(2)], known, ticks=3)
+    group.pass_time(3)
+    assert [type(each) for each in (change_outcome.only, known.only)] == [OutcomeUnknown, OutcomeUnknown]
+
+
+def test_a_leader_that_removed_itself_hands_over() -> None:
+    group = Group(1, 2, 3)
+    group.lead(1)
+    removed = change(group, 1, ("remove", 1))
+    assert isinstance(removed.only, Membership)
+    group.pass_time(4)
+    assert not group[1].is_leader
+    assert group[2].is_leader or group[3].is_leader
+    group.write(2, "a")
+    group.pass_time(3)
+    assert group.members[3].machine.names == ["a"]
+
+
+def test_what_is_known_of_who_was_removed_is_not_kept() -> None:
+    group = Group(1, 2, 3)
+    group.lead(1)
+    change(group, 1, ("remove", 3))
+    told = Outcomes()
+    group[1].propose_members([info(3), replace(info(2), store_id="s3")], told, ticks=10)
+    group.settle()
+    assert isinstance(told.only, Membership)
+    assert sorted(told.only.members) == [1, 2]
+    assert told.only.members[2].store_id == "s3"
+
+
+def test_a_record_that_could_not_be_written_is_written_later_and_once() -> None:
+    group = Group(1, 2, 3)
+    group.lead(1)
+    group.members[2].machine.overloaded = 2
+    change(group, 1, ("learner", 4))
+    assert members_of(group) == {1: ((1, 2, 3), (4,)), 2: ((1, 2, 3), ()), 3: ((1, 2, 3), (4,))}
+    group.pass_time(3)
+    assert group[2].membership == group[1].membership
+
+
+@pytest.mark.parametrize("victim", [1, 2])
+def test_members_are_known_again_after_a_restart(victim: int) -> None:
+    group = Group(1, 2, 3)
+    group.lead(1)
+    change(group, 1, ("learner", 4))
+    group.write(1, "a")
+    group.restart(victim)
+    group.await_leader()
+    group.pass_time(4)
+    changed = change(group, group[2].leader, ("voter", 4), ("remove", 3))
+    group.pass_time(20)
+    assert not any(isinstance(each, ScribeError) for each in changed)
+    assert members_of(group)[1] == members_of(group)[2] == ((1, 2, 4), ())
+
+
+# --- snapshots -------------------------------------------------------------------------------------------------
+
+
+def lagging() -> Group:
+    """A leader that has cut its log while node 3 was away."""
+    group = Group(1, 2, 3)
+    group.lead(1)
+    group.isolate(3)
+    group.write(1, "a", "b")
+    group.write(2, "c")
+    cut = group[1].compact(99)
+    assert cut == (4, group[1].term)
+    group.members[1].log.cut(*cut)
+    group.heal()
+    group.pass_time(2)
+    return group
+
+
+def test_a_member_that_needs_what_was_cut_gets_a_snapshot() -> None:
+    group = lagging()
+    assert group[1].wants_snapshot() == [3]
+    give_snapshot(group, 1)
+    group.write(1, "d")
+    group.pass_time(3)
+    group.assert_all_have("a", "b", "c", "d")
+    assert group[3].counters.snapshots_installed == 1
+    group.restart(3)
+    group.pass_time(3)
+    group.write(3, "e")
+    group.pass_time(3)
+    group.assert_all_have("a", "b", "c", "d", "e")
+
+
+def test_while_a_snapshot_is_installed_nothing_is_applied() -> None:
+    group = Group(1, 2, 3)
+    group.lead(1)
+    assert group[3].begin_install(50)
+    assert group[3].installing
+    assert not group[3].begin_install(60)
+    group.write(1, "a")
+    group.pass_time(2)
+    assert group.members[3].machine.names == []
+    group[3].finish_install(None)
+    group.settle()
+    group.assert_all_have("a")
+
+
+def test_a_snapshot_of_what_is_applied_already_is_not_taken() -> None:
+    group = Group(1, 2, 3)
+    group.lead(1)
+    group.write(1, "a")
+    assert not group[1].begin_install(3)
+    assert not group[1].installing
+
+
+def test_an_offer_older_than_the_log_or_the_members_is_refused() -> None:
+    group = lagging()
+    assert not group[1].offer_snapshot(3, b"")
+    assert not group[1].offer_snapshot(5, b""), "not applied yet"
+    change(group, 1, ("learner", 9))
+    assert not group[1].offer_snapshot(4, b""), "the members were others"
+    assert group[1].offer_snapshot(5, b"")
+    group[1].clear_offer()
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_snapshot_whose_message_is_of_an_old_term_is_installed_all_the_same(crash: bool) -> None:
+    group = lagging()
+    record, machine = group[1].here, group.members[1].machine
+    assert group[1].offer_snapshot(record.index, b"")
+    group.pass_time(3)
+    [(sender, _, index, frame)] = group.snapshots
+    group[3].receive(sender, frame)
+    arrived = group[3].take_snapshot_arrived()
+    assert arrived is not None
+    assert group[3].begin_install(index)
+    group[1].transfer(2)
+    group.settle()
+    group.pass_time(4)
+    assert group[2].is_leader
+    copy = group.members[3].machine
+    copy.units, copy.position, copy.membership = [*machine.units], record.index, record.encode()
+    if crash:
+        group.restart(3)
+    else:
+        group[3].finish_install(arrived.message)
+    group.settle()
+    group.write(2, "d")
+    group.pass_time(10)
+    group.assert_all_have("a", "b", "c", "d")
+    assert group.members[3].log.durable.truncated in {(4, record.term), (1, 1)}
+    group.restart(3)
+    group.pass_time(4)
+    group.write(3, "e")
+    group.pass_time(4)
+    group.assert_all_have("a", "b", "c", "d", "e")
+
+
+def test_a_bundle_that_a_snapshot_may_hold_has_an_unknown_outcome() -> None:
+    group = lagging()
+    group.lost = lambda sender, to, frame: sender == 1 and to == 3 and frame[0] == 1
+    sent = group.write(3, "d")
+    group.heal()
+    give_snapshot(group, 1)
+    group.pass_time(4)
+    assert isinstance(sent.only, OutcomeUnknown)
+    assert "snapshot" in str(sent.only)
+    group.assert_all_have("a", "b", "c", "d")
+    assert group.write(3, "e").only == (6, b"e")
+
+
+def test_the_log_is_cut_only_up_to_what_is_applied() -> None:
+    group = Group(1, 2, 3)
+    group.lead(1)
+    group.write(1, "a")
+    assert group[1].compact(2) == (2, group[1].term)
+    assert group[1].compact(2) is None
+    assert group[1].compact(1) is None
+    assert group[1].compact(99) == (3, group[1].term)
+    assert (group[1].log_entries, group[1].log_bytes) == (0, 0)
+
+
+def test_progress_says_how_far_everybody_is() -> None:
+    group = Group(1, 2, 3)
+    group.lead(1)
+    group.write(1, "a")
+    group.pass_time(2)
+    assert {peer: told.match for peer, told in group[1].progress().items()} == {1: 3, 2: 3, 3: 3}
+    assert group[2].progress() == {}
