@@ -67,7 +67,7 @@ class Network:
         self.cut: set[tuple[str, str]] = set()
 
     def heal(self) -> None:
-        self.loss, self.cut = 0.0, set()
+        self.delay, self.loss, self.cut = 0.02, 0.0, set()
 
     def partition(self, *sides: Sequence[Node]) -> None:
         side = {node.address: number for number, nodes in enumerate(sides) for node in nodes}
@@ -112,7 +112,7 @@ class Node:
         store: str = "",
     ) -> None:
         self.network = network
-        self.identity: NodeIdentity = MemoryIdentity(1000 + node_id + network.random.randrange(1, 1 << 50) * 10_000)
+        self.identity: NodeIdentity = MemoryIdentity(1000 + node_id + network.random.randrange(1, 1 << 40) * 10_000)
         self.node_id = node_id
         self.address = f"127.0.0.1:{9000 + node_id}"
         self.seeds = [f"127.0.0.1:{9000 + each}" for each in seeds]
