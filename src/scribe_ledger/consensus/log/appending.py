@@ -22,10 +22,11 @@ TEMPORARY = "segment.new"
 class OpenSegment:
     """Raises ``OSError``: its owner names the operation, and writes nothing more."""
 
-    def __init__(self, path: Path, salt: int, end: int) -> None:
+    def __init__(self, path: Path, salt: int, end: int, zeros: int) -> None:
         self.path = path
         self.salt = salt
         self.end = end
+        self._zeros = bytes(zeros)
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         self.size = os.fstat(self._descriptor).st_size
 
@@ -44,14 +45,13 @@ class OpenSegment:
             os.close(descriptor)
         temporary.rename(path)
         sync_directory(folder)
-        return cls(path, salt, len(start))
+        return cls(path, salt, len(start), zeros)
 
     def append(self, data: bytes) -> None:
         end = self.end + len(data)
         if end > self.size:
-            size = end + ZEROS_BYTES
-            _write_at(self._descriptor, data + bytes(ZEROS_BYTES), self.end)
-            self.size = size
+            _write_at(self._descriptor, data + self._zeros, self.end)
+            self.size = end + len(self._zeros)
         else:
             _write_at(self._descriptor, data, self.end)
         self.end = end

@@ -47,6 +47,7 @@ class FileLog:
     def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES) -> None:
         self._folder = folder
         self._segment_bytes = segment_bytes
+        self._zeros = min(appending.ZEROS_BYTES, segment_bytes)
         self._full: list[Full] = []
         self._cutting = threading.Lock()  # for what `cut` shares with the thread that writes: the list and the edges
         self._loaded = self._failed = False
@@ -127,7 +128,7 @@ class FileLog:
                 return
             torn = last.torn()
             self._sequence = self._synced = last.next - 1
-            self._segment = OpenSegment(last.path, last.salt, last.end)
+            self._segment = OpenSegment(last.path, last.salt, last.end, self._zeros)
             if torn:
                 self._segment.drop_after_end()
             else:
@@ -135,14 +136,14 @@ class FileLog:
 
     def _new_segment(self) -> OpenSegment:
         carried = encode_write(LogWrite((), self._edges.hard_state, self._edges.truncated))
-        zeros = min(appending.ZEROS_BYTES, self._segment_bytes)
-        segment = OpenSegment.create(self._folder, self._sequence + 1, carried, zeros)
+        segment = OpenSegment.create(self._folder, self._sequence + 1, carried, self._zeros)
         self._sequence = self._synced = self._sequence + 1
         return segment
 
     # --- writing -----------------------------------------------------------------------------------------------
 
     def write(self, write: LogWrite) -> None:
+        self._check_usable("write")
         self._edges.check(write)
         content = encode_write(write)
         with self._guarded("write", self._segment.path):
@@ -186,13 +187,17 @@ class FileLog:
         if write.entries:
             self._highest = max(self._highest, write.entries[-1][0])
 
-    @contextlib.contextmanager
-    def _guarded(self, operation: str, path: Path) -> Iterator[None]:
+    def _check_usable(self, operation: str) -> None:
         if self._failed:
             raise StorageError(
-                f"cannot {operation} {path}: it was closed, or a write or a sync before this one failed",
+                f"cannot {operation} Raft's log {self._folder}: it is closed, or a write before this one failed",
                 hint="start the node again",
             )
+
+    @contextlib.contextmanager
+    def _guarded(self, operation: str, path: Path) -> Iterator[None]:
+        """After a failure nobody knows what the disk holds."""
+        self._check_usable(operation)
         try:
             with storage_errors(operation, path):
                 yield
