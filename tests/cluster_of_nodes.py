@@ -247,7 +247,7 @@ class ClusterOfNodes:
 
 
 def _head(node: ClusterNode) -> tuple[int, str]:
-    status, body = node.ask("GET", "/checkpoint")
+    status, body = node.ask("GET", "/tlog/checkpoint")
     assert status == 200, body
     _, size, root = body.decode().split("\n")[:3]
     return int(size), root

@@ -79,6 +79,8 @@ class Member:
         """Why a majority says that this ledger is another."""
         self.reports: dict[int, Gossip] = {}
         """The newest of each other member."""
+        self.acquaintances: dict[int, MemberInfo] = {}
+        """Who is known before there is a record of the members: a node that joins answers them."""
         self.on_beat: list[Callable[[], object]] = []
         """Called after each tick."""
         self.on_turn: list[Callable[[], object]] = []
@@ -203,6 +205,9 @@ class Member:
             if gossip.info.raft_id != sender:
                 raise ValueError("a member reports for another")
             self.reports[sender] = gossip
+            if not self.replica.membership.ids and sender not in self.acquaintances:
+                self.acquaintances[sender] = gossip.info
+                self._take_membership(self.replica.membership)
             self.agreement.note(sender, gossip.report)
             self.liveness.note(sender, self._loop.time(), time.time_ns() // 1_000_000)
             return
@@ -251,14 +256,22 @@ class Member:
             each()
 
     def _take_membership(self, membership: Membership) -> None:
-        others = {info.raft_id: info.raft_address for info in membership.members.values()}
-        others = {raft_id: at for raft_id, at in others.items() if raft_id in membership.ids}
+        known = membership.members if membership.ids else self.acquaintances
+        others = {
+            raft_id: info.raft_address
+            for raft_id, info in known.items()
+            if raft_id in membership.ids or not membership.ids
+        }
         others.pop(self.me.raft_id, None)
         self._transport.set_peers(others)
         self.liveness.expect(others, self._loop.time())
         self.reports = {raft_id: report for raft_id, report in self.reports.items() if raft_id in others}
         for each in self.on_membership:
             each(membership)
+
+    def known(self, raft_id: int) -> MemberInfo | None:
+        """What is known of a member, or of whoever took this node in."""
+        return self.replica.membership.members.get(raft_id) or self.acquaintances.get(raft_id)
 
     def silence(self, raft_id: int) -> float | None:
         """Seconds since a peer was heard; None if it never was."""

@@ -26,7 +26,7 @@ def state_of(member: Member) -> str:
 
 
 def node_id_of(member: Member, raft_id: int) -> int | None:
-    info = member.replica.membership.members.get(raft_id)
+    info = member.known(raft_id)
     return None if info is None else info.node_id
 
 

@@ -166,7 +166,7 @@ class NodeCluster:
         return members_of(self.member, self._loop.time(), time.time_ns() // 1_000_000)
 
     def leader(self) -> dict[str, Any]:
-        info = self._replica.membership.members.get(self._replica.leader)
+        info = self.member.known(self._replica.leader)
         if info is None:
             return {"leader_id": None, "address": None}
         return {"leader_id": info.node_id, "address": info.client_address}

@@ -20,6 +20,7 @@ import structlog
 from scribe_ledger.consensus.cosigning import NODE_HEAD, NodeHead
 from scribe_ledger.consensus.formation.forming import Founded
 from scribe_ledger.consensus.formation.identity import NodeIdentity
+from scribe_ledger.consensus.formation.joining import Joined
 from scribe_ledger.consensus.log.files import FileLog
 from scribe_ledger.consensus.snapshots.installing import finish_installation, install_incremental
 from scribe_ledger.consensus.transport import Auth, Me, Transport
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from scribe_ledger.config import Config
+    from scribe_ledger.consensus.membership import MemberInfo
     from scribe_ledger.ledger.served import ServedLedger
     from scribe_ledger.node.listening import Listener
     from scribe_ledger.node.logging import Logs
@@ -72,6 +74,7 @@ class MemberNode:
         self._logs = logs
         self._signals = signals
         self._bootstrap = bootstrap
+        self._acquaintances: tuple[MemberInfo, ...] = ()
         self.begins_again = False
         """Whether it ended only to begin anew, with a ledger that was fetched."""
 
@@ -110,6 +113,7 @@ class MemberNode:
                 ledger,
                 raft_log,
                 head,
+                self._acquaintances,
                 transport,
                 switchboard,
             )
@@ -131,6 +135,8 @@ class MemberNode:
         )
         if outcome is None:
             return None
+        if isinstance(outcome, Joined):
+            self._acquaintances = outcome.members
         await asyncio.to_thread(join_folder, config, identity, outcome)
         ledger = await asyncio.to_thread(open_ledger, config, store, replicated=True)
         try:

@@ -31,12 +31,13 @@ from scribe_ledger.node.serving import Serving
 from scribe_ledger.node.switchboard import COSIGN, SNAPSHOT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from scribe_ledger.config import Config
     from scribe_ledger.consensus.cosigning import NodeHead
     from scribe_ledger.consensus.formation.identity import NodeIdentity
     from scribe_ledger.consensus.log.files import FileLog
+    from scribe_ledger.consensus.membership import MemberInfo
     from scribe_ledger.consensus.transport import Transport
     from scribe_ledger.ledger.served import ServedLedger
     from scribe_ledger.node.listening import Listener
@@ -61,6 +62,7 @@ class RunningMember:
         ledger: ServedLedger,
         raft_log: FileLog,
         head: NodeHead,
+        acquaintances: Sequence[MemberInfo],
         transport: Transport,
         switchboard: Switchboard,
     ) -> None:
@@ -92,6 +94,7 @@ class RunningMember:
             me=info_of(config, identity, store_id),
             on_failure=self._fail,
         )
+        member.acquaintances = {info.raft_id: info for info in acquaintances}
         copies = copies_of(ledger.hot_store)
         self.keeper = Keeper(
             config.data_dir,
@@ -209,7 +212,7 @@ class RunningMember:
 
     def _place(self) -> Place:
         leader = self._replica.leader
-        info = self._replica.membership.members.get(leader)
+        info = self.member.known(leader)
         return Place(leader, "" if info is None else info.raft_address)
 
     def _facts(self) -> LedgerFacts:
@@ -219,14 +222,14 @@ class RunningMember:
             origin=ledger.origin,
             created=ledger.identity.created,
             epoch=ledger.identity.epoch,
-            policies=ledger.policy._asdict(),
+            policies=ledger.policy.choices(),
             key=self._ledger_key,
             apply_version=APPLY_VERSION,
             store_id=self.member.me.store_id,
         )
 
     async def _ask_member(self, raft_id: int, request: bytes) -> bytes:
-        info = self._replica.membership.members.get(raft_id)
+        info = self.member.known(raft_id)
         if info is None:
             raise ConsensusError(f"{raft_id} is no member", hint="ask again")
         answer, _ = await self._transport.request(
@@ -253,7 +256,7 @@ class RunningMember:
 
     async def _open_stream(self, request: bytes) -> AsyncIterator[bytes]:
         """From whoever leads now."""
-        info = self._replica.membership.members.get(self._replica.leader)
+        info = self.member.known(self._replica.leader)
         if info is None or info.raft_id == self._replica.raft_id:
             raise ConsensusError("nobody leads who could send a snapshot", hint="it is tried again")
         async for piece in self._transport.stream(info.raft_address, SNAPSHOT + request, expect=info.raft_id):

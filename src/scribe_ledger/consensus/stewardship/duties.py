@@ -32,8 +32,9 @@ def duty(view: View, *, joint_ticks: int) -> Action | None:
 
 def caught_up(view: View, raft_id: int) -> bool:
     progress = view.progress.get(raft_id)
-    near = progress is not None and progress.active and progress.match + PROMOTE_WITHIN >= view.last_index
-    return near and view.is_alive(raft_id)
+    if progress is None or not progress.active or not progress.match:  # in a short log nothing, too, is near its end
+        return False
+    return progress.match + PROMOTE_WITHIN >= view.last_index and view.is_alive(raft_id)
 
 
 def replaced_by(view: View, raft_id: int) -> int:
