@@ -137,9 +137,10 @@ class _Taker:
         for key, record in self._records:
             write.put(Table.MANIFEST, key, record)
         write.put(Table.META, machines.POLICY_KEY, trailer.policy.encode())
-        write.put(Table.META, machines.MEMBERSHIP_KEY, header.membership)
+        if header.membership:
+            write.put(Table.META, machines.MEMBERSHIP_KEY, header.membership)
         evicted = self._evict(write, trailer.evicted)
-        machine.finish_taking(write, after, trailer.policy, header.membership, evicted)
+        machine.finish_taking(write, after, trailer.policy, header.membership or machine.membership, evicted)
 
     def _evict(self, write: WriteBatch, given: int) -> int:
         """What is archived only is a prefix: values before it, which are archived as well, go too."""
