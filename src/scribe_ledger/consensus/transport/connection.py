@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
         self.heard_at = self._clock()
         try:
             for frame in self._frames.feed(data):
-                if self.closing:
+                if self.error is not None:
                     return
                 self._deliver(frame)
         except Refused as error:

@@ -60,30 +60,27 @@ class FrameReader:
             if self._body is not None:
                 offset = self._fill(self._body, view, offset)
                 if self._filled == len(self._body):
-                    yield self._checked(memoryview(self._body).toreadonly())
-                    self._body = None
+                    frame, self._body = memoryview(self._body).toreadonly(), None
+                    yield _checked(frame, self._checksum)
                 continue
             if self._head or end - offset < HEAD.size:
                 offset, whole = self._fill_head(view, offset)
                 if not whole:
                     return
-                length = self._begin(*HEAD.unpack(self._head))
+                length, checksum = HEAD.unpack(self._head)
                 self._head = b""
             else:
-                length = self._begin(*HEAD.unpack_from(view, offset))
+                length, checksum = HEAD.unpack_from(view, offset)
                 offset += HEAD.size
+            if not 0 < length <= self.limit:
+                reason = Reason.OVERSIZED if length else Reason.GARBAGE
+                raise Refused(f"a frame of {length} bytes; the limit is {self.limit}", reason=reason)
             if length <= end - offset:
-                yield self._checked(view[offset : offset + length])
+                frame = view[offset : offset + length]
                 offset += length
+                yield _checked(frame, checksum)
             else:
-                self._body, self._filled = bytearray(length), 0
-
-    def _begin(self, length: int, checksum: int) -> int:
-        if not 0 < length <= self.limit:
-            reason = Reason.OVERSIZED if length else Reason.GARBAGE
-            raise Refused(f"a frame of {length} bytes; the limit is {self.limit}", reason=reason)
-        self._checksum = checksum
-        return length
+                self._body, self._filled, self._checksum = bytearray(length), 0, checksum
 
     def _fill_head(self, view: memoryview, offset: int) -> tuple[int, bool]:
         missing = HEAD.size - len(self._head)
@@ -96,7 +93,8 @@ class FrameReader:
         self._filled += len(piece)
         return offset + len(piece)
 
-    def _checked(self, frame: memoryview) -> memoryview:
-        if crc32(frame) != self._checksum:
-            raise Refused("a frame does not match its checksum", reason=Reason.CHECKSUM)
-        return frame
+
+def _checked(frame: memoryview, checksum: int) -> memoryview:
+    if crc32(frame) != checksum:
+        raise Refused("a frame does not match its checksum", reason=Reason.CHECKSUM)
+    return frame
