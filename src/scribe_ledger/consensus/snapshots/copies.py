@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,13 +13,19 @@ STORE = "store"
 """The folder of the store within a data folder, and within a snapshot."""
 
 
-class Copied(NamedTuple):
+class Copied(Protocol):
     """What a copy of the store holds."""
 
-    position: int
-    membership: bytes
-    extent: Extent
-    """Its root is computed from the copy, not believed."""
+    @property
+    def position(self) -> int: ...
+
+    @property
+    def membership(self) -> bytes: ...
+
+    @property
+    def extent(self) -> Extent:
+        """Its root is computed from the copy, not believed."""
+        ...
 
 
 class Copies(Protocol):

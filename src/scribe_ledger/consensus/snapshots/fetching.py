@@ -137,9 +137,10 @@ class Fetcher:
 
     def _verify(self, description: Description, files: Path) -> None:
         """What the copy holds is what the description says; its root is computed here."""
-        position, membership, extent = self._copies.read(files)
+        found = self._copies.read(files)
+        extent = found.extent
         told = (description.size, description.root, description.manifest_version, description.manifest_digest)
-        if extent != told or (position, membership) != (description.position, description.membership):
+        if extent != told or (found.position, found.membership) != (description.position, description.membership):
             raise VerificationError(
                 f"the snapshot says {description.size} entries with the root {description.root.hex()}, "
                 f"and holds {extent.size} with {extent.root.hex()}"

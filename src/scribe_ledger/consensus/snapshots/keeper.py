@@ -96,14 +96,14 @@ class Keeper:
     async def make(self) -> Description:
         """A snapshot of now, or the one there is if nothing has changed since. Who asks meanwhile gets the same."""
         if self._making is None:
-            self._making = asyncio.ensure_future(self._make())
+            self._made_from = self.moment().position
+            self._making = asyncio.ensure_future(self._make(self._made_from))
             self._making.add_done_callback(self._made)
         return await asyncio.shield(self._making)  # a caller that leaves does not stop it half-way
 
-    async def _make(self) -> Description:
-        self._made_from = self.moment().position
-        if self._made_from in self._snapshots:
-            return self._snapshots[self._made_from]
+    async def _make(self, position: int) -> Description:
+        if position in self._snapshots:
+            return self._snapshots[position]
         making = self.folder / MAKING
         try:
             position = await asyncio.to_thread(self._copy, making)

@@ -140,8 +140,9 @@ class Sender:
                         yield encode_piece(Wait())
                     found = task.result()
                 finally:
-                    task.cancel()
-                    await asyncio.gather(task, return_exceptions=True)
+                    if not task.done():
+                        task.cancel()
+                        await asyncio.gather(task, return_exceptions=True)
         with self._keeper.sending(found.position), self._in_use(found):
             yield encode_piece(found)
             offsets = wanted.offsets if wanted.resume == found.snapshot_id else {}
@@ -150,6 +151,10 @@ class Sender:
                     yield piece
             self.figures.sent[found.kind] += 1
             yield encode_piece(End())
+
+    async def tidy(self) -> None:
+        """Removes what nobody came back for. To be called every minute or so."""
+        await self._remove_exports(MAX_EXPORTS)
 
     # --- choosing ----------------------------------------------------------------------------------------------
 
@@ -161,55 +166,35 @@ class Sender:
         return None
 
     async def _choose(self, wanted: Request) -> Description:
+        await self._remove_exports(MAX_EXPORTS - 1)
         moment = self._keeper.moment()
         if moment.position < wanted.least:
             raise Unavailable(f"this node is at position {moment.position}, before {wanted.least}")
+        # In this thread, and at once: what is exported is as of this call, and must be of that moment.
+        pieces = self._export(wanted.have, moment.extent.size, moment.position, moment.record)
         lacking = moment.extent.size - wanted.size
-        if lacking <= max(INCREMENTAL_ENTRIES, moment.extent.size // INCREMENTAL_SHARE):
-            try:
-                return await self._exported(wanted, moment)
-            except Conflict:
-                if not wanted.overwrite:
-                    raise
-        elif not wanted.overwrite:
-            await asyncio.to_thread(self._check_prefix, wanted, moment)
+        try:
+            if lacking <= max(INCREMENTAL_ENTRIES, moment.extent.size // INCREMENTAL_SHARE):
+                return await self._exported(pieces, moment)
+            await asyncio.to_thread(_check_prefix, pieces)
+        except Conflict:
+            if not wanted.overwrite:
+                raise
         found = self._keeper.newest(wanted.least)
         while found is None or found.position < wanted.least:  # one that was begun before may be too old
             found = await self._keeper.make()
         return found
 
-    def _check_prefix(self, wanted: Request, moment: Moment) -> None:
-        pieces = self._export(wanted.have, moment.extent.size, moment.position, moment.record)
-        try:
-            next(pieces, None)
-        finally:
-            close = getattr(pieces, "close", None)
-            if close is not None:
-                close()
-
-    async def _exported(self, wanted: Request, moment: Moment) -> Description:
-        await self._remove_exports(MAX_EXPORTS - 1)
+    async def _exported(self, pieces: Iterator[bytes], moment: Moment) -> Description:
         description = describe(INCREMENTAL, moment, self._keeper.ledger_id, (), self._keeper.clock())
         self._writing += 1
         try:
-            file = await self._written(wanted, moment, self._folder(description))
+            file = await _written(pieces, self._folder(description))
         finally:
             self._writing -= 1
         description = replace(description, files=(file,))
         self._exports[description.snapshot_id] = description, self._monotonic()
         return description
-
-    async def _written(self, wanted: Request, moment: Moment, folder: Path) -> File:
-        stop = threading.Event()
-        pieces = self._export(wanted.have, moment.extent.size, moment.position, moment.record)
-        writing = asyncio.ensure_future(asyncio.to_thread(_write_pieces, folder, pieces, stop))
-        try:
-            return await asyncio.shield(writing)
-        except BaseException:
-            stop.set()
-            await asyncio.gather(writing, return_exceptions=True)
-            await asyncio.to_thread(remove_tree, folder)
-            raise
 
     async def _remove_exports(self, keep: int) -> None:
         """Those that nobody came back for; more than ``keep`` there are not."""
@@ -243,6 +228,30 @@ class Sender:
         return self._keeper.folder / f"{SENDING}{found.snapshot_id}"
 
 
+def _check_prefix(pieces: Iterator[bytes]) -> None:
+    """``Conflict`` comes with the first piece; no more of them is wanted."""
+    next(pieces, None)
+    _close(pieces)
+
+
+def _close(pieces: Iterator[bytes]) -> None:
+    close = getattr(pieces, "close", None)
+    if close is not None:
+        close()
+
+
+async def _written(pieces: Iterator[bytes], folder: Path) -> File:
+    stop = threading.Event()
+    writing = asyncio.ensure_future(asyncio.to_thread(_write_pieces, folder, pieces, stop))
+    try:
+        return await asyncio.shield(writing)
+    except BaseException:
+        stop.set()
+        await asyncio.gather(writing, return_exceptions=True)
+        await asyncio.to_thread(remove_tree, folder)
+        raise
+
+
 def _write_pieces(folder: Path, pieces: Iterator[bytes], stop: threading.Event) -> File:
     digest, size = sha256(), 0
     with storage_errors("write what a member lacks to", folder):
@@ -250,6 +259,7 @@ def _write_pieces(folder: Path, pieces: Iterator[bytes], stop: threading.Event) 
         with (folder / PIECES).open("wb") as file:
             for piece in pieces:
                 if stop.is_set():
+                    _close(pieces)
                     raise Unavailable("the member is gone that asked for a snapshot")
                 record = LENGTH.pack(len(piece)) + piece
                 digest.update(record)
