@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.ledger.opening import open_on
 
 from scribe_ledger.ledger import commands
-from scribe_ledger.ledger.cache import ENTRY_OVERHEAD_BYTES, ValueCache
+from scribe_ledger.ledger.cache import ENTRY_OVERHEAD_BYTES, EVERY_KEY, ValueCache
 from scribe_ledger.ledger.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -118,12 +118,18 @@ def test_a_cache_without_room_keeps_nothing() -> None:
         assert cache.entries == cache.used_bytes == 0
 
 
-def test_clear_empties_both_generations() -> None:
+@pytest.mark.parametrize("committed", [True, False])
+def test_clear_and_a_commit_of_every_key_empty_both_generations(committed: bool) -> None:
     cache = cache_of(entries=4)
     for number in range(4):
         fill(cache, f"{number}", b"")
     assert cache.entries == 4
-    cache.clear()
+    published: list[bool] = []
+    if committed:
+        cache.commit(EVERY_KEY, lambda: published.append(True))
+    else:
+        cache.clear()
+    assert published == [True] * committed
     assert [look_up(cache, f"{number}") for number in range(4)] == [None] * 4
     assert cache.entries == cache.used_bytes == 0
 

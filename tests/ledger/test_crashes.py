@@ -234,6 +234,7 @@ def test_a_relaxed_flusher_that_fails_freezes_the_ledger(tmp_path: Path) -> None
     ledger = open_on(store, tmp_path, durability="relaxed", flush_interval_ms=0)
     store.fail_sync = StorageError("the disk")
     ledger.put("a", b"1")
+    assert isinstance(ledger._sequencer, Sequencer)
     assert ledger._sequencer._flusher is not None
     ledger._sequencer._flusher._thread.join(60)
     assert ledger.get("a") == b"1"

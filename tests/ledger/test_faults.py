@@ -29,7 +29,7 @@ from scribe_ledger.errors import (
 from scribe_ledger.ledger.folder import HEAD, IDENTITY, KEY, STORE
 from scribe_ledger.ledger.rocks import RocksStore
 from scribe_ledger.ledger.signing import Signing
-from scribe_ledger.ledger.store import Table, TableReader
+from scribe_ledger.ledger.store import Table, TableReader, TableView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -405,6 +405,9 @@ class CountingTable(TableReader):
         for record in self._table.scan(start, reverse=reverse):
             self.read += 1
             yield record
+
+    def pin(self) -> TableView:
+        return self._table.pin()
 
 
 class CountingStore(RocksStore):

@@ -86,6 +86,22 @@ def test_get_many_answers_in_order_and_for_repeated_keys(store: Store) -> None:
     assert table.get_many([]) == []
 
 
+def test_a_pinned_table_stays_as_it_was(store: Store) -> None:
+    table = store.table(Table.KEYS)
+    write(store, (b"a", b"1"), (b"b", b"2"), (b"c", b""))
+    pinned, dropped = table.pin(), table.pin()
+    dropped.close()
+    changed = store.batch()
+    changed.put(Table.KEYS, b"a", b"later")
+    changed.put(Table.KEYS, b"aa", b"new")
+    changed.delete_range(Table.KEYS, b"b", b"d")
+    store.write(changed)
+    assert [pinned.get(key) for key in (b"b", b"a", b"aa", b"c", b"d", b"")] == [b"2", b"1", None, b"", None, None]
+    assert table.get(b"a") == b"later"
+    store.close()
+    pinned.close()
+
+
 def test_tables_are_separate_key_spaces(store: Store) -> None:
     for number, table in enumerate(Table):
         write(store, (b"key", b"%d" % number), table=table)
