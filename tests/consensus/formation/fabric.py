@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import selectors
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -72,6 +73,12 @@ class Network:
     def partition(self, *sides: Sequence[Node]) -> None:
         side = {node.address: number for number, nodes in enumerate(sides) for node in nodes}
         self.cut = {(one, two) for one in side for two in side if side[one] != side[two]}
+
+    def tear(self, share: float) -> None:
+        """Cuts that share of the ways between two nodes, in both directions."""
+        pairs = itertools.combinations(sorted(self.nodes), 2)
+        cut = [pair for pair in pairs if self.random.random() < share]
+        self.cut = {*cut, *((two, one) for one, two in cut)}
 
     async def carry(self, source: Node, address: str, request: bytes, seconds: float) -> tuple[bytes, Caller]:
         try:
