@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scribe_ledger.consensus.transport import Reason, Refused
@@ -26,6 +26,7 @@ def taken(reader: FrameReader, data: bytes) -> tuple[list[bytes], str]:
 BODIES = st.lists(st.binary(min_size=1, max_size=40), max_size=12)
 
 
+@settings(deadline=None)
 @given(BODIES, st.lists(st.integers(1, 30), min_size=1))
 def test_frames_are_the_same_however_the_stream_is_cut(bodies: list[bytes], sizes: list[int]) -> None:
     stream, reader = encode_frames(bodies), FrameReader()
@@ -38,6 +39,7 @@ def test_frames_are_the_same_however_the_stream_is_cut(bodies: list[bytes], size
     assert not reader.inside
 
 
+@settings(deadline=None)
 @given(BODIES.filter(bool), st.data())
 def test_a_changed_byte_is_never_a_frame(bodies: list[bytes], data: st.DataObject) -> None:
     stream = bytearray(encode_frames(bodies))

@@ -161,6 +161,7 @@ def test_a_dialler_refuses_an_answer_that_does_not_fit() -> None:
             assert told[0].reason == reason, "the other end can tell its operator too"
 
     for challenge, reason in answers.values():
+        run(work(challenge, reason), on_uvloop=True)
         run(work(challenge, reason))
 
 
@@ -339,6 +340,20 @@ def test_a_member_that_sends_nonsense_is_told_so_and_counted(sent: bytes, reason
                 assert (await member.refusal()).reason == reason
             await until(lambda: two.transport.refused == {reason: 1})
             await still_well(one, two)
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"), [(HEAD.pack(4, 1) + b"\xe0abc", Reason.CHECKSUM), (encode_frame(0x01, b"?"), Reason.GARBAGE)]
+)
+def test_nonsense_in_place_of_a_request_is_refused_and_counted(sent: bytes, reason: Reason) -> None:
+    async def work() -> None:
+        async with node(1) as one, wire(one.port) as member:
+            assert (await prove(member, SECRET.secret, hello(purpose=Purpose.REQUEST)))[0] == WELCOME
+            member.writer.write(sent)
+            assert (await member.refusal()).reason == reason
+            await until(lambda: one.transport.refused == {reason: 1})
 
     run(work())
 

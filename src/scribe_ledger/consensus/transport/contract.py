@@ -41,7 +41,7 @@ class Reason(StrEnum):
 
 
 class Refused(NetworkError):
-    """One end would not speak with the other. ``proven``: it had shown before that it belongs to the cluster."""
+    """One end would not speak with the other. ``proven``: said by somebody who had given all the proof asked for."""
 
     def __init__(self, message: str, *, hint: str = "", reason: str = Reason.GARBAGE, proven: bool = False) -> None:
         super().__init__(message, hint=hint)

@@ -9,9 +9,7 @@ from scribe_ledger.config.addresses import split_address
 from scribe_ledger.config.problems import UnsuitableError
 from scribe_ledger.consensus.transport.connection import Connection, tls_refusal
 from scribe_ledger.consensus.transport.contract import Refused
-from scribe_ledger.consensus.transport.frames import encode_frame
 from scribe_ledger.consensus.transport.greeting import check_shielded, greet
-from scribe_ledger.consensus.transport.handshake import REFUSED, encode_refusal
 from scribe_ledger.errors import ConfigurationError, NetworkError
 
 if TYPE_CHECKING:
@@ -49,6 +47,9 @@ class Dialler:
         except TimeoutError as error:
             connection.fail(error)
             raise NetworkError(f"{address} does not finish the handshake") from error
+        except Refused as error:
+            connection.refuse(error)  # so that the other end can tell too
+            raise
         except BaseException as error:
             connection.fail(error)
             raise
@@ -69,8 +70,7 @@ class Dialler:
             await connection.start_tls(self._tls, server_side=False)
         try:
             return await greet(connection, self._me(), self._auth, expect=expect, purpose=purpose)
-        except Refused as error:
-            connection.write(encode_frame(REFUSED, encode_refusal(error)))  # so that the other end can tell too
+        except Refused:
             raise
         except NetworkError as error:
             if self._tls is not None and connection.reads == 0:

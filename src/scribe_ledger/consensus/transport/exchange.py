@@ -97,17 +97,23 @@ class Answering:
 
     async def _answer(self, connection: Connection, caller: Caller) -> None:
         limit = self._limits.requests if caller.purpose is Purpose.REQUEST else self._limits.streams
-        try:
-            async with asyncio.timeout(self._limits.handshake):
-                request = bytes(_of_kind(await _read(connection), REQUEST))
-        except TimeoutError as error:
-            raise NetworkError("no request came") from error
+        request = await self._request(connection)
         if self._busy[caller.purpose] > limit:
             raise Overloaded("too many requests of members at once")
         if caller.purpose is Purpose.REQUEST:
             connection.write(_frame(ANSWER, await self._handler.on_request(caller, request)))
         else:
             await self._stream(connection, self._handler.on_stream(caller, request))
+
+    async def _request(self, connection: Connection) -> bytes:
+        try:
+            async with asyncio.timeout(self._limits.handshake):
+                return bytes(_of_kind(await _read(connection), REQUEST))
+        except TimeoutError as error:
+            raise NetworkError("no request came") from error
+        except Refused as error:
+            connection.refuse(error)
+            raise
 
     async def _stream(self, connection: Connection, pieces: AsyncIterator[bytes]) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from scribe_ledger.config.addresses import join_address
 from scribe_ledger.consensus.transport import handshake
 from scribe_ledger.consensus.transport.contract import Caller, Purpose, Reason, Refused
 from scribe_ledger.consensus.transport.frames import encode_frame, encode_frames
@@ -34,7 +35,7 @@ async def greet(connection: Connection, me: Me, auth: Auth, *, expect: int, purp
     refusal = bytes(body[1 + handshake.MAC_BYTES :])
     handshake.check_proof(body, proofs.of_answerer(refusal))
     if refusal:
-        raise Refused(refusal.decode(errors="replace"), reason=Reason.UNADMITTED, proven=auth.proves)
+        raise Refused(refusal.decode(errors="replace"), reason=Reason.UNADMITTED, proven=True)
     return _acquainted(connection, challenge.me, proofs, purpose)
 
 
@@ -82,7 +83,7 @@ def _acquainted(connection: Connection, theirs: Me, proofs: Proofs, purpose: Pur
         theirs.raft_id,
         theirs.cluster_id,
         theirs.node_id,
-        f"{peer[0]}:{peer[1]}" if peer else connection.host,
+        join_address(peer[0], peer[1]) if peer else connection.host,
         proofs.channel_key(),
         connection.encrypted,
         connection.loopback,

@@ -63,9 +63,14 @@ class Listener:
             raise NetworkError(f"the Raft port {host}:{port} cannot be opened: {error}") from error
         return int(self._server.sockets[0].getsockname()[1])
 
-    async def close(self) -> None:
+    def close(self) -> None:
+        """Nobody comes in any more. Those inside stay until their connections are closed."""
         if self._server is not None:
             self._server.close()
+
+    async def wait_closed(self) -> None:
+        """Comes back when they are."""
+        if self._server is not None:
             await self._server.wait_closed()
 
     def _accept(self, connection: Connection) -> None:

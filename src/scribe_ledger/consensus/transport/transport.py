@@ -2,6 +2,7 @@
 
 It owns sockets and nothing else. Frames to peers are sent or dropped, never kept for a connection that is not there:
 Raft says things again. A peer's frames arrive in order within one connection. Nothing here blocks the event loop.
+What a handler raises against its contract goes to the event loop's exception handler.
 """
 
 from __future__ import annotations
@@ -80,13 +81,14 @@ class Transport:
         """Ends every connection and all work for others. No method of the handler is called after it."""
         self._closed = True
         self._peers.clear()
-        await self._listener.close()
+        self._listener.close()
         await self._tasks.cancel()
         for connection in list(self._connections):
             connection.fail(ConnectionAbortedError("this node is stopping"))
         while self._connections:
             await asyncio.wait([connection.closed for connection in self._connections])
             await asyncio.sleep(0)
+        await self._listener.wait_closed()
 
     # --- peers -------------------------------------------------------------------------------------------------
 
@@ -186,6 +188,7 @@ class Transport:
         connection.closed.add_done_callback(lambda _: self._connections.discard(connection))
 
     def _serve(self, connection: Connection, caller: Caller) -> None:
+        connection.closed.add_done_callback(lambda _: self._count(connection))
         if caller.purpose is not Purpose.PEER:
             self._answering.serve(connection, caller)
             return
@@ -198,10 +201,12 @@ class Transport:
         if peer := self._peers.get(caller.raft_id):
             peer.hurry()
 
-    def _gone(self, incoming: Incoming) -> None:
-        connection, raft_id = incoming.connection, incoming.caller.raft_id
+    def _count(self, connection: Connection) -> None:
         if isinstance(connection.error, Refused):
             self._refusals.note(connection.error, connection.host)
+
+    def _gone(self, incoming: Incoming) -> None:
+        connection, raft_id = incoming.connection, incoming.caller.raft_id
         if self._incoming.get(raft_id) is incoming:
             self._heard(raft_id, connection)
             del self._incoming[raft_id]
