@@ -52,6 +52,21 @@ def test_a_flip_of_any_byte_that_was_synced_is_refused(tmp_path: Path) -> None:
     assert load(tmp_path) == contents_after(writes(5, 3))
 
 
+@pytest.mark.parametrize("value", [bytes(3000), b"\0\1" * 300 + bytes(2400)], ids=["all zeros", "zeros at the end"])
+def test_a_flip_in_a_value_of_zeros_is_no_crash(tmp_path: Path, value: bytes) -> None:
+    log, _ = open_log(tmp_path, 1 << 14)
+    start = log._segment.end
+    log.write(LogWrite([(1, 1, 0, value, b"")]))
+    log.sync()
+    end = log._segment.end
+    log.close()
+    (path,) = segments(tmp_path)
+    good = path.read_bytes()
+    for offset in range(start, end, 41):
+        path.write_bytes(good[:offset] + bytes([good[offset] ^ 16]) + good[offset + 1 :])
+        assert refused(tmp_path), offset
+
+
 def test_a_flip_in_an_unsynced_tail_never_loses_what_was_synced(tmp_path: Path) -> None:
     given = writes(6, 60)
     log, _ = open_log(tmp_path)

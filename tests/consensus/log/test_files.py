@@ -51,6 +51,26 @@ def test_segments_before_a_reset_go_with_the_next_cut(tmp_path: Path) -> None:
     assert load(tmp_path, 1024) == ((11, 2), (2, 2, 11), [])
 
 
+def test_a_segment_is_synced_before_the_next_one_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, _ = open_log(tmp_path, 1024)
+    synced: list[tuple[int, int]] = []
+    sync = os.fdatasync
+
+    def noting(descriptor: int) -> None:
+        sync(descriptor)
+        synced.append((os.fstat(descriptor).st_ino, len(segments(tmp_path))))
+
+    monkeypatch.setattr(os, "fdatasync", noting)
+    for write in writes(40):
+        log.write(write)
+    expected = [(path.stat().st_ino, count) for count, path in enumerate(segments(tmp_path), 1)]
+    assert len(expected) > 3
+    assert synced == expected[:-1]
+    log.sync()
+    assert synced == expected
+    log.close()
+
+
 def test_a_write_larger_than_a_segment_has_one_to_itself(tmp_path: Path) -> None:
     given = [*writes(3), LogWrite([(4, 1, 0, bytes(50_000), b"")]), LogWrite([(5, 1, 0, b"x", b"")])]
     log, _ = open_log(tmp_path, 1024)
