@@ -166,9 +166,7 @@ class ClusterNode:
 class ClusterOfNodes:
     """Members that name each other as seeds. As a context manager it leaves no process behind."""
 
-    def __init__(
-        self, folder: Path, count: int = 3, sections: Mapping[str, Mapping[str, Any]] | None = None
-    ) -> None:
+    def __init__(self, folder: Path, count: int = 3, sections: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         ports = _free_ports(2 * count)
         self.folder = folder

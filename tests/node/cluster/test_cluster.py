@@ -1,0 +1,219 @@
+"""Real clusters of three processes: they form, take writes anywhere, read what was written, and survive their leader."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.cluster_of_nodes import ClusterOfNodes
+from tests.running import run_to_end
+
+from scribe_ledger import Ledger
+from scribe_ledger.errors import Forbidden
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.cluster_of_nodes import ClusterNode
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterOfNodes]:
+    """A cluster that formed; whoever harms it leaves it whole."""
+    with ClusterOfNodes(tmp_path_factory.mktemp("three")) as cluster:
+        cluster.start()
+        cluster.wait_until_formed()
+        yield cluster
+
+
+def whole(cluster: ClusterOfNodes) -> ClusterOfNodes:
+    """All of its nodes run and serve."""
+    cluster.start(bootstrap=False)
+    cluster.wait_until_formed()
+    return cluster
+
+
+def test_a_write_on_any_node_is_read_on_every_node_at_once(three: ClusterOfNodes) -> None:
+    whole(three)
+    for turn in range(10):
+        for writer in three.nodes:
+            key, value = f"at-once/{writer.node_id}/{turn}", b"%d" % turn
+            writer.put(key, value)
+            assert [node.get(key) for node in three.nodes] == [value] * 3
+    key = "at-once/1/0"
+    three.wait(lambda: all(node.get(key, "?consistency=stale") == b"0" for node in three.nodes), "stale reads follow")
+    three.wait_until_equal()
+
+
+def test_every_node_knows_the_members_and_the_leader(three: ClusterOfNodes) -> None:
+    leader = whole(three).leader()
+    for node in three.nodes:
+        members = node.get_json("/cluster/members")["members"]
+        assert [(each["node_id"], each["role"]) for each in members] == [(1, "voter"), (2, "voter"), (3, "voter")]
+        assert {each["raft_address"] for each in members} == {each.raft_address for each in three.nodes}
+        assert node.leader_id == leader.node_id
+        assert node.get_json("/cluster/leader")["address"] == f"127.0.0.1:{leader.port}"
+        assert node.get_json("/health")["state"] == ("leader" if node is leader else "follower")
+
+
+def test_the_leader_is_killed_and_the_next_write_succeeds_within_two_seconds(three: ClusterOfNodes) -> None:
+    leader = whole(three).leader()
+    written = {f"before/{number}": leader.put(f"before/{number}", b"%d" % number)["index"] for number in range(20)}
+    survivor = next(node for node in three.nodes if node is not leader)
+    begun = time.monotonic()
+    leader.kill()
+    index = survivor.put("after", b"x")["index"]
+    seconds = time.monotonic() - begun
+    assert index > max(written.values())
+    assert [survivor.get(key) for key in written] == [b"%d" % number for number in range(20)]
+    leader.start()
+    three.wait_until_formed()
+    three.wait_until_equal()
+    assert leader.get("after") == b"x"
+    assert seconds < 2, seconds
+
+
+def test_all_nodes_are_killed_under_load_and_nothing_acknowledged_is_lost(three: ClusterOfNodes) -> None:
+    whole(three)
+    acknowledged: list[str] = []
+    stop = threading.Event()
+
+    def write(node: ClusterNode) -> None:
+        number = 0
+        while not stop.is_set():
+            key = f"killed/{node.node_id}/{number}"
+            try:
+                node.put(key, key.encode(), timeout=5)
+            except (OSError, http.client.HTTPException, AssertionError):
+                return
+            acknowledged.append(key)
+            number += 1
+
+    writers = [threading.Thread(target=write, args=(node,)) for node in three.nodes]
+    for each in writers:
+        each.start()
+    three.wait(lambda: len(acknowledged) > 100, "a hundred writes")
+    for node in three.nodes:
+        node.kill()
+    stop.set()
+    for each in writers:
+        each.join()
+    whole(three)
+    three.wait_until_equal()
+    for node in three.nodes:
+        assert [key for key in acknowledged if node.get(key) != key.encode()] == []
+
+
+def test_a_member_that_was_away_catches_up(three: ClusterOfNodes) -> None:
+    away = next(node for node in whole(three).nodes if node is not three.leader())
+    assert away.stop() == 0
+    leader = three.leader()
+    for number in range(50):
+        leader.put(f"away/{number}", b"%d" % number)
+    away.start()
+    three.wait_until_formed()
+    three.wait_until_equal()
+    assert away.get("away/49") == b"49"
+
+
+def test_a_paused_leader_is_replaced_and_reads_nothing_stale_when_it_comes_back(three: ClusterOfNodes) -> None:
+    paused = whole(three).leader()
+    paused.put("paused", b"before")
+    paused.pause()
+    other = three.leader(other_than=paused)
+    other.put("paused", b"after")
+    paused.resume()
+    assert paused.get("paused") == b"after"
+    three.wait_until_formed()
+    three.wait_until_equal()
+
+
+def test_a_leader_that_is_asked_to_stop_hands_over_first(three: ClusterOfNodes) -> None:
+    leader = whole(three).leader()
+    other = next(node for node in three.nodes if node is not leader)
+    begun = time.monotonic()
+    assert leader.stop() == 0
+    other.put("handed-over", b"x")
+    assert time.monotonic() - begun < 10
+    assert "no leader" not in other.log.split("handed-over")[-1][-200:] or three.leader(other_than=leader)
+    leader.start()
+    three.wait_until_formed()
+
+
+def test_a_value_too_large_for_the_log_is_refused_without_a_shared_store(three: ClusterOfNodes) -> None:
+    node = whole(three).nodes[1]
+    status, body = node.ask("PUT", "/large", bytes(300_000))
+    assert status == 400, body
+    assert "object store that all members share" in json.loads(body)["error"]["message"]
+
+
+def test_nodes_agree_who_founds_when_nobody_was_told_to(tmp_path: Path) -> None:
+    with ClusterOfNodes(tmp_path / "agree", sections={"cluster": {"secret": "a secret of the test"}}) as cluster:
+        for node in reversed(cluster.nodes):
+            node.start()
+        cluster.wait_until_formed()
+        cluster.nodes[2].put("key", b"value")
+        assert [node.get("key") for node in cluster.nodes] == [b"value"] * 3
+        assert len({node.get_json("/health")["ledger_id"] for node in cluster.nodes}) == 1
+
+
+def test_a_standalone_ledger_becomes_the_first_member_with_its_history(tmp_path: Path) -> None:
+    with ClusterOfNodes(tmp_path / "grown") as cluster:
+        first = cluster.nodes[0]
+        with Ledger.open(first.data_dir, name="example.org/grown") as ledger:
+            for number in range(300):
+                ledger.put(f"old/{number}", b"%d" % number)
+            root, origin = ledger.checkpoint().root, ledger.origin
+        cluster.start()
+        cluster.wait_until_formed()
+        cluster.nodes[1].put("new", b"x")
+        for node in cluster.nodes:
+            assert node.get("old/299") == b"299"
+            assert node.get("new") == b"x"
+        assert cluster.nodes[2].get_json("/v1/stats")["origin"] == origin
+        size, _ = cluster.wait_until_equal()
+        assert size == 301
+        for node in cluster.nodes:
+            assert node.stop() == 0
+        with Ledger.open(first.data_dir, create=False) as ledger:
+            assert ledger.checkpoint(at=300).root == root
+            with pytest.raises(Forbidden, match="belongs to member"):
+                ledger.put("alone", b"x")
+        settings = {"SCRIBE_NODE_DATA_DIR": str(first.data_dir)}
+        refused = run_to_end("--port", "0", env=settings, cwd=tmp_path)
+        assert refused.returncode == 3
+        assert "the folder of a member of a cluster" in refused.stderr
+
+
+def test_a_node_without_company_waits_and_says_so(tmp_path: Path) -> None:
+    with ClusterOfNodes(tmp_path / "waits") as cluster:
+        node = cluster.nodes[0]
+        node.start()
+        cluster.wait(lambda: node.ask("GET", "/health/live")[0] == 200, "it lives")
+        status, body = node.ask("GET", "/health")
+        assert status == 503
+        assert json.loads(body)["state"] == "forming"
+        cluster.wait(lambda: "looks for a cluster, and sees nobody" in node.log, "it says so")
+        assert node.stop() == 0
+
+
+def test_the_raft_port_in_use_is_one_line(tmp_path: Path) -> None:
+    with ClusterOfNodes(tmp_path / "port") as cluster:
+        node = cluster.nodes[0]
+        node.start("--bootstrap")
+        cluster.wait(lambda: node.ask("GET", "/health/live")[0] == 200, "it lives")
+        text = node.file.read_text().replace(f"client_port = {node.port}", f"client_port = {cluster.nodes[1].port}")
+        (tmp_path / "other.toml").write_text(text.replace("node-1", "node-other"))
+        refused = run_to_end("-c", str(tmp_path / "other.toml"), cwd=tmp_path)
+        assert refused.returncode == 3
+        assert f"cannot listen on 127.0.0.1:{node.raft_port}: the port is in use" in refused.stderr
+        assert "[network] raft_port" in refused.stderr
+        assert refused.stderr.count("\n") == 1
+        assert not (tmp_path / "port" / "node-other").exists()
