@@ -64,6 +64,11 @@ class Applier:
     # other one only where an installed snapshot held entries that the engine gives out later.
 
     @property
+    def waiting(self) -> int:
+        """Entries that were given out and are not applied."""
+        return len(self._queue)
+
+    @property
     def backlogged(self) -> bool:
         return len(self._queue) >= BACKLOG_ENTRIES_MAX
 

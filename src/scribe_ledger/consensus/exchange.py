@@ -83,7 +83,7 @@ class Counters:
     """In which it stood, or left its place as follower."""
     leader_changes: int = 0
     proposals: int = 0
-    """Units that were given to it."""
+    """Units that it put on their way; again where they were lost with a leader."""
     forwarded: int = 0
     """Units that it sent to another leader, each sending counted."""
     bundles: int = 0
@@ -95,6 +95,7 @@ class Counters:
     refused: int = 0
     """Bundles of other members that it could not take, and messages that the engine refused."""
     reads: int = 0
+    """That were let go."""
     read_rounds: int = 0
     entries_applied: int = 0
     stalls: int = 0

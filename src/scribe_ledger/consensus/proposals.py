@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from scribe_ledger.consensus.bundles import UNIT_OVERHEAD_BYTES, encode_units
 from scribe_ledger.consensus.frames import NOT_LEADER, Forward, encode_forward
@@ -28,14 +28,8 @@ NEVER = 1 << 62
 RETRY_HINT = "retry with the same request id: that settles whether it took effect"
 
 
-class Waiter(NamedTuple):
-    """One unit, and who waits for it."""
-
-    unit: bytes
-    local: object
-    done: Callable[[object], object]
-    deadline: int
-    alone: bool
+Waiter = tuple[bytes, object, "Callable[[object], object]", int, bool]
+"""One unit and who waits for it: unit, local, done, deadline, alone. A bare tuple: there is one for every write."""
 
 
 class Bundle:
@@ -46,8 +40,8 @@ class Bundle:
     def __init__(self, sequence: int, term: int, waiters: list[Waiter], now: int) -> None:
         self.sequence = sequence
         self.term = term
-        self.units = [waiter[0] for waiter in waiters]
-        self.local: Sequence[object] = [waiter[1] for waiter in waiters]
+        self.units = [unit for unit, *_ in waiters]
+        self.local: Sequence[object] = [local for _, local, *_ in waiters]
         self.body = encode_units(self.units)
         self.waiters: list[Waiter | None] = [*waiters]
         """None: answered already, at its deadline."""
@@ -75,6 +69,11 @@ class Proposals:
         self._now = 0
 
     @property
+    def queued(self) -> bool:
+        """Whether something is to be sent."""
+        return bool(self._queue)
+
+    @property
     def units(self) -> int:
         """That wait, sent or not."""
         return self._units
@@ -93,8 +92,7 @@ class Proposals:
         self._soonest = min(self._soonest, deadline)
         self._units += 1
         self._bytes += size
-        self._counters.proposals += 1
-        self._queue.append(Waiter(unit, local, done, deadline, alone))
+        self._queue.append((unit, local, done, deadline, alone))
 
     def _refuse(self, size: int) -> None:
         if size <= self._unit_bytes_max or self._units:
@@ -112,6 +110,7 @@ class Proposals:
         self._term = term
         self._sequence += 1
         bundle = Bundle(self._sequence, term, self._next_units(), self._now)
+        self._counters.proposals += len(bundle.units)
         self._under_way[bundle.sequence] = bundle
         self._counters.bundles += 1
         return bundle
@@ -119,13 +118,13 @@ class Proposals:
     def _next_units(self) -> list[Waiter]:
         queue = self._queue
         first = queue.popleft()
-        waiters, room = [first], self._entry_bytes - len(first[0])
-        if first[4]:
-            return waiters
-        while queue:
+        unit, _, _, _, alone = first
+        waiters, room = [first], self._entry_bytes - len(unit)
+        while queue and not alone:
             head = queue[0]
-            room -= len(head[0]) + UNIT_OVERHEAD_BYTES
-            if room < 0 or head[4]:
+            unit, _, _, _, alone = head
+            room -= len(unit) + UNIT_OVERHEAD_BYTES
+            if room < 0 or alone:
                 break
             waiters.append(queue.popleft())
         return waiters
@@ -180,7 +179,8 @@ class Proposals:
         self._forget(bundle.units)
         for waiter, outcome in zip(bundle.waiters, outcomes, strict=True):
             if waiter is not None:
-                waiter[2](outcome)
+                _, _, done, _, _ = waiter
+                done(outcome)
 
     def entered(self, term: int) -> None:
         """An entry of this term is applied: bundles sent in earlier ones, and not applied, are in no log."""
@@ -205,7 +205,7 @@ class Proposals:
         """This node stops: everybody is told."""
         self.hidden(why)
         waiters, self._queue = [*self._queue], deque()
-        self._forget([waiter.unit for waiter in waiters])
+        self._forget([unit for unit, *_ in waiters])
         _fail(waiters, Unavailable(why))
 
     def _forget(self, units: Sequence[bytes]) -> None:
@@ -222,14 +222,14 @@ class Proposals:
 
     def _expire(self, leader: int) -> None:
         now = self._now
-        late = [waiter for waiter in self._queue if waiter.deadline <= now]
+        late = [waiter for waiter in self._queue if _deadline(waiter) <= now]
         if late:
-            self._queue = deque(waiter for waiter in self._queue if waiter.deadline > now)
-            self._forget([waiter.unit for waiter in late])
+            self._queue = deque(waiter for waiter in self._queue if _deadline(waiter) > now)
+            self._forget([unit for unit, *_ in late])
         unknown = self._expire_under_way()
-        rest = [waiter.deadline for waiter in self._queue]
-        rest += [each.deadline for bundle in self._under_way.values() for each in bundle.waiters if each is not None]
-        self._soonest = min(rest, default=NEVER)
+        sent = chain.from_iterable(bundle.waiters for bundle in self._under_way.values())
+        rest = chain(self._queue, (waiter for waiter in sent if waiter is not None))
+        self._soonest = min(map(_deadline, rest), default=NEVER)
         _fail(late, _not_sent(leader))
         _fail(unknown, _not_confirmed(leader))
 
@@ -237,16 +237,21 @@ class Proposals:
         late = []
         for bundle in self._under_way.values():
             for at, waiter in enumerate(bundle.waiters):
-                if waiter is not None and waiter.deadline <= self._now:
+                if waiter is not None and _deadline(waiter) <= self._now:
                     late.append(waiter)
                     bundle.waiters[at] = None
         return late
 
 
+def _deadline(waiter: Waiter) -> int:
+    return waiter[3]
+
+
 def _fail(waiters: Iterable[Waiter | None], error: ScribeError) -> None:
     for waiter in waiters:
         if waiter is not None:
-            waiter.done(error.again())
+            _, _, done, _, _ = waiter
+            done(error.again())
 
 
 def _not_sent(leader: int) -> Unavailable:

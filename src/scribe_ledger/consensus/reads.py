@@ -51,13 +51,22 @@ class Reads:
     def waiting(self) -> int:
         return self._reads
 
+    @property
+    def unasked(self) -> bool:
+        """Whether there may be something to ask."""
+        return bool(self._waiting or self._rounds)
+
+    @property
+    def answered(self) -> bool:
+        """Whether some wait only for an entry to be applied."""
+        return bool(self._answered)
+
     def add(self, done: Callable[[ScribeError | None], object], ticks: int) -> None:
         if self._reads >= self._settings.max_waiting_reads:
             raise Overloaded(f"{self._reads:,} reads wait for the cluster already", hint="retry after a pause")
         deadline = self._now + ticks
         self._soonest = min(self._soonest, deadline)
         self._reads += 1
-        self._counters.reads += 1
         self._waiting.append((done, deadline))
 
     def ask(self, term: int, leader: int, read_index: Callable[[bytes], bool]) -> None:
@@ -83,11 +92,10 @@ class Reads:
     def applied(self, index: int) -> None:
         """Lets go what waited for this index."""
         ready = [reads for at, reads in self._answered if at <= index]
-        if not ready:
-            return
         self._answered = [(at, reads) for at, reads in self._answered if at > index]
         for reads in ready:
             self._reads -= len(reads)
+            self._counters.reads += len(reads)
             for done, _ in reads:
                 done(None)
 

@@ -302,29 +302,32 @@ class Replica:
     @_guarded
     def ready(self) -> Turn | None:
         """The next turn, if there is something to do. To be called until it is None after every batch of inputs."""
-        try:
+        applier, reads, node = self._applier, self._reads, self._node
+        if applier.waiting or applier.worked_off > node.applied_index:
             self._apply()
+        if reads.answered:
+            reads.applied(applier.applied)
+        if self._proposals.queued:
+            self._send_bundles()
+        if reads.unasked:
+            reads.ask(node.term, node.leader, node.read_index)
+        if self._resetting is not None:
+            return self._turn_of_reset(self._resetting)
+        ready = None if applier.backlogged else node.ready()
+        if ready is None:
+            return self._turn_of_own() if self._outbox else None
+        node.advance_append_async(ready)
+        return self._turn_of(ready)
+
+    def _apply(self) -> None:
+        try:
+            self._applier.run(self._node)
         except RaftPanic:
             raise
         except Exception as error:
             self.poison(f"an entry could not be applied: {error}")
             raise
-        node = self._node
-        self._send_bundles()
-        self._reads.ask(node.term, node.leader, node.read_index)
-        if self._resetting is not None:
-            return self._turn_of_reset(self._resetting)
-        ready = None if self._applier.backlogged else node.ready()
-        if ready is None:
-            return self._turn_of_own()
-        node.advance_append_async(ready)
-        return self._turn_of(ready)
-
-    def _apply(self) -> None:
-        applier, node = self._applier, self._node
-        applier.run(node)
         self._advance()
-        self._reads.applied(applier.applied)
 
     def _advance(self) -> None:
         """Tells the engine what is applied. After a snapshot it must be durable in the log first."""
@@ -368,10 +371,8 @@ class Replica:
         snapshots = [(peer, index, frames.RAFT_PREFIX + message) for peer, index, message in ready.snapshot_messages]
         return Turn(self._turn, outbox, write, ready.must_sync, after, snapshots)
 
-    def _turn_of_own(self) -> Turn | None:
+    def _turn_of_own(self) -> Turn:
         """Where the engine has nothing to say."""
-        if not self._outbox:
-            return None
         self._turn += 1
         outbox, self._outbox = self._outbox, {}
         return Turn(self._turn, outbox, None, False, {}, ())
