@@ -16,7 +16,7 @@ from scribe_ledger.errors import (
     SerializationError,
     StorageError,
 )
-from scribe_ledger.ledger import commands, wire
+from scribe_ledger.ledger import commands, policy, wire
 from scribe_ledger.ledger.manifest import Adopt, Archive, Manifest
 from scribe_ledger.ledger.memory import MemoryStore
 from scribe_ledger.ledger.policy import Policy
@@ -258,6 +258,39 @@ def test_a_unit_of_a_newer_version_ends_the_node_and_changes_nothing() -> None:
         with pytest.raises(ConfigurationError, match="version 2"):
             machine.apply(1, 1, units, None)
     assert machine.position == 0
+
+
+# --- newer rules -----------------------------------------------------------------------------------------------
+
+
+def test_an_entry_that_asks_for_rules_nobody_here_knows_ends_the_node() -> None:
+    """Whoever skipped it would judge what follows by other rules than the others."""
+    machine = new()
+    machine.apply(1, 1, [put("a")], None)
+    newer = wire.encode_unit([commands.configure({"apply_version": 2})])
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="rules of version 2") as stopped:
+            machine.apply(2, 1, [put("b"), newer, put("c")], None)
+        assert "newer scribe-ledger" in stopped.value.hint
+    assert (machine.position, machine.extent.size, machine.failure) == (1, 1, None)
+
+
+def test_rules_rise_and_never_fall(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy, "APPLY_VERSION", 3)
+    machine = new()
+
+    def configure(version: object) -> object:
+        unit = wire.encode_unit([commands.configure({"apply_version": version})])
+        return machine.apply(machine.position + 1, 1, [unit], None)[0]
+
+    assert isinstance(configure(3), Receipts)
+    assert machine.machine.policy.apply_version == 3
+    for refused in (2, "3", True, None):
+        assert isinstance(configure(refused), ConfigurationError)
+    assert ReplicatedMachine(machine._store).machine.policy.apply_version == 3
+    monkeypatch.setattr(policy, "APPLY_VERSION", 2)
+    with pytest.raises(ConfigurationError, match="rules of version 3"):
+        ReplicatedMachine(machine._store)
 
 
 def receipts(outcome: object) -> Receipts:

@@ -24,6 +24,7 @@ from scribe_ledger.errors import (
 )
 from scribe_ledger.ledger import records
 from scribe_ledger.ledger.commands import columns_of
+from scribe_ledger.ledger.policy import NewerRules
 from scribe_ledger.ledger.records import DELETED, Latest, Spot
 from scribe_ledger.merkle.hashing import hash_leaf
 from scribe_ledger.merkle.leaf import HEADER
@@ -168,8 +169,8 @@ class _Judge:
             for command in unit:
                 touched.setdefault(command.key, self._known.get(command.key))
                 answers.append(self._judge(command))
-        except StorageError:
-            raise  # this store's own failure: a refusal must follow from the state alone
+        except (StorageError, NewerRules):
+            raise  # this store's, or this program's, own failure: a refusal must follow from the state alone
         except ScribeError as refusal:
             self._roll_back(mark, touched)
             if len(unit) > 1:

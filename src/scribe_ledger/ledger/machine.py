@@ -19,7 +19,8 @@ from scribe_ledger.ledger import manifest, records
 from scribe_ledger.ledger.encoding import Encoded, encode
 from scribe_ledger.ledger.judging import Judged, judge
 from scribe_ledger.ledger.manifest import Change, Manifest, ManifestTable, Retire
-from scribe_ledger.ledger.policy import Policy
+from scribe_ledger.ledger.policy import APPLY_VERSION as APPLY_VERSION  # noqa: PLC0414  # told to the cluster
+from scribe_ledger.ledger.policy import Policy, check_known
 from scribe_ledger.ledger.receipts import Batch, Receipts
 from scribe_ledger.ledger.records import U64, Spot
 from scribe_ledger.ledger.store import Store, Table
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
 
 STATE_KEY = b"state"
 POLICY_KEY = b"policy"
-APPLY_VERSION = 1
-"""The rules of ``apply`` that this code knows. A ledger may ask for older ones, never for newer."""
-
 EVICTED_KEY = b"evicted"
 """What this machine alone knows: below which index the values of archived entries are no longer here."""
 
@@ -295,11 +293,7 @@ def _load_policy(store: Store) -> Policy:
 def decode_policy(record: bytes) -> Policy:
     """The policies, if this program can keep to them."""
     policy = Policy.decode(record)
-    if policy.apply_version > APPLY_VERSION:
-        raise ConfigurationError(
-            f"this ledger applies by rules of version {policy.apply_version}, this program knows {APPLY_VERSION}",
-            hint="use a newer scribe-ledger",
-        )
+    check_known(policy.apply_version)
     return policy
 
 
