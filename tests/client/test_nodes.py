@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from tests.client.serving import Reply, as_json
+from tests.client.serving import Reply, as_json, as_text
 
 from scribe_ledger.client.messages import Answer, Request, Upload
 from scribe_ledger.client.nodes import Attempts, Lost, Node, Nodes, Patience
@@ -19,8 +19,12 @@ from scribe_ledger.errors import (
     Overloaded,
     PreconditionFailed,
     RateLimited,
+    ScribeError,
     Unavailable,
+    VerificationError,
 )
+from scribe_ledger.merkle import Checkpoint, Signer
+from scribe_ledger.merkle.checkpoint import cosign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -309,3 +313,159 @@ def test_a_connection_that_the_node_closed_is_replaced_without_a_word(world: Wor
     world.server.close_connections()
     assert client.get("k") == b"1"
     assert world.server.connections == 2
+
+
+# --- a cluster -------------------------------------------------------------------------------------------------
+
+
+def test_a_cluster_that_asks_for_patience_gets_it_until_the_deadline() -> None:
+    clock = Clock()
+    trying = attempts(WRITE, "http://a:1", "http://b:1", retries=1, deadline=30.0, clock=clock)
+    for _ in range(11):
+        trying.lost(Lost("connection refused", sent=False))
+        pause = trying.answered(refusal("unavailable", retry_after="1"))
+        assert pause is not None and pause >= 1.0
+        clock.now += pause
+    trying.lost(Lost("connection refused", sent=False))
+    clock.now += 30
+    with pytest.raises(Unavailable):
+        trying.answered(refusal("unavailable", retry_after="1"))
+
+
+def test_who_wants_no_repetition_gets_none_from_a_cluster_either() -> None:
+    trying = attempts(READ, "http://a:1", "http://b:1", retries=0)
+    assert trying.answered(refusal("unavailable")) == 0.0
+    with pytest.raises(Unavailable):
+        trying.answered(refusal("unavailable"))
+
+
+def test_a_damaged_member_does_not_end_what_the_others_may_still_do() -> None:
+    trying = attempts(READ, "http://a:1", "http://b:1")
+    assert trying.answered(refusal("unavailable")) == 0.0
+    assert trying.answered(refusal("corruption")) is not None
+    assert trying.node.host == "a"
+
+
+class Script:
+    """A node that answers what stands in its script, and then what the true node answers."""
+
+    def __init__(self, world: World, *faults: Reply | None) -> None:
+        self.faults = list(faults)
+        self.server = world.serve(world.ledger)
+        self.server.lie = self._next
+
+    def _next(self, _target: str, reply: Reply) -> Reply | None:
+        return self.faults.pop(0) if self.faults else reply
+
+
+def refused(kind: str) -> Reply:
+    return as_json({"error": {"kind": kind, "message": f"it is {kind}", "hint": ""}}, 503)
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        ([refused("unavailable")], [], []),
+        ([refused("outcome_unknown")], [], []),
+        ([None], [refused("unavailable")], []),
+        ([None, None], [refused("consensus")] * 2, [refused("outcome_unknown"), None]),
+        ([refused("unavailable")] * 5, [refused("unavailable")] * 5, [None] * 5),
+        ([refused("corruption")] * 3, [refused("unavailable")] * 2, [refused("unavailable")]),
+    ],
+    ids=["election", "in doubt", "killed", "rolling restart", "long election", "diverged member"],
+)
+def test_a_write_outlives_the_loss_of_leaders(world: World, faults: tuple[list[Reply | None], ...]) -> None:
+    nodes = [Script(world, *script) for script in faults]
+    client = world.connect(*[node.server.url for node in nodes], deadline=20.0, retries=2)
+    receipt = client.put("k", "1", dedupe=False)
+    assert receipt.index == 0
+    assert world.ledger.size == 1, "it took effect once"
+    sent = [headers["idempotency-key"] for node in nodes for _, _, headers in node.server.asked]
+    assert len(set(sent)) == 1
+    assert client.get("k") == b"1"
+
+
+def test_one_read_may_be_stale_and_still_sees_ones_own_write(world: World) -> None:
+    client = world.connect(world.server.url)
+    client.put("k", "1")
+    for read in (client.get, client.entry, lambda key, **options: client.get_many([key], **options)):
+        read("k", consistency="stale")
+        target = world.server.asked[-1][1]
+        assert "consistency=stale" in target
+        assert "after=0" in target
+        read("k")
+        assert "consistency" not in world.server.asked[-1][1]
+        with pytest.raises(ConfigurationError, match="consistency"):
+            read("k", consistency="fresh")
+
+
+# --- cosigners -------------------------------------------------------------------------------------------------
+
+WITNESSES = [Signer.generate(f"example.org/node/{number}") for number in range(3)]
+KEYS = [str(witness.cosigner) for witness in WITNESSES]
+
+
+def cosigning(world: World, *witnesses: Signer) -> Callable[[str, Reply], Reply]:
+    """The node's checkpoints, with the signatures of some members."""
+
+    def sign(target: str, reply: Reply) -> Reply:
+        if not target.startswith("/tlog/checkpoint") or reply.status != 200:
+            return reply
+        head = Checkpoint.parse(reply.body.decode())
+        for witness in witnesses:
+            head = cosign(head, witness, 1_700_000_000)
+        return as_text(head)
+
+    return sign
+
+
+def test_what_a_quorum_has_cosigned_is_believed(world: World) -> None:
+    client = world.connect(world.server.url, cosigners=KEYS, quorum=2)
+    world.server.lie = cosigning(world, *WITNESSES[:2])
+    for number in range(3):
+        world.ledger.put("k", str(number))
+        assert client.get("k") == str(number).encode()
+    assert client.get_many(["k", "other"]) == [b"2", None]
+    asked = len(world.server.asked)
+    assert client.get("k") == b"2"
+    assert len(world.server.asked) == asked + 1, "a head is held against the cosigners once"
+    assert client.prove("k").index == 2
+    assert len(list(client.history("k"))) == 3
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_what_too_few_have_cosigned_is_refused(world: World, count: int) -> None:
+    world.ledger.put("k", "1")
+    client = world.connect(world.server.url, cosigners=KEYS, quorum=2)
+    world.server.lie = cosigning(world, *WITNESSES[:count])
+    for read in (lambda: client.get("k"), lambda: client.prove("k"), client.checkpoint):
+        with pytest.raises(VerificationError, match=f"{count} cosigners signed the checkpoint, 2 are required"):
+            read()
+    world.server.lie = cosigning(world, *WITNESSES)
+    assert client.get("k") == b"1"
+
+
+def test_cosignatures_under_an_older_head_do_not_cover_what_is_new(world: World) -> None:
+    world.ledger.put("k", "1")
+    old = as_text(cosign(world.ledger.checkpoint(), WITNESSES[0], 1_700_000_000))
+    world.ledger.put("k", "2")
+    client = world.connect(world.server.url, cosigners=KEYS[:1])
+    world.server.lie = lambda target, reply: old if target.startswith("/tlog/checkpoint") else reply
+    with pytest.raises(VerificationError, match="cosigned are 1"):
+        client.get("k")
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"cosigners": KEYS[0]}, "not a list"),
+        ({"cosigners": KEYS, "public_key": None}, "verify nothing"),
+        ({"cosigners": KEYS, "quorum": 4}, "a quorum of 4 of 3"),
+        ({"cosigners": [KEYS[0]] * 3, "quorum": 2}, "a quorum of 2 of 1"),
+        ({"quorum": 1}, "of 0 cosigners"),
+        ({"cosigners": [str(WITNESSES[0].cosigner).partition("+")[0]]}, "."),
+    ],
+)
+def test_cosigners_that_cannot_be_are_refused(world: World, options: dict[str, Any], match: str) -> None:
+    with pytest.raises(ScribeError, match=match):
+        world.connect(world.server.url, **options)

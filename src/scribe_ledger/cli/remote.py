@@ -105,10 +105,6 @@ class RemoteTarget(Client):
     def archive_now(self) -> dict[str, Any]:
         return self.archive()
 
-    def cluster_replace(self, node_id: int, address: str) -> dict[str, Any]:
-        """A node whose folder was lost takes its old member's place."""
-        return self._order(b"/cluster/join", {"node_id": node_id, "address": address, "replace": True})
-
 
 def open_remote(place: Place, *, name: str) -> RemoteTarget:
     """Nothing is sent yet, but for a ``name`` that has to be compared."""

@@ -54,6 +54,8 @@ class AsyncClient:
         *,
         public_key: str | None = None,
         trust: str | os.PathLike[str] | None = None,
+        cosigners: Sequence[str] = (),
+        quorum: int | None = None,
         timeout: float = 15.0,
         deadline: float = 60.0,
         retries: int = 8,
@@ -73,7 +75,7 @@ class AsyncClient:
         self._nodes = Nodes(urls)
         self._patience = Patience(timeout, deadline, retries)
         self._pool = AsyncPool(most_idle=pool_size, connect_timeout=connect_timeout, tls=tls)
-        self._trust, self._file = make_trust(public_key, trust)
+        self._trust, self._file = make_trust(public_key, trust, cosigners, quorum)
         self._saving = asyncio.Lock()
         self._closed = False
         self._operations = Operations(
@@ -119,17 +121,31 @@ class AsyncClient:
     # --- reading -----------------------------------------------------------------------------------------------
 
     async def get(
-        self, key: Key, *, version: int | None = None, as_of: int | None = None, verify: bool | None = None
+        self,
+        key: Key,
+        *,
+        version: int | None = None,
+        as_of: int | None = None,
+        verify: bool | None = None,
+        consistency: str | None = None,
     ) -> bytes | None:
-        return await self._run(self._operations.get(key, version, as_of, verify))
+        return await self._run(self._operations.get(key, version, as_of, verify, consistency))
 
-    async def get_many(self, keys: Iterable[Key], *, verify: bool | None = None) -> list[bytes | None]:
-        return await self._run(self._operations.get_many(keys, verify))
+    async def get_many(
+        self, keys: Iterable[Key], *, verify: bool | None = None, consistency: str | None = None
+    ) -> list[bytes | None]:
+        return await self._run(self._operations.get_many(keys, verify, consistency))
 
     async def entry(
-        self, key: Key, *, version: int | None = None, as_of: int | None = None, verify: bool | None = None
+        self,
+        key: Key,
+        *,
+        version: int | None = None,
+        as_of: int | None = None,
+        verify: bool | None = None,
+        consistency: str | None = None,
     ) -> Entry | None:
-        return await self._run(self._operations.entry(key, version, as_of, verify))
+        return await self._run(self._operations.entry(key, version, as_of, verify, consistency))
 
     async def entry_at(self, index: int, *, verify: bool | None = None) -> Entry:
         return await self._run(entry_at(self._operations, index, verify))
@@ -250,6 +266,19 @@ class AsyncClient:
 
     async def cluster_transfer(self, node_id: int) -> dict[str, Any]:
         return await self._order(b"/cluster/transfer", {"node_id": node_id})
+
+    async def cluster_replace(self, node_id: int, raft_id: str | None = None) -> dict[str, Any]:
+        return await self._order(b"/cluster/replace", {"node_id": node_id, "raft_id": raft_id})
+
+    async def cluster_metrics(self) -> dict[str, Any]:
+        return await self._run(self._operations.json(requests.ask_node(b"/cluster/metrics")))
+
+    async def cluster_snapshot(self) -> dict[str, Any]:
+        return await self._run(self._operations.json(requests.snapshot(request_id_text(None))))
+
+    async def cluster_snapshots(self) -> list[dict[str, Any]]:
+        shape = await self._run(self._operations.json(requests.ask_node(b"/cluster/snapshots")))
+        return answers.listed(shape, "snapshots")
 
     async def manifest(self, since: int | None = None) -> dict[str, Any]:
         request = requests.get(b"/v1/manifest", since=natural(since, "since"))

@@ -54,6 +54,8 @@ class Client:
         *,
         public_key: str | None = None,
         trust: str | os.PathLike[str] | None = None,
+        cosigners: Sequence[str] = (),
+        quorum: int | None = None,
         timeout: float = 15.0,
         deadline: float = 60.0,
         retries: int = 8,
@@ -65,8 +67,10 @@ class Client:
         """Makes the client; nothing is sent yet.
 
         ``public_key`` is the ledger's, and makes every read verified; without it nothing is. ``trust`` is a small file
-        that remembers the last checkpoint from one run to the next. ``timeout`` is for one answer, ``deadline`` for a
-        call with all its ``retries``, in seconds. ``consistency="stale"`` reads from whichever node answers.
+        that remembers the last checkpoint from one run to the next. ``cosigners`` are keys of a cluster's members, of
+        which ``quorum`` (all, unless it is given) must have signed what is read too. ``timeout`` is for one answer,
+        ``deadline`` for a call with all its ``retries``, in seconds. ``consistency="stale"`` reads from whichever node
+        answers, here for all reads and at some methods for one.
         """
         check_settings(
             consistency,
@@ -79,7 +83,7 @@ class Client:
         self._nodes = Nodes(urls)
         self._patience = Patience(timeout, deadline, retries)
         self._pool = Pool(most_idle=pool_size, connect_timeout=connect_timeout, tls=tls)
-        self._trust, self._file = make_trust(public_key, trust)
+        self._trust, self._file = make_trust(public_key, trust, cosigners, quorum)
         self._saving = threading.Lock()
         self._closed = False
         self._operations = Operations(
@@ -133,24 +137,38 @@ class Client:
     # --- reading -----------------------------------------------------------------------------------------------
 
     def get(
-        self, key: Key, *, version: int | None = None, as_of: int | None = None, verify: bool | None = None
+        self,
+        key: Key,
+        *,
+        version: int | None = None,
+        as_of: int | None = None,
+        verify: bool | None = None,
+        consistency: str | None = None,
     ) -> bytes | None:
         """The value of a key: its latest, one version, or as of a tree size. None if absent or deleted.
 
         Verified where the public key is known; ``verify=False`` believes the node, ``verify=True`` without a key is
         an error. The same goes for all reads.
         """
-        return self._run(self._operations.get(key, version, as_of, verify))
+        return self._run(self._operations.get(key, version, as_of, verify, consistency))
 
-    def get_many(self, keys: Iterable[Key], *, verify: bool | None = None) -> list[bytes | None]:
+    def get_many(
+        self, keys: Iterable[Key], *, verify: bool | None = None, consistency: str | None = None
+    ) -> list[bytes | None]:
         """The latest values of many keys, all as of the same moment, in one trip."""
-        return self._run(self._operations.get_many(keys, verify))
+        return self._run(self._operations.get_many(keys, verify, consistency))
 
     def entry(
-        self, key: Key, *, version: int | None = None, as_of: int | None = None, verify: bool | None = None
+        self,
+        key: Key,
+        *,
+        version: int | None = None,
+        as_of: int | None = None,
+        verify: bool | None = None,
+        consistency: str | None = None,
     ) -> Entry | None:
         """All about a key's latest entry (a delete too), one version, or as of a tree size. None if there is none."""
-        return self._run(self._operations.entry(key, version, as_of, verify))
+        return self._run(self._operations.entry(key, version, as_of, verify, consistency))
 
     def entry_at(self, index: int, *, verify: bool | None = None) -> Entry:
         """The entry at one place of the log."""
@@ -295,6 +313,23 @@ class Client:
     def cluster_transfer(self, node_id: int) -> dict[str, Any]:
         """Hands leadership to another node."""
         return self._order(b"/cluster/transfer", {"node_id": node_id})
+
+    def cluster_replace(self, node_id: int, raft_id: str | None = None) -> dict[str, Any]:
+        """Gives the place of a node whose folder was lost to the one that waits under its label."""
+        return self._order(b"/cluster/replace", {"node_id": node_id, "raft_id": raft_id})
+
+    def cluster_metrics(self) -> dict[str, Any]:
+        """Raft's figures at the node that answers."""
+        return self._run(self._operations.json(requests.ask_node(b"/cluster/metrics")))
+
+    def cluster_snapshot(self) -> dict[str, Any]:
+        """Has the node that answers make a snapshot, and waits for it."""
+        return self._run(self._operations.json(requests.snapshot(request_id_text(None))))
+
+    def cluster_snapshots(self) -> list[dict[str, Any]]:
+        """The snapshots that the node keeps, newest first."""
+        shape = self._run(self._operations.json(requests.ask_node(b"/cluster/snapshots")))
+        return answers.listed(shape, "snapshots")
 
     def manifest(self, since: int | None = None) -> dict[str, Any]:
         """The segments in the archive; with ``since``, what was added and removed after that version."""

@@ -2,7 +2,9 @@
 
 One node is asked as long as it answers. Where it cannot be reached or may not serve, the next one is asked at once; a
 pause comes only when each was tried. A write is sent again with the id it had, so a repetition is exact; what is given
-up while its outcome is open ends in ``OutcomeUnknown``, never in an error that says it did not happen.
+up while its outcome is open ends in ``OutcomeUnknown``, never in an error that says it did not happen. Where one of
+several nodes has answered that it cannot serve now, a cluster is there and will get over it: then only the deadline
+ends the call, not the number of repetitions.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from scribe_ledger.errors import (
     ConfigurationError,
     NetworkError,
     OutcomeUnknown,
+    RateLimited,
     ScribeError,
     Unavailable,
 )
@@ -93,7 +96,8 @@ class Patience(NamedTuple):
     deadline: float
     """Seconds after which a call gives up, all repetitions included."""
     retries: int
-    """How often a call is repeated after every node was tried once."""
+    """How often a call is repeated after every node was tried once. Above 0, rounds in which one of several nodes
+    asked for patience are not counted."""
 
 
 class Lost(Exception):
@@ -115,10 +119,13 @@ class Attempts:
     __slots__ = (
         "_at",
         "_clock",
+        "_counted",
         "_end",
+        "_hope",
         "_maybe_done",
         "_nodes",
         "_patience",
+        "_promised",
         "_random",
         "_request",
         "_retry_after",
@@ -143,7 +150,9 @@ class Attempts:
         self._random = random
         self._turn = nodes.in_turn()
         self._at = 0
-        self._round = 0
+        self._round = self._counted = 0
+        self._hope = False
+        self._promised = False
         self._end = clock() + max(patience.deadline, request.deadline)
         self._tried: dict[str, str] = {}
         self._retry_after = 0.0
@@ -171,6 +180,7 @@ class Attempts:
         self._tried[self.node.url] = error.message
         self._maybe_done |= error.kind == "outcome_unknown"
         self._retry_after = max(self._retry_after, _seconds(answer.headers.get(b"retry-after", b"")))
+        self._promised |= len(self._turn) > 1 and isinstance(error, Unavailable) and not isinstance(error, RateLimited)
         pause = self._next(again=isinstance(error, Unavailable))
         if pause is None:
             raise self._ended(error)
@@ -187,6 +197,7 @@ class Attempts:
 
     def _next(self, *, again: bool) -> float | None:
         """Turns to the next node; None when that has no use. ``again`` allows to come back to nodes that were tried."""
+        self._hope |= again
         if not self._request.repeatable or self._clock() >= self._end:
             return None
         self._at += 1
@@ -194,7 +205,9 @@ class Attempts:
             return 0.0
         self._at = 0
         self._round += 1
-        if not again or self._round > self._patience.retries:
+        self._counted += not (self._promised and self._patience.retries)
+        hope, self._hope, self._promised = self._hope, False, False
+        if not hope or self._counted > self._patience.retries:
             return None
         pause = max(longest_pause(self._round) * self._random(), self._retry_after)
         self._retry_after = 0.0

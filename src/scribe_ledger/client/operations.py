@@ -15,6 +15,7 @@ from scribe_ledger import verify
 from scribe_ledger.client import answers, requests
 from scribe_ledger.client.arguments import key_bytes, natural, request_id_text, required, value_bytes
 from scribe_ledger.client.messages import Answer, Request, Upload
+from scribe_ledger.client.settings import check_consistency
 from scribe_ledger.client.trust import Sent, Stance, Trust, Wanted, as_verification, check_digest
 from scribe_ledger.errors import InvalidRequest, NotFound, SerializationError, VerificationError
 from scribe_ledger.merkle.checkpoint import Checkpoint
@@ -153,30 +154,36 @@ class Operations:
 
     # --- reading -----------------------------------------------------------------------------------------------
 
-    def get(self, key: Key, version: int | None, as_of: int | None, checked: bool | None) -> Operation[bytes | None]:
+    def get(
+        self, key: Key, version: int | None, as_of: int | None, checked: bool | None, consistency: str | None = None
+    ) -> Operation[bytes | None]:
         trust = self.trust_for(checked)
+        check_consistency(consistency)
         if trust is not None:
-            found = yield from self.proven(trust, _wanted(key, version, as_of))
+            found = yield from self.proven(trust, _wanted(key, version, as_of), consistency)
             return None if found is None else (yield from self._value_of(found))
         name = key_bytes(key)
         parameters = {"version": natural(version, "version", least=1), "as_of": natural(as_of, "as_of")}
-        answer = yield requests.value(name, **parameters, **self._reading())
+        answer = yield requests.value(name, **parameters, **self._reading(consistency=consistency))
         if answer.status == 200:
             return answer.body
         _raise_unless_missing(answer)
         return None
 
-    def get_many(self, keys: Iterable[Key], checked: bool | None) -> Operation[list[bytes | None]]:
+    def get_many(
+        self, keys: Iterable[Key], checked: bool | None, consistency: str | None = None
+    ) -> Operation[list[bytes | None]]:
         if isinstance(keys, str | bytes | bytearray | memoryview) or not hasattr(keys, "__iter__"):
             raise InvalidRequest(f"the keys are {type(keys).__name__}", hint='several keys, such as ["a", "b"]')
         names = [key_bytes(key) for key in keys]
         if not names:
             return []
         trust = self.trust_for(checked)
+        check_consistency(consistency)
         if trust is not None:
-            found = yield from self.proven_many(trust, names)
+            found = yield from self.proven_many(trust, names, consistency)
         else:
-            answer = yield requests.values(names, proof=False, since=None, **self._reading())
+            answer = yield requests.values(names, proof=False, since=None, **self._reading(consistency=consistency))
             shapes = _as_many(answers.json_of(answer), names)
             found = [None if shape is None else self.plain(shape) for shape in shapes]
         values: list[bytes | None] = []
@@ -187,13 +194,17 @@ class Operations:
                 values.append((yield from self._value_of(item)))
         return values
 
-    def entry(self, key: Key, version: int | None, as_of: int | None, checked: bool | None) -> Operation[Entry | None]:
+    def entry(
+        self, key: Key, version: int | None, as_of: int | None, checked: bool | None, consistency: str | None = None
+    ) -> Operation[Entry | None]:
         trust = self.trust_for(checked)
         wanted = _wanted(key, version, as_of)
+        check_consistency(consistency)
         if trust is not None:
-            found = yield from self.proven(trust, wanted)
+            found = yield from self.proven(trust, wanted, consistency)
             return None if found is None else self.to_entry(*found)
-        answer = yield requests.value(wanted.key, proof=True, version=version, as_of=as_of, **self._reading())
+        reading = self._reading(consistency=consistency)
+        answer = yield requests.value(wanted.key, proof=True, version=version, as_of=as_of, **reading)
         shape = _shape_with_proof(answer)
         if shape is None:
             return None
@@ -244,7 +255,7 @@ class Operations:
 
     # --- reading with proof ------------------------------------------------------------------------------------
 
-    def proven(self, trust: Trust, wanted: Wanted) -> Operation[Found | None]:
+    def proven(self, trust: Trust, wanted: Wanted, consistency: str | None = None) -> Operation[Found | None]:
         """One entry with its value, proven; None where the node says that there is none."""
         stance = trust.stance(wanted.key)
         answer = yield requests.value(
@@ -254,7 +265,7 @@ class Operations:
             as_of=wanted.as_of,
             index=wanted.index,
             since=stance.since,
-            **self._reading(stance),
+            **self._reading(stance, consistency),
         )
         try:
             shape = _shape_with_proof(answer)
@@ -263,26 +274,28 @@ class Operations:
                 return None
             proof = Proof.parse(answers.text_field(shape, "proof"))
             value = answers.value_of(shape)
-            consistency = shape.get("consistency")
+            linked = shape.get("consistency")
         except SerializationError as error:
             raise as_verification(error) from error
-        head = yield from self._follow(trust, proof.checkpoint.text, consistency, stance)
+        head = yield from self._follow(trust, proof.checkpoint.text, linked, stance)
         leaf, leaf_hash = _included(proof.index, proof.leaf_bytes, proof.hashes, head)
         trust.check_entry(leaf, leaf_hash, wanted, stance.seen)
         _check_given(leaf, value)
         return Found(leaf, leaf_hash, value)
 
-    def proven_many(self, trust: Trust, names: Sequence[bytes]) -> Operation[list[Found | None]]:
+    def proven_many(
+        self, trust: Trust, names: Sequence[bytes], consistency: str | None = None
+    ) -> Operation[list[Found | None]]:
         stance = trust.stance()
         seen = [trust.seen(name) for name in names]
-        answer = yield requests.values(names, proof=True, since=stance.since, **self._reading(stance))
+        answer = yield requests.values(names, proof=True, since=stance.since, **self._reading(stance, consistency))
         try:
             shape = answers.json_of(answer)
             items = _as_many(shape, names)
-            text, consistency = answers.text_field(shape, "checkpoint"), shape.get("consistency")
+            text, linked = answers.text_field(shape, "checkpoint"), shape.get("consistency")
         except SerializationError as error:
             raise as_verification(error) from error
-        head = yield from self._follow(trust, text, consistency, stance)
+        head = yield from self._follow(trust, text, linked, stance)
         found: list[Found | None] = []
         for name, known, item in zip(names, seen, items, strict=True):
             if item is None:
@@ -306,7 +319,17 @@ class Operations:
         head, gap = trust.follow(text, consistency, stance)
         while gap is not None:
             gap = trust.close(gap, (yield from self._consistency_text(gap.old.size, gap.new.size)))
+        yield from self._have_cosigned(trust, head)
         return head
+
+    def _have_cosigned(self, trust: Trust, head: Checkpoint) -> Operation[None]:
+        """Shows that a head that is linked to what is known is part of a log that a quorum has cosigned."""
+        if trust.needs_cosigned(head):
+            reading = {"after": head.size - 1 if head.size else None}
+            text = answers.text_of((yield requests.get(b"/tlog/checkpoint", **reading)))
+            cosigned = trust.cosigned(text, head)
+            yield from self.join(trust, cosigned)
+            trust.have_cosigned(cosigned)
 
     def _link(self, trust: Trust, text: str, at: int | None, stance: Stance) -> Operation[Checkpoint]:
         """The head that was asked for, of one size or of the present, becomes part of what is known."""
@@ -316,6 +339,7 @@ class Operations:
         elif head.size != at:
             raise VerificationError(f"the node answers with a head of {head.size} entries, not {at}")
         yield from self.join(trust, head)
+        yield from self._have_cosigned(trust, head)
         return head
 
     def join(self, trust: Trust, head: Checkpoint) -> Operation[None]:
@@ -394,13 +418,14 @@ class Operations:
     def _stance(self, key: bytes) -> Stance:
         return Stance(None, None, self._after) if self.trust is None else self.trust.stance(key)
 
-    def _reading(self, stance: Stance | None = None) -> dict[str, Any]:
+    def _reading(self, stance: Stance | None = None, consistency: str | None = None) -> dict[str, Any]:
         """What a read says: how fresh it must be. One node of which nothing is proven needs not be told."""
+        wanted = consistency or self._consistency
         if stance is None:
-            if not self._several_nodes and self._consistency is None:
+            if not self._several_nodes and wanted is None:
                 return {}
             stance = self._stance(b"")
-        return {"after": stance.after, "consistency": self._consistency}
+        return {"after": stance.after, "consistency": wanted}
 
 
 # --- helpers -----------------------------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _JSON = b"content-type: application/json\r\n"
 ARCHIVE_SECONDS = 3600.0
 """A node may be given so long to archive all that is pending."""
+SNAPSHOT_SECONDS = 3600.0
+"""And so long to make a snapshot."""
 WATCH_SILENCE_SECONDS = 45.0
 """A node sends at least a comment every 15 seconds."""
 PAGE_ENTRIES = 1000
@@ -73,6 +75,20 @@ def archive(request_id: str) -> Request:
         retried=False,
         timeout=ARCHIVE_SECONDS,
         deadline=ARCHIVE_SECONDS,
+    )
+
+
+def snapshot(request_id: str) -> Request:
+    """It takes as long as the ledger is large."""
+    return Request(
+        b"POST",
+        b"/cluster/snapshot",
+        _id(request_id),
+        b"",
+        request_id,
+        retried=False,
+        timeout=SNAPSHOT_SECONDS,
+        deadline=SNAPSHOT_SECONDS,
     )
 
 

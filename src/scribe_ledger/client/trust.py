@@ -85,8 +85,15 @@ class Trust:
     """The memory of one client about one log. Safe to share between threads."""
 
     def __init__(
-        self, public_key: str, *, remembered: Checkpoint | None = None, keys_remembered: int = KEYS_REMEMBERED
+        self,
+        public_key: str,
+        *,
+        remembered: Checkpoint | None = None,
+        keys_remembered: int = KEYS_REMEMBERED,
+        cosigners: Sequence[str] = (),
+        quorum: int | None = None,
     ) -> None:
+        """With ``cosigners``, of which ``quorum`` are enough, nothing is believed that they have not cosigned."""
         verifier = Verifier.parse(public_key.strip())
         self.public_key = str(verifier)
         self.origin = verifier.name
@@ -94,6 +101,10 @@ class Trust:
         self._seen: OrderedDict[bytes, Seen] = OrderedDict()
         self._keys_remembered = keys_remembered
         self._after: int | None = None
+        self._cosigners = tuple(cosigners)
+        self._quorum = quorum
+        self._cosigned = -1
+        """Size of the largest head in the chain of those remembered that a quorum has cosigned."""
         self._lock = threading.Lock()
 
     @property
@@ -116,6 +127,28 @@ class Trust:
     def signed(self, text: str) -> Checkpoint:
         """A checkpoint that the ledger's key signed; each text is checked once."""
         return verify.checkpoint(text, public_key=self.public_key)
+
+    def needs_cosigned(self, head: Checkpoint) -> bool:
+        """Whether a head that was shown to be of this log is larger than what the cosigners have vouched for."""
+        if not self._cosigners or head.size <= self._cosigned:
+            return False
+        try:
+            self.cosigned(head.text, head)
+        except VerificationError:
+            return True
+        self.have_cosigned(head)
+        return False
+
+    def cosigned(self, text: str, head: Checkpoint) -> Checkpoint:
+        """A checkpoint that covers ``head`` and that enough cosigners have signed. ``join`` it, then say so."""
+        found = verify.checkpoint(text, public_key=self.public_key, cosigners=self._cosigners, quorum=self._quorum)
+        if found.size < head.size:
+            raise VerificationError(f"the node shows a log of {head.size} entries, cosigned are {found.size}")
+        return found
+
+    def have_cosigned(self, head: Checkpoint) -> None:
+        with self._lock:
+            self._cosigned = max(self._cosigned, head.size)
 
     def follow(self, text: str, consistency: str | None, stance: Stance) -> tuple[Checkpoint, Gap | None]:
         """Judges the head of an answer to a question about the present, and remembers it if it is newer.
