@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from itertools import chain
 from struct import Struct
+from struct import error as StructError  # noqa: N812
 from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
@@ -59,11 +60,14 @@ def decode_units(data: bytes, start: int = HEADER_BYTES) -> list[bytes]:
     """Of an entry, as it is in the log."""
     count, begin, end = _count(data, start)
     length_at, units = _COUNT.unpack_from, []
-    for _ in range(count):
-        (length,) = length_at(data, begin)
-        begin += UNIT_OVERHEAD_BYTES
-        units.append(data[begin : begin + length])
-        begin += length
+    try:
+        for _ in range(count):
+            (length,) = length_at(data, begin)
+            begin += UNIT_OVERHEAD_BYTES
+            units.append(data[begin : begin + length])
+            begin += length
+    except StructError:  # there is no length where one should be
+        begin = -1
     if begin != end:
         raise ValueError("the units of a bundle do not end where it ends")
     return units
