@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 from scribe_ledger.consensus.membership import MemberInfo, Membership
@@ -33,10 +32,16 @@ MEMBERS = Membership(1, 1, (1, 2), members={each: MemberInfo(each, each, "", "")
 class Node:
     """A member's folder, its ledger open."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, create: bool = True) -> None:
         self.path = path
+        self.now = 0.0
+        if create:
+            self.create()
+            self.open()
+
+    def create(self) -> None:
         create_member_folder(
-            path,
+            self.path,
             ledger_id=LEDGER_ID,
             origin=KEY.name,
             created=1,
@@ -45,8 +50,6 @@ class Node:
             private_key_text=KEY.private_text(),
             raft_id=1,
         )
-        self.open()
-        self.now = 0.0
 
     def open(self) -> None:
         self.ledger = ServedLedger.open(self.path, replicated=True)
@@ -99,10 +102,6 @@ class Node:
             have=self.machine.describe(), size=self.machine.extent.size, least=least, overwrite=overwrite
         )
 
-    def copy_to(self, path: Path) -> None:
-        """The folder as it is on disk, while it is closed."""
-        shutil.copytree(self.path, path)
-
 
 class Line:
     """A way to a sender that breaks off, or changes a piece, where it is told to."""
@@ -119,7 +118,6 @@ class Line:
         self.change = change
         self.pieces = 0
         self.calls = 0
-        self.bytes = 0
 
     async def __call__(self, request: bytes) -> AsyncIterator[bytes]:
         self.calls += 1
@@ -129,9 +127,8 @@ class Line:
             async for piece in stream:
                 if count == self.breaks_after:
                     raise NetworkError("the line broke")
-                yield self.change(self.pieces, piece)
                 count += 1
                 self.pieces += 1
-                self.bytes += len(piece)
+                yield self.change(self.pieces - 1, piece)
         finally:
             await stream.aclose()

@@ -26,6 +26,7 @@ from scribe_ledger.errors import (
     Unavailable,
     VerificationError,
 )
+from scribe_ledger.objects.durable import write_all
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -68,8 +69,8 @@ def assert_same(node: Node, other: Node) -> None:
     membership = Membership.decode(node.machine.membership)
     assert (membership.index, membership.term, membership.voters) == (node.machine.position, TERM, (1, 2))
     for index in range(0, node.machine.extent.size, 97):
-        assert node.ledger.entry_at(index) == other.ledger.entry_at(index)
-    assert not node.ledger.verify().problems
+        assert node.ledger.entry_at(index).leaf_hash == other.ledger.entry_at(index).leaf_hash
+        assert node.ledger.entry_at(index).value == f"value-{index}".encode() * 8
 
 
 # --- which kind ------------------------------------------------------------------------------------------------
@@ -93,6 +94,7 @@ async def test_an_empty_member_of_a_small_ledger_gets_its_entries(open_node: Cal
     assert found.kind == INCREMENTAL
     install(member)
     assert_same(member, leader)
+    assert not member.ledger.verify().problems
 
 
 @pytest.mark.usefixtures("always_full")
@@ -106,6 +108,7 @@ async def test_an_empty_member_of_a_large_ledger_gets_its_files(open_node: Calla
     leader.fill(3)
     member.fill(3)
     assert member.machine.extent == leader.machine.extent
+    assert not member.ledger.verify().problems
 
 
 @pytest.mark.usefixtures("always_full")
@@ -250,8 +253,7 @@ async def test_a_fetch_goes_on_by_itself_as_long_as_something_new_comes(open_nod
 
 
 @pytest.mark.usefixtures("small_pieces")
-@pytest.mark.parametrize("entries", [10, 20_000], ids=[FULL, INCREMENTAL])
-@pytest.mark.parametrize("where", [0, 1, 7])
+@pytest.mark.parametrize(("entries", "where"), [(10, 0), (10, 7), (20_000, 1)])
 @in_loop
 async def test_a_piece_that_arrives_changed_is_fetched_again(
     open_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch, entries: int, where: int
@@ -317,7 +319,7 @@ def lying(sender: sending.Sender, **lies: object) -> Callable[[bytes], AsyncIter
 
 
 @pytest.mark.usefixtures("always_full")
-@pytest.mark.parametrize("lie", [{"root": bytes(32)}, {"size": 9999}, {"manifest_version": 5}])
+@pytest.mark.parametrize("lie", [{"root": bytes(32)}, {"manifest_version": 5}])
 @in_loop
 async def test_a_copy_with_another_root_than_it_says_is_not_accepted(
     open_node: Callable[..., Node], lie: dict[str, object]
@@ -353,7 +355,7 @@ async def test_a_snapshot_that_is_too_old_is_not_accepted(open_node: Callable[..
 @pytest.mark.usefixtures("always_full")
 @in_loop
 async def test_a_snapshot_with_less_than_this_node_has_signed_is_not_accepted(
-    open_node: Callable[..., Node], tmp_path: Path
+    open_node: Callable[..., Node],
 ) -> None:
     leader, member = open_node("a"), open_node("b", full=True)
     leader.found()
@@ -361,7 +363,6 @@ async def test_a_snapshot_with_less_than_this_node_has_signed_is_not_accepted(
     member.ledger.checkpoint()
     with pytest.raises(Corruption, match="has signed a checkpoint of 10000 entries, and the snapshot has 5000"):
         member.fetcher(leader.sender().on_stream)._check(await leader.keeper().make(), Request("", b"", 0, 0))
-    assert tmp_path.exists()
 
 
 @pytest.mark.parametrize("at", [0, 2])
@@ -371,7 +372,7 @@ async def test_a_full_disk_gets_back_what_was_fetched(
 ) -> None:
     monkeypatch.setattr(sending, "PIECE_BYTES", 64 << 10)
     leader, member = open_node("a", full=True), open_node("b")
-    write_all, count = fetching.write_all, iter(range(100))
+    count = iter(range(100))
 
     def fill(descriptor: int, data: bytes) -> None:
         if next(count) == at:

@@ -1,0 +1,251 @@
+"""Installing, and dying at every step of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.consensus.looping import in_loop
+from tests.consensus.snapshots.nodes import Node
+
+from scribe_ledger.consensus.snapshots import sending
+from scribe_ledger.consensus.snapshots.description import FULL, INCREMENTAL
+from scribe_ledger.consensus.snapshots.installing import Installed, finish_installation, install_incremental, ready
+from scribe_ledger.errors import Corruption, LedgerLocked, VerificationError
+from scribe_ledger.ledger.store_copies import StoreCopies
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from scribe_ledger.consensus.statemachine import Extent
+
+pytestmark = pytest.mark.consensus
+
+FULL_STEPS = ["checked", "moved aside", "moved in", "synced", "unmarked", "removed"]
+INCREMENTAL_STEPS = ["taken", "flushed", "unmarked"]
+KEPT = ("ledger.json", "ledger.key", "head", "cluster.json")
+COPIES = StoreCopies()
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def dying_at(step: str) -> Callable[[str], None]:
+    def reached(name: str) -> None:
+        if name == step:
+            raise Killed
+
+    return reached
+
+
+async def fetched(open_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch, kind: str) -> tuple[Node, Extent]:
+    """A member with a snapshot that is ready, its ledger closed, and what it should have then."""
+    leader, member = open_node("a", full=True), open_node("b")
+    if kind == FULL:
+        monkeypatch.setattr(sending, "INCREMENTAL_ENTRIES", 10)
+    assert (await member.fetch(leader.sender().on_stream)).kind == kind
+    if kind == FULL:
+        member.close()
+    return member, leader.machine.extent
+
+
+def finish(member: Node) -> Installed | None:
+    """What a node does at its start."""
+    installed = finish_installation(member.path, COPIES)
+    member.open()
+    return installed or install_incremental(member.machine, member.path)
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {name: (path / name).read_bytes() for name in KEPT}
+
+
+@pytest.mark.parametrize("step", FULL_STEPS)
+@in_loop
+async def test_a_full_one_is_finished_wherever_it_was_cut(
+    open_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    member, expected = await fetched(open_node, monkeypatch, FULL)
+    before = contents(member.path)
+    with pytest.raises(Killed):
+        finish_installation(member.path, COPIES, step=dying_at(step))
+    installed = finish(member)
+    assert (installed is None) == (step in ("unmarked", "removed"))
+    assert member.machine.extent == expected
+    assert contents(member.path) == before
+    assert not (member.path / "incoming" / "old").exists()
+    assert ready(member.path) is None
+
+
+@pytest.mark.parametrize("step", INCREMENTAL_STEPS)
+@in_loop
+async def test_an_incremental_one_is_finished_wherever_it_was_cut(
+    open_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    member, expected = await fetched(open_node, monkeypatch, INCREMENTAL)
+    with pytest.raises(Killed):
+        install_incremental(member.machine, member.path, step=dying_at(step))
+    member.close()
+    installed = finish(member)
+    assert (installed is None) == (step == "unmarked")
+    assert member.machine.extent == expected
+    assert ready(member.path) is None
+
+
+@in_loop
+async def test_an_incremental_one_waits_for_the_ledger(
+    open_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member, expected = await fetched(open_node, monkeypatch, INCREMENTAL)
+    member.close()
+    assert finish_installation(member.path, COPIES) is None
+    installed = finish(member)
+    assert installed is not None
+    assert (installed.kind, installed.size) == (INCREMENTAL, expected.size)
+    assert member.machine.extent == expected
+
+
+KILLED_CHILD = """
+import os, signal, sys
+from pathlib import Path
+from scribe_ledger.consensus.snapshots.installing import finish_installation, install_incremental
+from scribe_ledger.ledger.served import ServedLedger
+from scribe_ledger.ledger.store_copies import StoreCopies
+
+path, last = Path(sys.argv[1]), sys.argv[2]
+
+def step(name):
+    if name == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+finish_installation(path, StoreCopies(), step=step)
+install_incremental(ServedLedger.open(path, replicated=True).state_machine, path, step=step)
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps"), [(FULL, FULL_STEPS), (INCREMENTAL, INCREMENTAL_STEPS)], ids=[FULL, INCREMENTAL]
+)
+@in_loop
+async def test_a_killed_process_is_followed_by_one_that_finishes(
+    open_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, steps: list[str]
+) -> None:
+    """One kill after the other on the same folder, each a step further than the last."""
+    member, expected = await fetched(open_node, monkeypatch, kind)
+    if kind == INCREMENTAL:
+        member.close()
+    for step in steps:
+        folder = tmp_path / f"killed at {step}"
+        shutil.copytree(member.path, folder)
+        child = subprocess.run(  # noqa: ASYNC221  # nothing else is in this loop
+            [sys.executable, "-c", KILLED_CHILD, str(folder), step], check=False, timeout=60
+        )
+        assert child.returncode == -signal.SIGKILL
+        after = Node(folder, create=False)
+        finish(after)
+        assert after.machine.extent == expected
+        assert ready(folder) is None
+        after.close()
+    member.open()
+
+
+@in_loop
+async def test_a_ledger_that_has_signed_more_is_not_overwritten(
+    open_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member, _ = await fetched(open_node, monkeypatch, FULL)
+    store = sorted(path.name for path in (member.path / "store").iterdir())
+    monkeypatch.setattr(StoreCopies, "signed_size", lambda *_: 10_001)
+    with pytest.raises(Corruption, match="has signed a checkpoint of 10001 entries, and the snapshot has 10000"):
+        finish_installation(member.path, COPIES)
+    assert sorted(path.name for path in (member.path / "store").iterdir()) == store
+    monkeypatch.undo()
+    assert finish(member) is not None
+
+
+@in_loop
+async def test_what_was_signed_is_read_from_the_head(open_node: Callable[..., Node]) -> None:
+    node = open_node("a", full=True)
+    assert COPIES.signed_size(node.path) == 0
+    node.ledger.checkpoint()
+    assert COPIES.signed_size(node.path) == 10_000
+
+
+@pytest.mark.parametrize("kind", [FULL, INCREMENTAL])
+@in_loop
+async def test_what_the_disk_has_changed_since_is_not_installed(
+    open_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    member, _ = await fetched(open_node, monkeypatch, kind)
+    path = max((member.path / "incoming" / "files").iterdir(), key=lambda each: each.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(Corruption, match="is not what was fetched"):
+        _ = (
+            finish_installation(member.path, COPIES)
+            if kind == FULL
+            else install_incremental(member.machine, member.path)
+        )
+    if kind == FULL:
+        member.open()
+    assert member.machine.extent.size == 0
+
+
+@in_loop
+async def test_without_the_mark_the_old_store_comes_back(
+    open_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member, _ = await fetched(open_node, monkeypatch, FULL)
+    with pytest.raises(Killed):
+        finish_installation(member.path, COPIES, step=dying_at("moved aside"))
+    (member.path / "incoming" / "ready").unlink()
+    assert finish(member) is None
+    assert member.machine.extent.size == 0
+
+
+@in_loop
+async def test_a_folder_that_is_open_elsewhere_is_left_alone(
+    open_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member, _ = await fetched(open_node, monkeypatch, FULL)
+    member.open()
+    with pytest.raises(LedgerLocked):
+        finish_installation(member.path, COPIES)
+    assert (member.path / "incoming" / "ready").exists()
+
+
+@in_loop
+async def test_entries_that_do_not_give_the_root_are_not_taken(
+    open_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file has the digest that was named, and the pieces in it say another root than their entries give."""
+    leader, member = open_node("a", full=True), open_node("b")
+    real = leader.machine.export
+
+    def forged(*arguments: object) -> object:
+        for number, piece in enumerate(real(*arguments)):  # type: ignore[arg-type]
+            root = leader.machine.extent.root.hex().encode()
+            yield piece.replace(root, b"0" * 64) if number == 0 else piece
+
+    monkeypatch.setattr(leader.machine, "export", forged)
+    await member.fetch(leader.sender().on_stream)
+    with pytest.raises(VerificationError):
+        install_incremental(member.machine, member.path)
+    assert ready(member.path) is not None
+
+
+@in_loop
+async def test_nothing_is_done_where_there_is_nothing(open_node: Callable[..., Node]) -> None:
+    node = open_node("a", full=True)
+    assert install_incremental(node.machine, node.path) is None
+    before = sorted(os.listdir(node.path))
+    assert finish_installation(node.path, COPIES) is None  # the lock is not even asked for
+    assert sorted(os.listdir(node.path)) == before
