@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -132,7 +133,7 @@ def test_who_was_not_met_is_not_promised() -> None:
 
 class InFlight(NamedTuple):
     target: int
-    deliver: Callable[[Promises], None]
+    deliver: Callable[[Promises], object]
     start: int | None = None
     """An answer reaches only the start of a node that asked for it."""
 
@@ -158,7 +159,7 @@ class Model:
         elif kind == "restart" and self.random.random() < 0.1 and number not in self.founders:
             self.nodes[number] = node(number + 1, self.identities[number])
             self.starts[number] += 1
-        elif kind == "stand" and self.nodes[number].may_stand:
+        elif kind == "stand" and self.nodes[number].may_stand():
             self._stand(number)
         elif kind == "probe":
             self._probe(number, self.random.randrange(self.count))
@@ -176,13 +177,10 @@ class Model:
         key = (number, self.starts[number], candidacy)
         self.granted[key] = {number}
         request = AskPromise(candidate=self.nodes[number].standing, named=IDS[: self.count], count=self.count)
-        for other in range(self.count):
-            if other != number:
-                self.on_the_way.append(
-                    InFlight(other, lambda asked, other=other: self._asked(asked, other, key, request))
-                )
+        others = (each for each in range(self.count) if each != number)
+        self.on_the_way += [InFlight(each, partial(self._asked, each, key, request)) for each in others]
 
-    def _asked(self, asked: Promises, other: int, key: tuple[int, int, int], request: AskPromise) -> None:
+    def _asked(self, other: int, key: tuple[int, int, int], request: AskPromise, asked: Promises) -> None:
         answer = asked.consider(request, named=frozenset(IDS[: self.count]), count=self.count)
         if answer.granted:
             self.on_the_way.append(InFlight(key[0], lambda asking: self._answered(asking, other, key), key[1]))
@@ -198,8 +196,7 @@ class Model:
 
         def probed(asked: Promises) -> None:
             standing: Standing = asked.standing
-            back = InFlight(number, lambda asking: asking.release([standing], mark) and None, start)
-            self.on_the_way.append(back)
+            self.on_the_way.append(InFlight(number, lambda asking: asking.release([standing], mark), start))
 
         self.on_the_way.append(InFlight(other, probed))
 

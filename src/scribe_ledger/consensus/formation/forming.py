@@ -207,7 +207,7 @@ class Formation:
         """Whether this node founds: asks those that it sees for their promises, if it comes first among them."""
         lookout, promises = self._lookout, self._promises
         asked = sight.all if self._bootstrap else sight.seeds
-        if not promises.may_stand or not promises.is_best(asked.values()):
+        if not promises.may_stand() or not promises.is_best(asked.values()):
             return False
         if self._bootstrap:
             if any(lookout.failures[each] < self._timings.absent_looks for each in sight.silent):
@@ -215,7 +215,7 @@ class Formation:
         elif not lookout.seeds or len(sight.near) + 1 < _majority(lookout.count):
             return False
         await self._check_store()
-        if not promises.may_stand:
+        if not promises.may_stand():
             return False  # promised while the store was asked
         candidacy = promises.stand()
         granted = await self._ask_promises(asked)

@@ -55,7 +55,6 @@ class Promises:
         promise = self._identity.promised_to
         return promise if promise is not None and promise.raft_id != self._identity.raft_id else None
 
-    @property
     def may_stand(self) -> bool:
         """Whether it may be a candidate: it has promised nobody else, and has seen no cluster."""
         return self.stage in ("looking", "candidate") and self.to_another is None
@@ -85,7 +84,7 @@ class Promises:
 
     def stand(self) -> int:
         """Becomes a candidate, promised to itself; the number of this candidacy."""
-        assert self.may_stand, "who has promised another is no candidate"
+        assert self.may_stand(), "who has promised another is no candidate"
         if self._identity.promised_to is None:
             self._identity.promise(Promise(self._identity.raft_id, self._address))
         self.stage = "candidate"

@@ -36,6 +36,7 @@ from scribe_ledger.errors import (
     InvalidRequest,
     NetworkError,
     NotFound,
+    OutcomeUnknown,
     ScribeError,
     Unavailable,
 )
@@ -167,7 +168,7 @@ class Reception:
             tries += 1
             try:
                 return await self._ask_leader(message, min(TRY_SECONDS + 1, max(0.05, deadline - loop.time())))
-            except (ConsensusError, NetworkError) as error:
+            except (ConsensusError, NetworkError, OutcomeUnknown) as error:  # asking twice does no harm
                 if loop.time() + PAUSE_SECONDS >= deadline:
                     raise Unavailable(f"no leader could be asked: {error.message}", hint="try again") from error
             except NotFound:
