@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -272,3 +273,65 @@ def test_members_are_told_with_the_position() -> None:
     assert (receiver.position, receiver.membership) == (9, b"as of nine")
     again = ReplicatedMachine(receiver._store)
     assert (again.position, again.membership) == (9, b"as of nine")
+
+
+def test_a_member_gives_and_flushes_while_it_goes_on(tmp_path: Path) -> None:
+    """The loop applies; a thread gives to one member after the other, and another one flushes and evicts."""
+    store = RocksStore(tmp_path / "store")
+    giver = new(store)
+    log = program(11, entries=400)
+    run(giver, log[:50])
+    done = threading.Event()
+    failures: list[BaseException] = []
+
+    def look_after() -> None:
+        try:
+            while not done.is_set():
+                assert giver.flush() <= giver.position
+                giver.evict(giver.extent.size // 2)
+        except BaseException as error:  # for the thread that asserts
+            failures.append(error)
+
+    def give(following: Iterator[bytes], position: int) -> None:
+        try:
+            receiver = new()
+            receiver.take(following)
+            assert receiver.position == position
+            run(receiver, after(log, receiver))
+            received.append(receiver)
+        except BaseException as error:  # for the thread that asserts
+            failures.append(error)
+
+    received: list[ReplicatedMachine] = []
+    threads = [threading.Thread(target=look_after)]
+    threads[0].start()
+    empty = new()
+    for place, entry in enumerate(log[50:]):
+        entry.apply(giver)
+        if place % 50 == 0:
+            threads.append(threading.Thread(target=give, args=(given(giver, empty), giver.position)))
+            threads[-1].start()
+    for thread in threads[1:]:
+        thread.join()
+    done.set()
+    threads[0].join()
+    assert failures == []
+    assert len(received) == 7
+    for receiver in received:
+        assert receiver.extent == giver.extent
+        assert tables(receiver._store, values=False) == tables(store, values=False)
+    store.close()
+
+
+def test_who_is_being_given_entries_gives_none() -> None:
+    giver, receiver = new(), new()
+    run(giver, program(3, entries=25))
+
+    def nested() -> Iterator[bytes]:
+        for piece in given(giver, receiver):
+            with pytest.raises(Unavailable, match="being given"):
+                receiver.export(giver.describe(), 0, 0, b"")
+            yield piece
+
+    receiver.take(nested())
+    assert receiver.extent == giver.extent

@@ -35,8 +35,8 @@ class Have(NamedTuple):
 
 
 def describe(machine: Machine) -> bytes:
-    """The same, of this one."""
-    state = machine.applied
+    """The same, of this one. What was taken in part is not told: it is skipped when it comes again."""
+    state = machine.committed
     fields = {
         "size": state.size,
         "root": machine.nodes.root(state.size).hex(),

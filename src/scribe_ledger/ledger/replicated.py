@@ -25,6 +25,7 @@ from scribe_ledger.errors import (
     ScribeError,
     SerializationError,
     StorageError,
+    Unavailable,
     VerificationError,
 )
 from scribe_ledger.ledger import machine as machines
@@ -72,6 +73,7 @@ class ReplicatedMachine:
         self._publish_all = publish_all or self.machine.commit
         self._lock = threading.Lock()
         self._sync_lock = threading.Lock()
+        self._receiving = False
         self._durable: State | None = None  # what a process that died has written may not be synced
         self.failure: StorageError | None = None
         """Why nothing is applied any more, or None."""
@@ -193,6 +195,8 @@ class ReplicatedMachine:
         All is as of the moment of the call, so ``stop`` and ``position`` must be those of now. ``Conflict`` comes with
         the first piece, ``Unavailable`` after it if the machine was beyond ``position``.
         """
+        if self._receiving:  # which takes long, and whoever asks here must not wait
+            raise Unavailable("this member is being given entries itself", hint="ask another, or later")
         with self._lock:
             self.check_healthy()
             return give(self._store, self.machine, have, stop, position, membership)
@@ -201,6 +205,7 @@ class ReplicatedMachine:
         """Takes what ``export`` gave, all of it. Nothing may be applied meanwhile."""
         with self._lock:
             self.check_healthy()
+            self._receiving = True
             try:
                 take(self._store, self.machine, pieces)
             except VerificationError as error:
@@ -210,6 +215,8 @@ class ReplicatedMachine:
                 if self.machine.torn:
                     self._freeze(error)
                 raise
+            finally:
+                self._receiving = False
             if self.machine.applied is not self.machine.committed:
                 self._publish_all()
 

@@ -59,7 +59,7 @@ def take(store: Store, machine: Machine, given: Iterable[bytes]) -> None:
     following = iter(given)
     try:
         header = _decode_header(next(following, b""))
-        if machine.applied.position >= header.position:
+        if machine.applied.position >= header.position and not machine.taking:
             return  # it was taken before
         taker = _Taker(store, machine, header)
         for piece in following:
