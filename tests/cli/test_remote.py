@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.cli.conftest import Cli
 from tests.client.serving import as_json, forwarding, serving
+from tests.http.membership import FakeCluster
 from tests.http.serving import serve
 
 from scribe_ledger.cli.catalogue import COMMANDS
@@ -64,6 +65,8 @@ ASKING = [
     "archive --now",
     "cluster status",
     "cluster members",
+    "cluster snapshot --list",
+    "health",
     "shell --name example.org/log",
 ]
 
@@ -129,7 +132,7 @@ def test_a_folder_s_own_work_is_refused_over_a_url(remote: Cli, tmp_path: Path) 
     assert remote("ls").out == b""
 
 
-@pytest.mark.parametrize("line", ["watch", "cluster status", "cluster join 2 host:9001"])
+@pytest.mark.parametrize("line", ["watch", "health", "cluster status", "cluster join 2 host:9001"])
 def test_a_node_s_own_work_is_refused_on_a_folder(cli: Cli, line: str) -> None:
     assert "name a node with --url" in cli(*line.split(), code=2).err
     assert not cli.data.exists()
@@ -149,7 +152,7 @@ def test_a_node_that_stands_alone_is_a_cluster_of_one(remote: Cli) -> None:
     assert heading.index("state") == line.index("standalone")
 
 
-@pytest.mark.parametrize("line", ["join 2 host:9001", "leave 2", "transfer 2", "replace 2 host:9001"])
+@pytest.mark.parametrize("line", ["join 2 host:9001", "leave 2", "transfer 2", "replace 2", "snapshot"])
 def test_a_node_that_stands_alone_takes_no_orders_of_a_cluster(remote: Cli, line: str) -> None:
     error = remote("cluster", *line.split(), "--json", code=1).error
     assert error["kind"] == "conflict"
@@ -164,15 +167,47 @@ def test_orders_of_a_cluster_carry_what_they_say(cli: Cli) -> None:
         return as_json({"done": True})
 
     with serving(answer) as server:
-        for line in ("join 2 host:9001", "leave 3", "transfer 4", "replace 5 host:9005"):
+        for line in ("join 2 host:9001", "leave 3", "transfer 4", "replace 5", "replace 5 --raft-id 77"):
             assert cli("cluster", *line.split(), "--url", server.url, "--json").document == {"done": True}
     assert cli("cluster", "join", "0", "host:9001", "--url", NOBODY, code=2).out == b""
     assert asked == [
         ("POST", "/cluster/join", b'{"node_id":2,"address":"host:9001"}'),
         ("POST", "/cluster/leave", b'{"node_id":3}'),
         ("POST", "/cluster/transfer", b'{"node_id":4}'),
-        ("POST", "/cluster/join", b'{"node_id":5,"address":"host:9005","replace":true}'),
+        ("POST", "/cluster/replace", b'{"node_id":5,"raft_id":null}'),
+        ("POST", "/cluster/replace", b'{"node_id":5,"raft_id":"77"}'),
     ]
+
+
+def test_members_and_snapshots_are_tables(cli: Cli, tmp_path: Path) -> None:
+    with serve(tmp_path / "member", cluster=FakeCluster) as served:
+        served.ledger.put("key", "value")
+        cli.environment |= {"SCRIBE_URL": f"{NOBODY},{served.url}", "SCRIBE_DATA": None}
+        heading, *lines = cli("cluster", "members").text.splitlines()
+        assert heading.split("  ")[0] == "node id"
+        assert [line.split()[2] for line in lines] == ["follower", "leader", "failed"]
+        assert "2023-11-14 22:13:20.000" in lines[0]
+        assert lines[0].endswith(str(2**63 + 1))
+        (made,) = cli("cluster", "snapshot", "--json").lines
+        heading, line = cli("cluster", "snapshot", "--list").text.splitlines()
+        assert line.split()[:3] == ["38", "1", "1000"]
+        assert made["root"] in line
+        assert cli("cluster", "transfer", "3").text == "node 3 leads\n"
+        assert cli("cluster", "join", "3", "a:1", "--json", code=1).error["message"] == "node 3 is a member already"
+
+
+def test_health_is_shown_with_what_is_wrong(cli: Cli, tmp_path: Path) -> None:
+    with serve(tmp_path / "member", cluster=FakeCluster) as served:
+        cli.environment |= {"SCRIBE_URL": served.url, "SCRIBE_DATA": None}
+        assert cli("health").text.startswith("status   ok\nnode id  1\nstate    follower\n")
+        assert cli("health", "--json").document["leader"] == 2
+        cluster = served.service.cluster
+        assert isinstance(cluster, FakeCluster)
+        cluster.has_leader = False
+        text = cli("health", code=1).text
+        assert text.startswith("status   unavailable\n")
+        assert "reason   no leader is known" in text
+        assert "leader   none\n" in text
 
 
 def test_a_manifest_with_segments_is_listed(cli: Cli) -> None:

@@ -11,6 +11,7 @@ from tests.client.serving import Reply, as_json, as_text
 
 from scribe_ledger.client.messages import Answer, Request, Upload
 from scribe_ledger.client.nodes import Attempts, Lost, Node, Nodes, Patience
+from scribe_ledger.client.settings import make_trust
 from scribe_ledger.errors import (
     ConfigurationError,
     Corruption,
@@ -466,6 +467,7 @@ def test_cosignatures_under_an_older_head_do_not_cover_what_is_new(world: World)
         ({"cosigners": [str(WITNESSES[0].cosigner).partition("+")[0]]}, "."),
     ],
 )
-def test_cosigners_that_cannot_be_are_refused(world: World, options: dict[str, Any], match: str) -> None:
+def test_cosigners_that_cannot_be_are_refused(options: dict[str, Any], match: str) -> None:
+    public_key = str(Signer.generate("example.org/log").verifier)
     with pytest.raises(ScribeError, match=match):
-        world.connect(world.server.url, **options)
+        make_trust(**{"public_key": public_key, "path": None, **options})

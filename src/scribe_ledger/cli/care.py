@@ -1,4 +1,4 @@
-"""``stats``."""
+"""``stats`` and ``health``."""
 
 from __future__ import annotations
 
@@ -38,6 +38,31 @@ def stats(session: Session) -> None:
             ("policies", f"overwrite = {policy['overwrite']}, deletes = {policy['deletes']}"),
         ]
     )
+
+
+@click.command()
+@ledger_options
+@pass_session
+def health(session: Session) -> None:
+    """Show whether a node does all of its work. Exit code 1 if it may not write, and why."""
+    with session.open_node("a folder has no health of its own, see fsck") as node:
+        found = node.health()
+    print_json(found) if session.json else print_fields(_health_fields(found))
+    if found["status"] == "unavailable":
+        raise click.exceptions.Exit(1)
+
+
+def _health_fields(found: dict[str, Any]) -> list[tuple[str, str]]:
+    store, archive, error = (found.get(name) or {} for name in ("object_store", "archive", "error"))
+    fields = [(name, found.get(name)) for name in ("status", "node_id", "state", "term", "leader", "quorum", "size")]
+    reasons = [
+        ("reason", error.get("message")),
+        ("hint", error.get("hint")),
+        ("object store", store.get("error")),
+        ("archive", archive.get("last_error")),
+    ]
+    shared = [(name.replace("_", " "), "none" if value is None else shown(str(value))) for name, value in fields]
+    return [*shared, *[(name, shown(str(value))) for name, value in reasons if value]]
 
 
 def _segments(archive: dict[str, Any]) -> str:

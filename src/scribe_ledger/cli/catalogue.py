@@ -31,6 +31,7 @@ COMMANDS = {
     "verify": Place("checking", "verify", "check a proof, or with --audit a whole log"),
     "checkpoint": Place("proving", "checkpoint", "print the signed head of the log"),
     "stats": Place("care", "stats", "counts and sizes"),
+    "health": Place("care", "health", "whether a node does all of its work"),
     "import": Place("transfer", "import_", "append the entries of a file"),
     "export": Place("transfer", "export", "write entries to a file"),
     "manifest": Place("archive", "manifest", "list the segments of the archive"),

@@ -1,4 +1,4 @@
-"""``cluster``: who is in a node's cluster, and who leads it."""
+"""``cluster``: who is in a node's cluster, who leads it, and orders to change that."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scribe_ledger.cli.output import print_fields, print_json, say, shown
+from scribe_ledger.cli.output import print_fields, print_json, say, shown, time_of
 from scribe_ledger.cli.session import Session, ledger_options, pass_session
 
 if TYPE_CHECKING:
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 NO_CLUSTER = "a folder is in no cluster"
 NODE_ID = click.IntRange(min=1)
-COLUMNS = ("node_id", "role", "state", "match_index", "lag", "address")
+COLUMNS = ("node_id", "role", "state", "match_index", "lag", "last_heartbeat", "address", "raft_id")
+SNAPSHOT_COLUMNS = ("position", "size", "bytes", "created", "root")
+_TIMES = frozenset({"last_heartbeat", "created"})
 
 
 @click.group(no_args_is_help=False)
@@ -48,11 +50,7 @@ def members(session: Session) -> None:
         for member in found:
             print_json(member)
         return
-    rows = [COLUMNS, *[[_text(member.get(name)) for name in COLUMNS] for member in found]]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
-    for row in rows:
-        cells = [text.replace("_", " ").ljust(width) for text, width in zip(row, widths, strict=True)]
-        say("  ".join(cells).rstrip())
+    _print_table(COLUMNS, found)
 
 
 @cluster.command()
@@ -62,7 +60,11 @@ def members(session: Session) -> None:
 @pass_session
 def join(session: Session, node_id: int, address: str) -> None:
     """Let the node NODE_ID, which listens for its peers at ADDRESS, join."""
-    _order(session, lambda node: node.cluster_join(node_id, address), f"node {node_id} joins")
+    _order(
+        session,
+        lambda node: node.cluster_join(node_id, address),
+        f"node {node_id} joins; `members` shows when it votes",
+    )
 
 
 @cluster.command()
@@ -70,8 +72,8 @@ def join(session: Session, node_id: int, address: str) -> None:
 @ledger_options
 @pass_session
 def leave(session: Session, node_id: int) -> None:
-    """Take the node NODE_ID out."""
-    _order(session, lambda node: node.cluster_leave(node_id), f"node {node_id} leaves")
+    """Take the node NODE_ID out, dead or alive. Its folder cannot come back as a member."""
+    _order(session, lambda node: node.cluster_leave(node_id), f"node {node_id} is a member no more")
 
 
 @cluster.command()
@@ -85,18 +87,45 @@ def transfer(session: Session, node_id: int) -> None:
 
 @cluster.command()
 @click.argument("node_id", type=NODE_ID)
-@click.argument("address")
+@click.option("--raft-id", metavar="RAFT_ID", help="The one it had, where two members have its label; see members.")
 @ledger_options
 @pass_session
-def replace(session: Session, node_id: int, address: str) -> None:
-    """Let the node NODE_ID, whose folder was lost, come back at ADDRESS in place of its old self."""
-    _order(session, lambda node: node.cluster_replace(node_id, address), f"node {node_id} is replaced")
+def replace(session: Session, node_id: int, raft_id: str | None) -> None:
+    """Let the node NODE_ID, whose folder was lost and which was started again, take its old place."""
+    _order(session, lambda node: node.cluster_replace(node_id, raft_id), f"node {node_id} has its place again")
+
+
+@cluster.command()
+@click.option("--list", "listing", is_flag=True, help="Make none; list those that the node keeps.")
+@ledger_options
+@pass_session
+def snapshot(session: Session, listing: bool) -> None:
+    """Make a snapshot of the node's ledger, for members that are far behind."""
+    with session.open_node(NO_CLUSTER) as node:
+        found = node.cluster_snapshots() if listing else [node.cluster_snapshot()]
+    if session.json:
+        for each in found:
+            print_json(each)
+    else:
+        _print_table(SNAPSHOT_COLUMNS, found)
 
 
 def _order(session: Session, give: Callable[[Node], dict[str, Any]], line: str) -> None:
     with session.open_node(NO_CLUSTER) as node:
         answer = give(node)
     print_json(answer) if session.json else say(line)
+
+
+def _print_table(columns: tuple[str, ...], found: list[dict[str, Any]]) -> None:
+    rows = [[name.replace("_", " ") for name in columns]]
+    rows += [[_cell(name, each.get(name)) for name in columns] for each in found]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(columns))]
+    for row in rows:
+        say("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _cell(name: str, value: object) -> str:
+    return time_of(value) if name in _TIMES and isinstance(value, int) else _text(value)
 
 
 def _text(value: object) -> str:
