@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -133,8 +134,9 @@ def test_a_closed_log_is_refused_and_closed_once(tmp_path: Path) -> None:
     log, _ = open_log(tmp_path)
     log.close()
     log.close()
-    with pytest.raises(StorageError, match="closed"):
-        log.write(writes(1)[0])
+    for refused in (partial(log.write, writes(1)[0]), log.sync, partial(log.cut, 1, 1)):
+        with pytest.raises(StorageError, match="closed"):
+            refused()
 
 
 def test_a_process_that_is_killed_in_the_middle_of_writes_loses_nothing_it_told(tmp_path: Path) -> None:

@@ -209,6 +209,7 @@ class FileLog:
 
     def cut(self, index: int, term: int) -> None:
         """One at a time. The mark is durable before anything is deleted."""
+        self._check_usable("cut")
         assert index <= self._durable_last, "only what is durable is applied, and only what is applied is cut"
         if index <= self._edges.truncated[0]:
             return

@@ -54,7 +54,7 @@ class LogStore(Protocol):
         ...
 
     def cut(self, index: int, term: int) -> None:
-        """Entries up to this one are not needed any more. It may keep them for a while; ``load`` will not give them."""
+        """Entries up to this one, all durable, are not needed any more. ``load`` will not give them."""
         ...
 
     @property
