@@ -392,6 +392,18 @@ async def test_a_full_disk_gets_back_what_was_fetched(
 
 
 @in_loop
+async def test_what_is_wrong_with_the_senders_disk_is_not_this_nodes_trouble(open_node: Callable[..., Node]) -> None:
+    member = open_node("b")
+
+    async def stream(_: bytes) -> AsyncIterator[bytes]:
+        yield encode_piece(Wait())
+        raise Corruption("its disk has lost something")
+
+    with pytest.raises(Unavailable, match="cannot send a snapshot: its disk has lost something"):
+        await member.fetch(stream)
+
+
+@in_loop
 async def test_pieces_out_of_order_are_not_accepted(open_node: Callable[..., Node]) -> None:
     leader, member = open_node("a", full=True), open_node("b")
 

@@ -96,7 +96,7 @@ class Fetcher:
 
     async def _pull(self, partial: _Partial, request: Request) -> None:
         ended = False
-        async with contextlib.aclosing(_closable(self._open_stream(request.encode()))) as stream:
+        async with contextlib.aclosing(_from_peer(self._open_stream(request.encode()))) as stream:
             async for message in stream:
                 piece = await asyncio.to_thread(decode_piece, message)
                 if isinstance(piece, Description):
@@ -262,11 +262,16 @@ class _Partial:
             raise NetworkError(f"{path.name} of a snapshot is not what was sent: it is fetched again")
 
 
-async def _closable(stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """A generator, whatever iterator the transport gives; closing it closes that too."""
+async def _from_peer(stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """A generator, whatever iterator the transport gives; closing it closes that too.
+
+    Errors keep their class on the way from a peer. What is wrong with *its* disk is no reason for this node to stop.
+    """
     try:
         async for message in stream:
             yield message
+    except (StorageError, VerificationError) as error:
+        raise Unavailable(f"the other member cannot send a snapshot: {error.message}", hint=error.hint) from error
     finally:
         close = getattr(stream, "aclose", None)
         if close is not None:
