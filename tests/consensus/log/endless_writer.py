@@ -10,7 +10,7 @@ from scribe_ledger.consensus.log.store import LogWrite
 
 
 def main(folder: Path) -> None:
-    log = FileLog(folder, segment_bytes=1 << 16)
+    log = FileLog(folder, segment_bytes=1 << 18)
     contents = log.load()
     last = contents.truncated[0] + len(contents.entries)
     while True:

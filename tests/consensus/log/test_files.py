@@ -143,7 +143,7 @@ def test_a_process_that_is_killed_in_the_middle_of_writes_loses_nothing_it_told(
     chance = random.Random(6)
     told = 0
     for _ in range(3):
-        enough = chance.randrange(1, 400)
+        enough = chance.randrange(1, 150)
         with subprocess.Popen([sys.executable, WRITER, tmp_path], stdout=subprocess.PIPE, text=True) as writer:
             assert writer.stdout is not None
             for number, line in enumerate(writer.stdout):
@@ -151,7 +151,7 @@ def test_a_process_that_is_killed_in_the_middle_of_writes_loses_nothing_it_told(
                 if number == enough:
                     writer.send_signal(signal.SIGKILL)  # what is in the pipe by then was told too
         assert writer.returncode == -signal.SIGKILL
-        contents = load(tmp_path, 1 << 16)
+        contents = load(tmp_path, 1 << 18)
         last = contents.truncated[0] + len(contents.entries)
         assert last >= told
         assert contents.hard_state[2] == last - 1
