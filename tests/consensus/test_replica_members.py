@@ -197,11 +197,27 @@ def test_a_change_that_nobody_confirms_has_an_unknown_outcome_at_its_deadline() 
     assert [type(each) for each in (change_outcome.only, known.only)] == [OutcomeUnknown, OutcomeUnknown]
 
 
-def test_a_leader_that_removed_itself_hands_over() -> None:
+def test_a_leader_that_removed_itself_steps_down_at_once_though_writes_are_under_way() -> None:
+    group = Group(1, 2, 3, max_entry_bytes=1)
+    group.lead(1)
+    removed = Outcomes()
+    group[1].propose_change([("remove", 1)], [], removed, ticks=100)
+    sent = group.write(1, "x", "y", "z")
+    assert isinstance(removed.only, Membership)
+    assert not group[1].is_leader
+    group.await_leader(2, 3)
+    group.pass_time(100)
+    assert len(sent) == 3
+    assert group.members[2].machine.units == group.members[3].machine.units
+    group.write(3, "a")
+    group.pass_time(3)
+    assert group.members[2].machine.names[-1] == "a"
+
+
+def test_a_leader_that_became_a_learner_hands_over() -> None:
     group = Group(1, 2, 3)
     group.lead(1)
-    removed = change(group, 1, ("remove", 1))
-    assert isinstance(removed.only, Membership)
+    assert isinstance(change(group, 1, ("learner", 1)).only, Membership)
     group.pass_time(4)
     assert not group[1].is_leader
     assert group[2].is_leader or group[3].is_leader

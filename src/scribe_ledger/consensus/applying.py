@@ -12,6 +12,9 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from scribe_raft import decode_conf_change
+
+from scribe_ledger.consensus.abdication import step_down
 from scribe_ledger.consensus.bundles import BUNDLE, HEADER_BYTES, decode_header, decode_members, decode_units
 from scribe_ledger.consensus.changes import known_members
 from scribe_ledger.errors import Corruption, Overloaded
@@ -146,11 +149,11 @@ class Applier:
 
     def _reshape_engine(self, node: Node, entry: Entry) -> Membership:
         """Once, even where the record must be written again later."""
-        from scribe_raft import decode_conf_change
-
         index, term, kind, data, _ = entry
         _, _, context = decode_conf_change(kind, data)
         changed = self.membership.with_conf(node.apply_conf_change(kind, data), index=index, term=term)
+        if node.is_leader and node.id not in changed.ids:
+            step_down(node, changed)
         return changed.with_members(known_members(changed, decode_members(context)), index=index, term=term)
 
     def _record(self, membership: Membership) -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 from scribe_raft import ConfChangeRefused, Node, ProposalDropped, RaftError, RaftPanic, StepError, describe
 
 from scribe_ledger.consensus import changes, frames
+from scribe_ledger.consensus.abdication import hand_over
 from scribe_ledger.consensus.applying import Applier
 from scribe_ledger.consensus.bundles import BUNDLE, MEMBERS, Header, check_units, encode_entry, encode_members
 from scribe_ledger.consensus.exchange import ArrivedSnapshot, Counters, Progress, ReplicaSettings, Turn
@@ -408,18 +409,11 @@ class Replica:
             if membership.outgoing:
                 self._node.propose_conf_change([])
             elif self.raft_id not in membership.voters:
-                self._hand_over()
+                hand_over(self._node, membership)
         except RaftPanic:
             raise
         except RaftError:  # it is on its way already, or cannot be now: the next tick asks again
             return
-
-    def _hand_over(self) -> None:
-        status = self._node.status()
-        matched = {peer: told["matched"] for peer, told in status["progress"].items() if told["recently_active"]}
-        heirs = [voter for voter in self.membership.voters if voter in matched]
-        if heirs and not status["transferring_to"]:
-            self._node.transfer_leader(max(heirs, key=lambda voter: (matched[voter], -voter)))
 
     # --- snapshots ---------------------------------------------------------------------------------------------
 
