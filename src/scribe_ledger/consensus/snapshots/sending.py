@@ -45,7 +45,7 @@ FORMAT = 1
 PIECES = "pieces"
 """The one file of an incremental snapshot."""
 INCREMENTAL_ENTRIES = 20_000
-INCREMENTAL_SHARE = 8
+INCREMENTAL_SHARE = 16
 """Up to this many entries, or one in so many, a difference is taken entry by entry: files are faster beyond."""
 MAX_EXPORTS = 4
 """Incremental snapshots on disk at once."""
