@@ -127,6 +127,8 @@ class Node:
         self.holdings = holdings
         self.store = store
         self.outcome: Outcome | None = None
+        self.refuses: ScribeError | None = None
+        self.welcomes_to = ""
         self.formation: Formation | None = None
 
     @property
@@ -156,6 +158,8 @@ class Node:
             case Probe():
                 return encode(self.standing)
             case Join() as join if self.founded:
+                if self.refuses is not None:
+                    raise self.refuses.again()
                 return encode(self.welcome(join))
         raise Unavailable("not here")
 
@@ -166,13 +170,13 @@ class Node:
 
     def welcome(self, join: Join) -> Welcome:
         return Welcome(
-            cluster_id=self.identity.cluster_id,
+            cluster_id=self.welcomes_to or self.identity.cluster_id,
             origin="example.org/ledger",
             created=1,
             policies={},
             ledger_key=str(LEDGER_KEY.verifier),
-            key_form="clear",
-            key=LEDGER_KEY.private_text(),
+            key_form="" if join.ledger_key else "clear",
+            key="" if join.ledger_key else LEDGER_KEY.private_text(),
             members=(join.info,),
             leader_address=self.address,
         )

@@ -54,14 +54,53 @@ def test_a_name_that_fails_is_told_once_and_tried_again(capsys: pytest.CaptureFi
     assert capsys.readouterr().out.count("cannot be resolved") == 1
 
 
-def test_a_resolver_that_hangs_holds_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resolver_that_hangs_is_asked_once_and_holds_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finding, "RESOLVE_SECONDS", 0.01)
+    asked = []
 
-    async def resolve(name: str) -> Sequence[str]:
-        await asyncio.sleep(600)
-        return []
+    async def run() -> None:
+        answered = asyncio.Event()
 
-    assert asyncio.run(DnsNames(["nodes"], 9001, resolve=resolve).addresses()) == []
+        async def resolve(name: str) -> Sequence[str]:
+            asked.append(name)
+            await answered.wait()
+            return ["10.0.0.1"]
+
+        names = DnsNames(["nodes"], 9001, resolve=resolve)
+        assert [await names.addresses() for _ in range(3)] == [[], [], []]
+        answered.set()
+        assert await names.addresses() == ["10.0.0.1:9001"]
+        assert asked == ["nodes"]
+        answered.clear()
+        assert await names.addresses() == []
+        await names.close()
+
+    asyncio.run(run())
+
+
+def test_a_member_is_announced_until_it_stops() -> None:
+    class Recorder:
+        def __init__(self) -> None:
+            self.told: list[str] = []
+            self.announced, self.closed = asyncio.Event(), asyncio.Event()
+
+        async def addresses(self) -> Sequence[str]:
+            return []
+
+        async def announce(self, standing: Standing) -> None:
+            self.told.append(standing.cluster_id)
+            self.announced.set()
+
+        async def close(self) -> None:
+            self.closed.set()
+
+    async def run() -> None:
+        source = Recorder()
+        async with asyncio.timeout(5), finding.announced([source], lambda: standing(1, 9001, "ab")):
+            await source.announced.wait()
+        assert source.told[0] == "ab" and source.closed.is_set()
+
+    asyncio.run(run())
 
 
 def test_the_real_resolver_knows_this_machine() -> None:

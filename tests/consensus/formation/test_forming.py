@@ -8,7 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.consensus.formation.fabric import Network, Node, after, found_in, simulate
+from tests.consensus.formation.fabric import LEDGER_KEY, Network, Node, after, found_in, simulate
 
 from scribe_ledger.consensus.formation.forming import Founded, Holdings, Restart
 from scribe_ledger.consensus.formation.identity import Promise
@@ -235,6 +235,57 @@ def test_a_standalone_ledger_does_not_join(bootstrap: bool) -> None:
         with pytest.raises(ConfigurationError, match="500 entries"):
             await nodes[2].run()
         assert not nodes[2].identity.cluster_id
+
+    simulate(run)
+
+
+def test_an_empty_ledger_of_its_own_does_not_join_either() -> None:
+    async def run() -> None:
+        nodes = three(Network(Random(12)), bootstrap=(1,))
+        nodes[2].holdings = Holdings("cd" * 16, 0)
+        await start(nodes[:2], [0, 0])
+        with pytest.raises(ConfigurationError, match="has another"):
+            await nodes[2].run()
+
+    simulate(run)
+
+
+def test_a_join_that_was_cut_short_goes_on() -> None:
+    async def run() -> None:
+        nodes = three(Network(Random(12)), bootstrap=(1,))
+        await start(nodes[:2], [0, 0])
+        nodes[2].holdings = Holdings(nodes[0].identity.cluster_id, 0, str(LEDGER_KEY.verifier))
+        assert isinstance(await nodes[2].run(), Joined)
+
+    simulate(run)
+
+
+def test_a_cluster_whose_seeds_say_otherwise_is_not_joined() -> None:
+    """A member that tells of one cluster and takes into another is not to be trusted with either."""
+
+    async def run() -> None:
+        nodes = three(Network(Random(12)), bootstrap=(1,))
+        await nodes[0].run()
+        nodes[0].welcomes_to = "ef" * 16
+        with pytest.raises(ConfigurationError, match="efef"):
+            await nodes[1].run()
+
+    simulate(run)
+
+
+def test_a_refusal_for_good_ends_the_start_and_others_do_not() -> None:
+    async def run() -> None:
+        nodes = three(Network(Random(12)), bootstrap=(1,))
+        await nodes[0].run()
+        nodes[0].refuses = Conflict("node 2 is a member that answers")
+        running = asyncio.create_task(nodes[1].run())
+        await asyncio.sleep(60)
+        assert not running.done()
+        nodes[0].refuses = None
+        assert isinstance(await running, Joined)
+        nodes[0].refuses = Forbidden("removed")
+        with pytest.raises(Forbidden, match="removed"):
+            await nodes[2].run()
 
     simulate(run)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
@@ -16,14 +17,15 @@ import structlog
 from scribe_ledger.config.addresses import join_address, split_address
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
     from scribe_ledger.consensus.formation.messages import Standing
 
 SERVICE = "_scribe-ledger._tcp.local."
-RESOLVE_SECONDS = 2.0
+RESOLVE_SECONDS = 0.3
+"""That one look waits for a name. A later one takes what comes later."""
 MDNS_SECONDS = 3.0
 """That the local network may take to be joined, or to be told something."""
 MAX_FOUND = 256
@@ -57,6 +59,7 @@ class DnsNames:
         self._port = port
         self._resolve = resolve or _resolve
         self._failing: set[str] = set()
+        self._pending: dict[str, asyncio.Future[Sequence[str]]] = {}
 
     async def addresses(self) -> Sequence[str]:
         found = await asyncio.gather(*map(self._look_up, self._names))
@@ -65,20 +68,35 @@ class DnsNames:
     async def announce(self, standing: Standing) -> None:
         """Names are given by the operator."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        pending, self._pending = self._pending, {}
+        for task in pending.values():
+            task.cancel()
+        await asyncio.gather(*pending.values(), return_exceptions=True)
 
     async def _look_up(self, name: str) -> list[str]:
+        """What is known in time. A resolver that takes longer is not asked again meanwhile: it holds a thread."""
         host, port = split_address(name)
+        if name not in self._pending:
+            self._pending[name] = asyncio.ensure_future(self._resolve(host))
+        task = self._pending[name]
+        done, _ = await asyncio.wait({task}, timeout=RESOLVE_SECONDS)
+        if not done:
+            self._failed(name, "no answer")
+            return []
+        del self._pending[name]
         try:
-            async with asyncio.timeout(RESOLVE_SECONDS):
-                hosts = await self._resolve(host)
-        except (OSError, TimeoutError) as error:
-            if name not in self._failing:
-                log.warning("a name of discovery cannot be resolved", name=name, reason=str(error) or "no answer")
-            self._failing.add(name)
+            hosts = task.result()
+        except OSError as error:
+            self._failed(name, str(error))
             return []
         self._failing.discard(name)
         return [join_address(each, port or self._port) for each in hosts]
+
+    def _failed(self, name: str, reason: str) -> None:
+        if name not in self._failing:
+            log.warning("a name of discovery cannot be resolved", name=name, reason=reason)
+        self._failing.add(name)
 
 
 async def _resolve(name: str) -> list[str]:
@@ -194,6 +212,18 @@ async def _service(standing: Standing) -> AsyncServiceInfo:
             "raft": str(standing.raft_id),
         },
     )
+
+
+@asynccontextmanager
+async def announced(sources: Sequence[Source], standing: Callable[[], Standing]) -> AsyncIterator[None]:
+    """For as long as this node is a member: who looks finds it by these sources. They are closed in the end."""
+    announcing = asyncio.create_task(announce_forever(sources, standing))
+    try:
+        yield
+    finally:
+        announcing.cancel()
+        await asyncio.gather(announcing, return_exceptions=True)
+        await asyncio.gather(*(source.close() for source in sources))
 
 
 async def announce_forever(sources: Sequence[Source], standing: Callable[[], Standing], seconds: float = 0.5) -> None:

@@ -62,10 +62,10 @@ class Holdings(NamedTuple):
     """What the folder has before this node belongs to a cluster."""
 
     ledger_id: str = ""
-    """Of a standalone ledger."""
+    """Of a ledger that stood alone; or of the cluster's, if a join was cut short after that was made."""
     entries: int = 0
     ledger_key: str = ""
-    """The verifier of a ``ledger.key`` that the operator has put into an otherwise empty folder."""
+    """The verifier of the ``ledger.key`` that is there: an operator may have put it into an empty folder."""
 
 
 class Timings(NamedTuple):
@@ -190,7 +190,7 @@ class Formation:
         return None
 
     async def _join(self, sight: Sight, cluster_id: str) -> Joined | None:
-        if self._holdings.entries:
+        if self._holdings.entries or self._holdings.ledger_id not in ("", cluster_id):
             raise self._cannot_join(cluster_id)
         if self._promises.stage != "joining":
             self._promises.stage = "joining"
@@ -269,7 +269,7 @@ class Formation:
     def _cannot_join(self, cluster_id: str) -> ScribeError:
         return ConfigurationError(
             f"the folder holds a ledger of its own, with {self._holdings.entries} entries, "
-            f"and the seeds belong to cluster {cluster_id} already",
+            f"and the cluster that is there, {cluster_id}, has another",
             hint="give this node an empty folder, or remove seeds that belong to another cluster",
         )
 
