@@ -25,7 +25,7 @@ FAILED = 3
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("-c", "--config", "file", metavar="FILE", help="Settings. By default ./config.toml, if there is one.")
 @click.option("-n", "--node-id", type=click.IntRange(min=1), metavar="N", help="Label of this node.")
-@click.option("-b", "--bootstrap", is_flag=True, help="Found a cluster. This version stands alone, and refuses.")
+@click.option("-b", "--bootstrap", is_flag=True, help="Found a cluster, unless the folder or a seed has one.")
 @click.option(
     "-l",
     "--log-level",

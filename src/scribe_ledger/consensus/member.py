@@ -21,6 +21,7 @@ from scribe_ledger.consensus.cutting import LogCutter
 from scribe_ledger.consensus.gossip import REPORT, Gossip
 from scribe_ledger.consensus.liveness import Liveness
 from scribe_ledger.consensus.ticking import Ticker
+from scribe_ledger.consensus.transport import Reason
 from scribe_ledger.consensus.turns import Turns
 from scribe_ledger.errors import ConsensusError, ScribeError
 
@@ -107,6 +108,7 @@ class Member:
         self._ticker = Ticker(self._loop, settings.tick_seconds, self._beat)
         self._reporter = Ticker(self._loop, settings.report_seconds, self._report)
         self._stopping = False
+        self._refused = False
         replica.on_membership = self._take_membership
 
     # --- life --------------------------------------------------------------------------------------------------
@@ -147,8 +149,13 @@ class Member:
         replica.transfer(max(alive, key=lambda each: progress[each].match))
         self.turns.wake()
         until = now + HAND_OVER_SECONDS
-        while (replica.is_leader or not replica.leader) and self._loop.time() < until and not replica.poisoned:
+        while self._leads_or_waits() and self._loop.time() < until:  # noqa: ASYNC110 - the engine tells nobody
             await asyncio.sleep(self.settings.tick_seconds / 5)
+
+    def _leads_or_waits(self) -> bool:
+        """Whether nobody else is known to lead."""
+        replica = self.replica
+        return not replica.poisoned and (replica.is_leader or not replica.leader)
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Runs beside; an error in it that is nobody else's ends the member."""
@@ -244,6 +251,7 @@ class Member:
                 heard = self.silence(peer)
                 if heard is not None:
                     self.liveness.note(peer, now - heard, int((time.time() - heard) * 1000))
+            self._look_for_removal()
             verdict = self.agreement.verdict(membership, extent, self.machine.root_at)
             if verdict.trouble is not None and self.diverged is None:
                 self.diverged = verdict.trouble
@@ -278,10 +286,17 @@ class Member:
         seconds = self._transport.last_heard(raft_id)
         return seconds if isfinite(seconds) else None
 
+    def _look_for_removal(self) -> None:
+        """Who was removed may never be told by the log: it is sent no more of it. The others refuse it instead."""
+        for peer in self.replica.membership.ids - {self.me.raft_id}:
+            refusal = self._transport.refusal(peer)
+            if refusal is not None and refusal.proven and refusal.reason == Reason.UNADMITTED:
+                self._refused = True
+
     @property
     def removed(self) -> ScribeError | None:
         """Why this node is no member any more."""
-        if self.me.raft_id in self.replica.membership.removed:
+        if self._refused or self.me.raft_id in self.replica.membership.removed:
             return ConsensusError(
                 "this node was removed from its cluster",
                 hint="stop it; to bring it back, start it on an empty folder: it joins as a new member",

@@ -1,4 +1,4 @@
-"""What a member says of its cluster: status, members and figures, taken from its parts at the moment of the question."""
+"""What a member says of its cluster: status, members and figures, as its parts are when it is asked."""
 
 from __future__ import annotations
 

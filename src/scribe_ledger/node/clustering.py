@@ -107,7 +107,7 @@ class NodeCluster:
     async def close(self) -> None:
         self._closed = True
         until = self._loop.time() + self._write_seconds
-        while self._replica.waiting[0] and self._failure is None and self._loop.time() < until:
+        while self._replica.waiting[0] and self._failure is None and self._loop.time() < until:  # noqa: ASYNC110
             await asyncio.sleep(self.member.settings.tick_seconds / 5)
 
     # --- reading -----------------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ class NodeCluster:
     async def transfer(self, node_id: int) -> dict[str, Any]:
         await self._reception.ask(Transfer(node_id=node_id), seconds=CHANGE_SECONDS)
         until = self._loop.time() + CHANGE_SECONDS
-        while self.leader()["leader_id"] != node_id and self._loop.time() < until:
+        while self.leader()["leader_id"] != node_id and self._loop.time() < until:  # noqa: ASYNC110
             await asyncio.sleep(self.member.settings.tick_seconds)
         return self.leader()
 
@@ -267,7 +267,7 @@ def _told(snapshot: Description) -> dict[str, Any]:
         "position": snapshot.position,
         "size": snapshot.size,
         "root": snapshot.root.hex(),
-        "bytes": snapshot.bytes,
+        "bytes": snapshot.total_bytes,
         "created": snapshot.made_at,
     }
 

@@ -1,4 +1,4 @@
-"""What a node does to become a member, around ``formation``: what it has, what it makes of the folder, and its record."""
+"""What a node does to become a member, around ``formation``: what it has, and what it makes of its folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from scribe_ledger.ledger.machine import APPLY_VERSION
 from scribe_ledger.ledger.policy import Policy
 from scribe_ledger.merkle.note import Signer
 from scribe_ledger.objects.identity import read_identity
-from scribe_ledger.objects.store import ObjectStore
 
 if TYPE_CHECKING:
     from random import Random
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from scribe_ledger.consensus.transport import Transport
     from scribe_ledger.ledger.served import ServedLedger
     from scribe_ledger.node.switchboard import Switchboard
+    from scribe_ledger.objects.store import ObjectStore
 
 FIRST_TERM = 1
 

@@ -1,7 +1,7 @@
 """``run_node``: one node from its settings to its end. It puts the parts together, and owns their order.
 
-Up: refusals, port, log, object store, ledger, and then what ``serving`` has. Down, in reverse: the last sync, the ledger
-closed, the log flushed. A member of a cluster takes ``member_node``'s way from the log on.
+Up: refusals, port, log, object store, ledger, and then what ``serving`` has. Down, in reverse: the last sync, the
+ledger closed, the log flushed. A member of a cluster takes ``member_node``'s way from the log on.
 """
 
 from __future__ import annotations

@@ -6,11 +6,13 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+import structlog
+
 from scribe_ledger.consensus.catching_up import CatchingUp
 from scribe_ledger.consensus.cosigning import Cosigning
 from scribe_ledger.consensus.exchange import ReplicaSettings
 from scribe_ledger.consensus.formation.admission import LedgerFacts
-from scribe_ledger.consensus.formation.messages import Standing
+from scribe_ledger.consensus.formation.messages import Standing, Update
 from scribe_ledger.consensus.formation.reception import Place, Reception
 from scribe_ledger.consensus.member import Member, MemberSettings
 from scribe_ledger.consensus.replica import Replica
@@ -19,7 +21,7 @@ from scribe_ledger.consensus.snapshots.keeper import Keeper, Moment
 from scribe_ledger.consensus.snapshots.sending import Sender
 from scribe_ledger.consensus.steward import Steward
 from scribe_ledger.consensus.stewarding import Stewarding
-from scribe_ledger.errors import ConsensusError
+from scribe_ledger.errors import ConsensusError, ScribeError
 from scribe_ledger.http.clustering import SnapshotFigures
 from scribe_ledger.ledger.folder import KEY, system_clock
 from scribe_ledger.ledger.machine import APPLY_VERSION
@@ -47,6 +49,9 @@ if TYPE_CHECKING:
 
 
 COSIGN_SECONDS = 2.0
+INTRODUCE_SECONDS = 5.0
+"""Between two looks whether the cluster's record of this node is right; one reads memory."""
+log = structlog.get_logger("scribe.cluster")
 
 
 class RunningMember:
@@ -143,7 +148,7 @@ class RunningMember:
             leader=lambda: replica.leader,
             checkpoint=ledger.checkpoint,
             ledger_key=lambda: Verifier.parse(ledger.public_key),
-            reach=lambda: self.cluster.linearize(),
+            reach=lambda: self.cluster.linearize(),  # noqa: PLW0108 - it is made below
             ask=self._ask_member,
         )
         self.cluster = NodeCluster(
@@ -167,15 +172,28 @@ class RunningMember:
         switchboard.member, switchboard.catching_up, switchboard.sender = self.member, self.catching_up, self.sender
         switchboard.formation, switchboard.cosigning = self.reception, self.cosigning
         self.member.start()
+        introducing = asyncio.ensure_future(self._introduce())
         try:
             await self._serving.run(self._listener.copies())
         finally:
+            introducing.cancel()
             if self._handing_over is not None:
                 await self._handing_over
             await self.member.stop(transfer=False)
             await self.keeper.stop()
             switchboard.member = switchboard.catching_up = switchboard.sender = switchboard.cosigning = None
         return self._begins_again
+
+    async def _introduce(self) -> None:
+        """Tells the cluster where this node has changed since it was recorded: an address, a key, newer rules."""
+        while True:
+            recorded = self._replica.membership.members.get(self.member.me.raft_id)
+            if recorded is not None and recorded != self.member.me:
+                try:
+                    await self.reception.ask(Update(info=self.member.me), seconds=INTRODUCE_SECONDS)
+                except ScribeError as error:
+                    log.warning("the cluster could not be told what is new of this node", error=str(error))
+            await asyncio.sleep(INTRODUCE_SECONDS)
 
     # --- ends --------------------------------------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 
 Up: the disk and the store are looked at, the archiver begins, connections are taken. Down, in reverse: no new
 connections, what was accepted is finished, the archiver leaves its pass. A background task that fails takes the node
-down, and is the error that it ends with; the object store is not the node, so what fails there is said in the log and at
-``/health``.
+down, and is the error that it ends with; the object store is not the node, so what fails there is said in the log and
+at ``/health``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """``WaitingRoom``: what a node answers on its HTTP port before it has a ledger to serve, while it finds its cluster.
 
-The port is open from the first moment, because silence would be worse: ``/health/live`` says 200, so that an orchestrator does
-not restart a node that only waits for the others, and everything else, ``/health`` first, says 503 and why, so that it
-is sent no work. Each answer ends its connection; nothing of a request is kept but its first line.
+The port is open from the first moment, because silence would be worse: ``/health/live`` says 200, so that an
+orchestrator does not restart a node that only waits for the others, and everything else, ``/health`` first, says 503
+and why, so that it is sent no work. Each answer ends its connection; nothing of a request is kept but its first line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Real clusters of three processes: they form, take writes anywhere, read what was written, and survive their leader."""
+"""Clusters of three processes: they form, take writes anywhere, read what was written, and survive their leader."""
 
 from __future__ import annotations
 
