@@ -94,7 +94,10 @@ def _unit(dice: random.Random, sent: list[Command]) -> list[Command]:
 def _command(dice: random.Random, sent: list[Command]) -> Command:
     choice = dice.random()
     if choice < 0.1 and sent:
-        return dice.choice(sent[-200:])
+        again = dice.choice(sent[-200:])
+        if dice.random() < 0.2:  # the same request id for another command
+            return commands.put(again.key or b"a", b"another")._replace(request=again.request)
+        return again
     key = dice.choice(KEYS) if choice < 0.6 else b"key %d" % dice.randrange(500)
     request = f"request {dice.randrange(10**9)}" if dice.random() < 0.6 else None
     if choice < 0.17:
@@ -110,7 +113,7 @@ def _command(dice: random.Random, sent: list[Command]) -> Command:
         content_type=dice.choice(("", "", "text/plain")),
         metadata=dice.choice((None, {"team": "red"})),
         if_absent=dice.random() < 0.05,
-        if_version=dice.choice((None, None, None, None, 0, 1, 2)),
+        if_version=dice.choice((0, 1, 2)) if dice.random() < 0.05 else None,
         request_id=request,
         dedupe=dice.random() < 0.7,
     )
