@@ -214,6 +214,28 @@ def test_a_leader_that_removed_itself_steps_down_at_once_though_writes_are_under
     assert group.members[2].machine.names[-1] == "a"
 
 
+def test_the_only_voter_left_does_not_stand_while_it_writes_what_another_leader_sent() -> None:
+    group = Group(1, 2)
+    group.lead(2)
+    group.pass_time(2)
+    group[2].propose_change([("remove", 2)], [], Outcomes(), ticks=100)
+    group.step(group.members[2])
+    group.deliver()
+    group.step(group.members[1])  # the removal is durable, and the answer on its way
+    group.submit(2, "late")
+    group.step(group.members[2])
+    group.members[1].slow_disk = True
+    group.settle()
+    assert group[1].membership.voters == (1,)
+    group.pass_time(50)
+    assert group[1].role == "follower"
+    group.members[1].slow_disk = False
+    group.sync(group.members[1])
+    group.pass_time(50)
+    assert group[1].is_leader
+    assert group.members[1].machine.names == ["late"]
+
+
 def test_a_leader_that_became_a_learner_hands_over() -> None:
     group = Group(1, 2, 3)
     group.lead(1)

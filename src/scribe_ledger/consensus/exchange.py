@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from scribe_ledger.consensus.log.store import LogWrite
 
 
+NEVER = 1 << 62
+"""A tick, or a turn, that does not come."""
+
+
 class ReplicaSettings(NamedTuple):
     election_ticks_min: int = 10
     election_ticks_max: int = 20

@@ -13,6 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from scribe_ledger.consensus.bundles import UNIT_OVERHEAD_BYTES, encode_units
+from scribe_ledger.consensus.exchange import NEVER
 from scribe_ledger.consensus.frames import NOT_LEADER, Forward, encode_forward
 from scribe_ledger.errors import OutcomeUnknown, Overloaded, ScribeError, TooLarge, Unavailable
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
     from scribe_ledger.consensus.exchange import Counters, ReplicaSettings
     from scribe_ledger.consensus.frames import Forwarded
-
-NEVER = 1 << 62
-"""A tick that does not come."""
 
 RETRY_HINT = "retry with the same request id: that settles whether it took effect"
 
@@ -84,19 +82,15 @@ class Proposals:
 
     def submit(self, unit: bytes, local: object, done: Callable[[object], object], ticks: int, alone: bool) -> None:
         size = len(unit)
-        if self._units >= self._waiting_max or self._bytes + size > self._bytes_max:
-            self._refuse(size)
-        elif size > self._unit_bytes_max:
+        if size > self._unit_bytes_max:
             raise TooLarge(f"a write of {size:,} bytes; {self._unit_bytes_max:,} fit a message between members")
+        if self._units >= self._waiting_max or self._bytes + size > self._bytes_max:
+            raise Overloaded(f"{self._units:,} writes wait for the cluster already", hint="retry after a pause")
         deadline = self._now + ticks
         self._soonest = min(self._soonest, deadline)
         self._units += 1
         self._bytes += size
         self._queue.append((unit, local, done, deadline, alone))
-
-    def _refuse(self, size: int) -> None:
-        if size <= self._unit_bytes_max or self._units:
-            raise Overloaded(f"{self._units:,} writes wait for the cluster already", hint="retry after a pause")
 
     # --- sending -----------------------------------------------------------------------------------------------
 

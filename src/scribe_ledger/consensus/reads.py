@@ -9,6 +9,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from scribe_ledger.consensus.exchange import NEVER
 from scribe_ledger.errors import Overloaded, Unavailable
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from scribe_ledger.consensus.exchange import Counters, ReplicaSettings
     from scribe_ledger.errors import ScribeError
-
-NEVER = 1 << 62
 
 _CONTEXT = Struct(">QQQ")
 

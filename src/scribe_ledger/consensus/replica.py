@@ -19,10 +19,10 @@ from scribe_ledger.consensus import changes, frames
 from scribe_ledger.consensus.abdication import hand_over
 from scribe_ledger.consensus.applying import Applier
 from scribe_ledger.consensus.bundles import BUNDLE, MEMBERS, Header, check_units, encode_entry, encode_members
-from scribe_ledger.consensus.exchange import ArrivedSnapshot, Counters, Progress, ReplicaSettings, Turn
+from scribe_ledger.consensus.exchange import NEVER, ArrivedSnapshot, Counters, Progress, ReplicaSettings, Turn
 from scribe_ledger.consensus.log.store import LogWrite
 from scribe_ledger.consensus.membership import Membership
-from scribe_ledger.consensus.proposals import NEVER, Proposals
+from scribe_ledger.consensus.proposals import Proposals
 from scribe_ledger.consensus.reads import Reads
 from scribe_ledger.consensus.starting import begin_after, start_from
 from scribe_ledger.consensus.taking import Taking, Verdict
