@@ -114,9 +114,8 @@ class Peer:
             return
 
     def _note(self, error: BaseException | None) -> None:
-        reason = "unreachable"
-        if isinstance(error, Refused):
-            reason = error.reason
+        reason = error.reason if isinstance(error, Refused) else "unreachable"
+        if isinstance(error, Refused) and error.reason != Reason.SILENT:
             self.refusal = Refusal(error.reason, error.message, error.proven)
         if error is not None:
             self._refusals.tell("a peer is not connected", reason, self.address, error)
