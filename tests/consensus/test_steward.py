@@ -344,12 +344,30 @@ def test_a_replacement_goes_through_from_the_operators_word_on() -> None:
     assert heir.run() == ["voter:7 remove:3"]
 
 
-def test_leaving_under_a_label_that_is_being_replaced_stops_the_replacement() -> None:
+def test_who_leaves_while_it_is_being_replaced_leaves_in_both_shapes() -> None:
     leader = Leader(replace(membership([1, 2, 3], [], info(7, node_id=3)), learners=(7,)))
     leader.match[7] = 0
+    leader.dead.add(3)
     leader.tick()
     leader.steward.leave(3, done=leader.done, ticks=100)
-    assert leader.tick(1)[0] == Change((("remove", 7),), why="node 3 leaves")
+    assert leader.run() == ["remove:7", "remove:3"]
+    assert leader.answers == [None]
+
+
+def test_a_leader_does_not_remove_itself_to_be_replaced() -> None:
+    leader = Leader(replace(membership([1, 2, 3], [8], info(7, node_id=1)), learners=(7, 8)))
+    assert leader.run() == ["voter:8"]
+    heir = Leader(leader.membership, me=2)
+    assert heir.run() == ["voter:7 remove:1"]
+
+
+def test_rules_that_cannot_be_raised_hold_up_nothing_else() -> None:
+    leader = Leader(membership([1, 2, 3]))
+    leader.apply_version = 0
+    (rules,) = leader.tick()
+    leader.steward.failed(rules)
+    leader.steward.leave(3, done=leader.done, ticks=100)
+    assert [short(each) for each in leader.tick(PAUSE_TICKS)] == ["remove:3"]
 
 
 def test_who_does_not_lead_is_asked_nothing() -> None:

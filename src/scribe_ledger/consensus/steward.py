@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.consensus.stewardship.actions import Change, HandOver, RaiseApplyVersion, View
-from scribe_ledger.consensus.stewardship.duties import duty
+from scribe_ledger.consensus.stewardship.duties import duty, newer_rules
 from scribe_ledger.consensus.stewardship.wishes import Add, Know, Lead, Remove, Settled, Wish, unknown
 from scribe_ledger.errors import Conflict, ConsensusError, Overloaded, Unavailable
 
@@ -53,9 +53,8 @@ class Steward:
         """What to do at this tick: nothing, while an earlier action has not shown its effect."""
         first, self.view = self.view is None, view
         self._follow(view, first=first)
-        action = duty(view, joint_ticks=view.now - self._joint_since) if self._free(view) else None
         wanted = self._ask(view)
-        action = action or wanted
+        action = duty(view, joint_ticks=view.now - self._joint_since) or wanted or newer_rules(view)
         if action is None or not self._free(view):
             return []
         self._under_way, self._resume_at = action, view.now + PATIENCE_TICKS

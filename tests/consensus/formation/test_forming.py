@@ -87,6 +87,17 @@ def test_without_bootstrap_a_node_alone_waits() -> None:
     simulate(run)
 
 
+def test_waiting_is_told_once_and_then_every_half_minute(capsys: pytest.CaptureFixture[str]) -> None:
+    async def run() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(three(Network(Random(4)))[0].run(), 75)
+
+    simulate(run)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "sees nobody" in line]
+    assert len(lines) == 3
+    assert "127.0.0.1:9003: nobody listens" in lines[0]
+
+
 def test_a_node_without_seeds_does_not_found_by_agreement_with_itself() -> None:
     async def run() -> None:
         with pytest.raises(TimeoutError):

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from scribe_ledger.consensus.membership import MemberInfo
     from scribe_ledger.consensus.transport.contract import Caller
 
+MAX_SAYINGS = 20
+"""Lines about waiting in ``Timings.say_again``."""
 log = structlog.get_logger("scribe.cluster")
 
 
@@ -123,7 +125,7 @@ class Formation:
         join = Join(info=info, entries=holdings.entries, policies=dict(policies or {}), ledger_key=holdings.ledger_key)
         self._joiner = Joiner(requests, join)
         self._woken = asyncio.Event()
-        self._said: tuple[str, float] = ("", 0.0)
+        self._said: dict[str, float] = {}
         self._objections: dict[str, str] = {}
 
     @property
@@ -321,12 +323,13 @@ class Formation:
         return f"looks for a cluster, and sees {seen}{silent}{objections}{hint}"
 
     def _say(self, text: str) -> None:
-        """Once, and again after a while; what changes all the time is said no oftener than each second."""
+        """Once, and again after a while."""
         now = asyncio.get_running_loop().time()
-        before, at = self._said
-        if not before or now - at >= (self._timings.say_again if text == before else 1.0):
+        lately = {each: at for each, at in self._said.items() if now - at < self._timings.say_again}
+        if text not in lately and len(lately) < MAX_SAYINGS:
             log.info(text)
-            self._said = (text, now)
+            lately[text] = now
+        self._said = lately
 
 
 def _majority(count: int) -> int:

@@ -19,15 +19,16 @@ LEAVE_JOINT_TICKS = 10
 
 
 def duty(view: View, *, joint_ticks: int) -> Action | None:
-    """The next thing that is due. ``joint_ticks``: for how long the configuration has been a joint one."""
+    """The next change of the configuration that is due. A leader does not remove itself: the next one does.
+
+    ``joint_ticks``: for how long the configuration has been a joint one.
+    """
     membership = view.membership
     if membership.outgoing:
         due = joint_ticks >= LEAVE_JOINT_TICKS or not membership.auto_leave
         return Change((), why="leave the joint configuration") if due else None
-    for raft_id in membership.learners:
-        if caught_up(view, raft_id):
-            return _promotion(view, raft_id)
-    return _raise_apply_version(view)
+    ready = (raft_id for raft_id in membership.learners if caught_up(view, raft_id))
+    return next((_promotion(view, raft_id) for raft_id in ready if replaced_by(view, raft_id) != view.me), None)
 
 
 def caught_up(view: View, raft_id: int) -> bool:
@@ -44,16 +45,15 @@ def replaced_by(view: View, raft_id: int) -> int:
     return next((each for each in twins if each != raft_id and each in view.membership.voters), 0)
 
 
-def _promotion(view: View, raft_id: int) -> Action | None:
+def _promotion(view: View, raft_id: int) -> Action:
     replaced = replaced_by(view, raft_id)
     if not replaced:
         return Change((("voter", raft_id),), why="a learner has caught up")
-    if replaced == view.me:
-        return None  # hands over first, if it must: whoever leads next finishes it
     return Change((("voter", raft_id), ("remove", replaced)), why="a new node takes the place of its old self")
 
 
-def _raise_apply_version(view: View) -> Action | None:
+def newer_rules(view: View) -> Action | None:
+    """The rules that every member knows, if the ledger does not follow them yet."""
     members = view.membership.members
     known = min((members[each].apply_version if each in members else 0 for each in view.membership.ids), default=0)
     return RaiseApplyVersion(known, why="all members know it") if known > view.apply_version else None

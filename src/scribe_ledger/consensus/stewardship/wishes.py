@@ -49,7 +49,7 @@ class Add:
 
 @dataclass(frozen=True)
 class Remove:
-    """No member has this label any more. Where two have it, the one that replaces the other goes."""
+    """No member has this label any more. Where two have it, the one that replaces the other goes first."""
 
     node_id: int
 
