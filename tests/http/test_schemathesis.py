@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.http.membership import FakeCluster
 from tests.http.serving import serve
 
 from scribe_ledger.http.service import Service
@@ -38,7 +39,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Service, "wait_for_size", barely_wait)
 
 
-def run(node: Served, *options: str, folder: Path) -> None:
+def run(node: Served, *options: str, folder: Path, invalid: int = 100, method: int = 10) -> None:
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION)]
     done = subprocess.run(
         [*command, "run", f"{node.url}/openapi.json", "--url", node.url, "--no-color", *PHASES, *options],
@@ -51,7 +52,7 @@ def run(node: Served, *options: str, folder: Path) -> None:
     assert done.returncode == 0, f"{shown}\n{done.stderr}"
     errors = node.service.metrics.errors
     assert not OURS_TO_MEND & set(errors), errors
-    assert errors["invalid"] > 100 and errors["method"] > 10, "it sent wrong requests, too"
+    assert errors["invalid"] > invalid and errors["method"] > method, "it sent wrong requests, too"
 
 
 def fill(node: Served) -> None:
@@ -69,6 +70,12 @@ def test_nothing_that_is_sent_meets_what_is_not_described(tmp_path: Path) -> Non
             *("--max-examples", "3", "--generation-deterministic"),
             folder=tmp_path,
         )
+
+
+def test_orders_of_a_cluster_meet_nothing_that_is_not_described(tmp_path: Path) -> None:
+    options = ("--include-path-regex", "^/cluster/", "--max-examples", "5", "--generation-deterministic")
+    with serve(tmp_path / "data", cluster=FakeCluster) as node:
+        run(node, *options, folder=tmp_path, invalid=50, method=0)
 
 
 @pytest.mark.soak

@@ -303,6 +303,23 @@ _ARCHIVE: dict[str, Schema] = {
     ),
 }
 
+_NAME = "[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_GROUP = "[0-9a-f]{1,4}"
+_HOSTS = (
+    rf"{_NAME}(\.{_NAME}){{0,2}}",
+    rf"{_OCTET}(\.{_OCTET}){{3}}",
+    rf"\[({_GROUP}:){{7}}{_GROUP}\]",
+    rf"\[(({_GROUP}:){{1,3}}|:)(:{_GROUP}){{1,4}}\]",
+)
+_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_ADDRESS: Schema = {
+    "type": "string",
+    "pattern": f"^({'|'.join(_HOSTS)}):{_PORT}$",
+    "description": "Its `host:raft_port`. The pattern has the usual forms, not every name and every spelling of IPv6.",
+}
+_RAFT_ID: Schema = {"type": "string", "pattern": "^[1-9][0-9]{0,18}$"}
+
 _STATUS: dict[str, Schema] = {
     "node_id": _NODE_ID,
     "is_leader": FLAG,
@@ -458,7 +475,7 @@ _CLUSTER: dict[str, Schema] = {
         example={"snapshots": [_SNAPSHOT_EXAMPLE]},
     ),
     "ClusterJoin": closed(
-        {"node_id": _LABEL, "address": text("Its `host:raft_port`.")},
+        {"node_id": _LABEL, "address": _ADDRESS},
         ["node_id", "address"],
         example={"node_id": 4, "address": "10.0.0.4:9001"},
     ),
@@ -467,7 +484,7 @@ _CLUSTER: dict[str, Schema] = {
         {
             "node_id": _LABEL,
             "raft_id": nullable(
-                text(""), "The Raft id that it had, as `/cluster/members` shows it, where the label is not enough."
+                _RAFT_ID, "The Raft id that it had, as `/cluster/members` shows it, where the label is not enough."
             ),
         },
         ["node_id"],
