@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.consensus.snapshots.nodes import Node
+
+from scribe_ledger.consensus.snapshots import sending
+from scribe_ledger.consensus.snapshots.description import FULL, INCREMENTAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,6 +24,27 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     node.machine.flush()
     node.close()
     return node.path
+
+
+@pytest.fixture(scope="session")
+def fetched(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """By kind: the folder of an empty member with a snapshot of ``filled`` that is ready."""
+    folder = tmp_path_factory.mktemp("fetched")
+    shutil.copytree(filled, folder / "leader")
+    leader = Node(folder / "leader")
+
+    async def fetch(kind: str) -> Path:
+        member = Node(folder / kind)
+        assert (await member.fetch(leader.sender().on_stream)).kind == kind
+        member.close()
+        return member.path
+
+    found = {INCREMENTAL: asyncio.run(fetch(INCREMENTAL))}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sending, "INCREMENTAL_ENTRIES", 10)
+        found[FULL] = asyncio.run(fetch(FULL))
+    leader.close()
+    return found
 
 
 @pytest.fixture

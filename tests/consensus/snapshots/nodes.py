@@ -35,6 +35,7 @@ class Node:
     def __init__(self, path: Path, *, create: bool = True) -> None:
         self.path = path
         self.now = 0.0
+        self._opened = False
         if create:
             self.create()
             self.open()
@@ -52,12 +53,14 @@ class Node:
         )
 
     def open(self) -> None:
+        self._opened = True
         self.ledger = ServedLedger.open(self.path, replicated=True)
         self.machine: StateMachine = self.ledger.state_machine
         self.copies = StoreCopies(self.ledger._store)
 
     def close(self) -> None:
-        self.ledger.close()
+        if self._opened:
+            self.ledger.close()
 
     def found(self) -> None:
         self.machine.set_membership(1, MEMBERS.encode())

@@ -13,14 +13,13 @@ import pytest
 from tests.consensus.looping import in_loop
 from tests.consensus.snapshots.nodes import Node
 
-from scribe_ledger.consensus.snapshots import sending
 from scribe_ledger.consensus.snapshots.description import FULL, INCREMENTAL
 from scribe_ledger.consensus.snapshots.installing import Installed, finish_installation, install_incremental, ready
 from scribe_ledger.errors import Corruption, LedgerLocked, VerificationError
 from scribe_ledger.ledger.store_copies import StoreCopies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from scribe_ledger.consensus.statemachine import Extent
@@ -45,15 +44,22 @@ def dying_at(step: str) -> Callable[[str], None]:
     return reached
 
 
-async def fetched(open_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch, kind: str) -> tuple[Node, Extent]:
-    """A member with a snapshot that is ready, its ledger closed, and what it should have then."""
-    leader, member = open_node("a", full=True), open_node("b")
-    if kind == FULL:
-        monkeypatch.setattr(sending, "INCREMENTAL_ENTRIES", 10)
-    assert (await member.fetch(leader.sender().on_stream)).kind == kind
-    if kind == FULL:
-        member.close()
-    return member, leader.machine.extent
+@pytest.fixture
+def member(tmp_path: Path, fetched: dict[str, Path], request: pytest.FixtureRequest) -> Iterator[Node]:
+    """An empty member with a snapshot that is ready, of the kind that the test names; its ledger is closed."""
+    shutil.copytree(fetched[request.param], tmp_path / "member")
+    node = Node(tmp_path / "member", create=False)
+    yield node
+    node.close()
+
+
+@pytest.fixture
+def expected(filled: Path) -> Extent:
+    return COPIES.read(filled / "store").extent
+
+
+full = pytest.mark.parametrize("member", [FULL], indirect=True)
+incremental = pytest.mark.parametrize("member", [INCREMENTAL], indirect=True)
 
 
 def finish(member: Node) -> Installed | None:
@@ -67,12 +73,9 @@ def contents(path: Path) -> dict[str, bytes]:
     return {name: (path / name).read_bytes() for name in KEPT}
 
 
+@full
 @pytest.mark.parametrize("step", FULL_STEPS)
-@in_loop
-async def test_a_full_one_is_finished_wherever_it_was_cut(
-    open_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    member, expected = await fetched(open_node, monkeypatch, FULL)
+def test_a_full_one_is_finished_wherever_it_was_cut(member: Node, expected: Extent, step: str) -> None:
     before = contents(member.path)
     with pytest.raises(Killed):
         finish_installation(member.path, COPIES, step=dying_at(step))
@@ -84,12 +87,10 @@ async def test_a_full_one_is_finished_wherever_it_was_cut(
     assert ready(member.path) is None
 
 
+@incremental
 @pytest.mark.parametrize("step", INCREMENTAL_STEPS)
-@in_loop
-async def test_an_incremental_one_is_finished_wherever_it_was_cut(
-    open_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    member, expected = await fetched(open_node, monkeypatch, INCREMENTAL)
+def test_an_incremental_one_is_finished_wherever_it_was_cut(member: Node, expected: Extent, step: str) -> None:
+    member.open()
     with pytest.raises(Killed):
         install_incremental(member.machine, member.path, step=dying_at(step))
     member.close()
@@ -99,12 +100,8 @@ async def test_an_incremental_one_is_finished_wherever_it_was_cut(
     assert ready(member.path) is None
 
 
-@in_loop
-async def test_an_incremental_one_waits_for_the_ledger(
-    open_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    member, expected = await fetched(open_node, monkeypatch, INCREMENTAL)
-    member.close()
+@incremental
+def test_an_incremental_one_waits_for_the_ledger(member: Node, expected: Extent) -> None:
     assert finish_installation(member.path, COPIES) is None
     installed = finish(member)
     assert installed is not None
@@ -131,36 +128,22 @@ install_incremental(ServedLedger.open(path, replicated=True).state_machine, path
 
 
 @pytest.mark.parametrize(
-    ("kind", "steps"), [(FULL, FULL_STEPS), (INCREMENTAL, INCREMENTAL_STEPS)], ids=[FULL, INCREMENTAL]
+    ("member", "steps"),
+    [(FULL, ["moved aside", "moved in", "unmarked"]), (INCREMENTAL, ["taken", "flushed", "unmarked"])],
+    indirect=["member"],
 )
-@in_loop
-async def test_a_killed_process_is_followed_by_one_that_finishes(
-    open_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, steps: list[str]
-) -> None:
+def test_a_killed_process_is_followed_by_one_that_finishes(member: Node, expected: Extent, steps: list[str]) -> None:
     """One kill after the other on the same folder, each a step further than the last."""
-    member, expected = await fetched(open_node, monkeypatch, kind)
-    if kind == INCREMENTAL:
-        member.close()
     for step in steps:
-        folder = tmp_path / f"killed at {step}"
-        shutil.copytree(member.path, folder)
-        child = subprocess.run(  # noqa: ASYNC221  # nothing else is in this loop
-            [sys.executable, "-c", KILLED_CHILD, str(folder), step], check=False, timeout=60
-        )
+        child = subprocess.run([sys.executable, "-c", KILLED_CHILD, str(member.path), step], check=False, timeout=60)
         assert child.returncode == -signal.SIGKILL
-        after = Node(folder, create=False)
-        finish(after)
-        assert after.machine.extent == expected
-        assert ready(folder) is None
-        after.close()
-    member.open()
+    finish(member)
+    assert member.machine.extent == expected
+    assert ready(member.path) is None
 
 
-@in_loop
-async def test_a_ledger_that_has_signed_more_is_not_overwritten(
-    open_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    member, _ = await fetched(open_node, monkeypatch, FULL)
+@full
+def test_a_ledger_that_has_signed_more_is_not_overwritten(member: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     store = sorted(path.name for path in (member.path / "store").iterdir())
     monkeypatch.setattr(StoreCopies, "signed_size", lambda *_: 10_001)
     with pytest.raises(Corruption, match="has signed a checkpoint of 10001 entries, and the snapshot has 10000"):
@@ -170,40 +153,28 @@ async def test_a_ledger_that_has_signed_more_is_not_overwritten(
     assert finish(member) is not None
 
 
-@in_loop
-async def test_what_was_signed_is_read_from_the_head(open_node: Callable[..., Node]) -> None:
+def test_what_was_signed_is_read_from_the_head(open_node: Callable[..., Node]) -> None:
     node = open_node("a", full=True)
     assert COPIES.signed_size(node.path) == 0
     node.ledger.checkpoint()
     assert COPIES.signed_size(node.path) == 10_000
 
 
-@pytest.mark.parametrize("kind", [FULL, INCREMENTAL])
-@in_loop
-async def test_what_the_disk_has_changed_since_is_not_installed(
-    open_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    member, _ = await fetched(open_node, monkeypatch, kind)
+@pytest.mark.parametrize("member", [FULL, INCREMENTAL], indirect=True)
+def test_what_the_disk_has_changed_since_is_not_installed(member: Node) -> None:
     path = max((member.path / "incoming" / "files").iterdir(), key=lambda each: each.stat().st_size)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(Corruption, match="is not what was fetched"):
-        _ = (
-            finish_installation(member.path, COPIES)
-            if kind == FULL
-            else install_incremental(member.machine, member.path)
-        )
-    if kind == FULL:
-        member.open()
+        finish(member)
+    member.close()
+    member.open()
     assert member.machine.extent.size == 0
 
 
-@in_loop
-async def test_without_the_mark_the_old_store_comes_back(
-    open_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    member, _ = await fetched(open_node, monkeypatch, FULL)
+@full
+def test_without_the_mark_the_old_store_comes_back(member: Node) -> None:
     with pytest.raises(Killed):
         finish_installation(member.path, COPIES, step=dying_at("moved aside"))
     (member.path / "incoming" / "ready").unlink()
@@ -211,11 +182,8 @@ async def test_without_the_mark_the_old_store_comes_back(
     assert member.machine.extent.size == 0
 
 
-@in_loop
-async def test_a_folder_that_is_open_elsewhere_is_left_alone(
-    open_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    member, _ = await fetched(open_node, monkeypatch, FULL)
+@full
+def test_a_folder_that_is_open_elsewhere_is_left_alone(member: Node) -> None:
     member.open()
     with pytest.raises(LedgerLocked):
         finish_installation(member.path, COPIES)
