@@ -383,6 +383,32 @@ def test_a_snapshot_whose_message_is_of_an_old_term_is_installed_all_the_same(cr
     group.assert_all_have("a", "b", "c", "d", "e")
 
 
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_payload_that_is_newer_than_its_message_is_welcome(crash: bool) -> None:
+    group = lagging()
+    assert group[1].offer_snapshot(group[1].here.index, b"")
+    group.pass_time(3)
+    [(sender, _, index, frame)] = group.snapshots
+    group[3].receive(sender, frame)
+    arrived = group[3].take_snapshot_arrived()
+    assert arrived is not None
+    assert group[3].begin_install(index)
+    group.write(1, "d")
+    record, copy = group[1].here, group.members[3].machine
+    assert record.index == index + 1
+    copy.units, copy.position, copy.membership = [*group.members[1].machine.units], record.index, record.encode()
+    if crash:
+        group.restart(3)
+    else:
+        group[3].finish_install(arrived.message)
+    group.settle()
+    group[1].report_snapshot(3, True)
+    group.write(2, "e")
+    group.pass_time(4)
+    group.assert_all_have("a", "b", "c", "d", "e")
+    assert group.members[3].log.durable.truncated == (record.index, record.term)
+
+
 def test_a_bundle_that_a_snapshot_may_hold_has_an_unknown_outcome() -> None:
     group = lagging()
     group.lost = lambda sender, to, frame: sender == 1 and to == 3 and frame[0] == 1
