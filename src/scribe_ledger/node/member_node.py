@@ -2,7 +2,8 @@
 
 Up: who this node is (with the lock of its folder), an installation that was begun, the Raft port, the way into a
 cluster, the ledger, Raft's log, the member, and then what ``serving`` has. While it finds its cluster, ``waiting_room``
-answers on the HTTP port. Down, in reverse: leadership handed over first, so that requests that are still open are finished.
+answers on the HTTP port. Down, in reverse: leadership handed over first, so that requests that are still open are
+finished.
 
 After a full snapshot everything begins again in this process, on the same ports: ``run_member`` is a loop.
 """

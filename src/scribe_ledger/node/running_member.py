@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -187,6 +188,7 @@ class RunningMember:
     async def _introduce(self) -> None:
         """Tells the cluster where this node has changed since it was recorded: an address, a key, newer rules."""
         while True:
+            await self._look_for_store()
             recorded = self._replica.membership.members.get(self.member.me.raft_id)
             if recorded is not None and recorded != self.member.me:
                 try:
@@ -194,6 +196,16 @@ class RunningMember:
                 except ScribeError as error:
                     log.warning("the cluster could not be told what is new of this node", error=str(error))
             await asyncio.sleep(INTRODUCE_SECONDS)
+
+    async def _look_for_store(self) -> None:
+        """The id of the shared store is known once somebody has used it."""
+        me = self.member.me
+        if self._config.has_explicit_object_store and not me.store_id:
+            try:
+                found = await asyncio.to_thread(store_id_of, self._ledger.objects)
+            except ScribeError:
+                return  # the watch of the store says so
+            self.member.me = replace(me, store_id=found)
 
     # --- ends --------------------------------------------------------------------------------------------------
 
@@ -243,7 +255,7 @@ class RunningMember:
             policies=ledger.policy.choices(),
             key=self._ledger_key,
             apply_version=APPLY_VERSION,
-            store_id=self.member.me.store_id,
+            store_id=ledger.manifest.store_id,
         )
 
     async def _ask_member(self, raft_id: int, request: bytes) -> bytes:
