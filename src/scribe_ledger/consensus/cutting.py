@@ -6,9 +6,11 @@ The flush and the removal of files run in a thread, one at a time; the engine fo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from scribe_ledger.consensus.compaction import Compaction, LogState
+from scribe_ledger.errors import Overloaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -38,8 +40,16 @@ class LogCutter:
             return
         state = self._state()
         self._compaction.mark(state.position, now)
+        if self._compaction.position_lags(state):
+            self._move_position(state.applied)
+            return
         if self._compaction.due(state, now):
             spawn(self._cut(now))
+
+    def _move_position(self, applied: int) -> None:
+        """By writing once more who the members are: refused commands alone would keep the log for ever."""
+        with contextlib.suppress(Overloaded):  # it is asked for again
+            self._machine.set_membership(applied, self._machine.membership)
 
     async def wait(self) -> None:
         """Until nothing is under way."""
