@@ -40,6 +40,15 @@ async def test_a_snapshot_says_exactly_what_it_holds(open_node: Callable[..., No
     assert Description.decode((keeper.path(made).parent / "meta.json").read_bytes()) == made
 
 
+def test_reading_a_copy_changes_nothing_in_it(open_node: Callable[..., Node]) -> None:
+    node = open_node("a", full=True)
+    copy = node.path / "copy"
+    node.copies.make(copy)
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    assert node.copies.read(copy).extent == node.machine.extent
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+
+
 @in_loop
 async def test_tables_are_shared_with_the_store_and_not_copied(open_node: Callable[..., Node]) -> None:
     node = open_node("a", full=True)

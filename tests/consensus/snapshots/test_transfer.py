@@ -21,6 +21,7 @@ from scribe_ledger.errors import (
     Conflict,
     Corruption,
     NetworkError,
+    Overloaded,
     SerializationError,
     StorageError,
     Unavailable,
@@ -192,6 +193,23 @@ async def test_exports_on_disk_are_few(open_node: Callable[..., Node]) -> None:
         await member.fetcher(sender.on_stream).fetch(have=member.machine.describe(), size=0, least=0)
         (member.path / "incoming" / "meta.json").unlink()
         assert len(list(keeper.folder.iterdir())) <= sending.MAX_EXPORTS
+
+
+@in_loop
+async def test_not_everybody_is_sent_a_snapshot_at_once(
+    open_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "MAX_STREAMS", 1)
+    leader, member = open_node("a", full=True), open_node("b")
+    keeper = leader.keeper()
+    sender = leader.sender(keeper)
+    request = Request(keeper.ledger_id, member.machine.describe(), 0, 0).encode()
+    first = sender.on_stream(request)
+    await anext(first)
+    with pytest.raises(Overloaded):
+        await anext(sender.on_stream(request))
+    await first.aclose()
+    await member.fetch(sender.on_stream)
 
 
 @in_loop

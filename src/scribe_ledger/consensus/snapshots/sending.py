@@ -27,7 +27,7 @@ from scribe_ledger.consensus.snapshots.files import remove_tree
 from scribe_ledger.consensus.snapshots.keeper import GRACE_SECONDS, SENDING, describe
 from scribe_ledger.consensus.snapshots.pieces import PIECE_BYTES, Data, End, Wait, encode_piece
 from scribe_ledger.consensus.snapshots.spool import LENGTH
-from scribe_ledger.errors import Conflict, SerializationError, Unavailable
+from scribe_ledger.errors import Conflict, Overloaded, SerializationError, Unavailable
 from scribe_ledger.objects.durable import storage_errors
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ INCREMENTAL_SHARE = 16
 """Up to this many entries, or one in so many, a difference is taken entry by entry: files are faster beyond."""
 MAX_EXPORTS = 4
 """Incremental snapshots on disk at once."""
+MAX_STREAMS = 16
 WAIT_SECONDS = 1.0
 
 
@@ -119,6 +120,8 @@ class Sender:
         wanted = Request.decode(request)
         if wanted.ledger_id != self._keeper.ledger_id:
             raise Conflict(f"this is the ledger {self._keeper.ledger_id}, not {wanted.ledger_id}")
+        if self.figures.under_way >= MAX_STREAMS:
+            raise Overloaded(f"{MAX_STREAMS} snapshots are being sent", hint="ask again")
         begun = self._monotonic()
         self.figures.under_way += 1
         try:
