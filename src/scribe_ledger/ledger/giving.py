@@ -91,8 +91,8 @@ def _give(
     store: Store, machine: Machine, pinned: _Pinned, have: Have, stop: int, position: int, membership: bytes
 ) -> Iterator[bytes]:
     try:
-        _check_prefix(machine, have, stop)
         state = pinned.state
+        _check_prefix(machine, state, have, stop)
         header = {
             "start": have.size,
             "stop": stop,
@@ -102,7 +102,7 @@ def _give(
             "manifest_start": have.manifest_version,
         }
         yield pieces.encode_fields(pieces.HEADER, header)
-        if (state.position, state.size) > (position, stop):
+        if state.position > position or state.size != stop:
             raise Unavailable(
                 f"this member has gone on from position {position} to {state.position}",
                 hint="ask for a snapshot again: it is as of the moment when it is begun",
@@ -120,13 +120,12 @@ def _give(
         pinned.keys.close()
 
 
-def _check_prefix(machine: Machine, have: Have, stop: int) -> None:
-    committed = machine.committed
-    if have.size > stop or have.manifest_version > committed.manifest.version:
+def _check_prefix(machine: Machine, state: State, have: Have, stop: int) -> None:
+    if have.size > stop or have.manifest_version > state.manifest.version:
         raise Conflict(f"a member has {have.size} entries, more than the {stop} that it asks for")
     if machine.nodes.root(have.size) != have.root:
         raise Conflict(f"a member has {have.size} other entries than this one")
-    if machine.manifest_table.digest_at(committed.manifest, have.manifest_version) != have.manifest_digest:
+    if machine.manifest_table.digest_at(state.manifest, have.manifest_version) != have.manifest_digest:
         raise Conflict(f"a member has another manifest of version {have.manifest_version}")
 
 

@@ -195,7 +195,7 @@ class ReplicatedMachine:
         All is as of the moment of the call, so ``stop`` and ``position`` must be those of now. ``Conflict`` comes with
         the first piece, ``Unavailable`` after it if the machine was beyond ``position``.
         """
-        if self._receiving:  # which takes long, and whoever asks here must not wait
+        if self._receiving or self.machine.taking:  # which takes long, and whoever asks here must not wait
             raise Unavailable("this member is being given entries itself", hint="ask another, or later")
         with self._lock:
             self.check_healthy()
