@@ -38,10 +38,11 @@ def test_a_follower_forwards_and_answers_when_it_has_applied() -> None:
     group.lead(1)
     outcomes = group.write(2, "a")
     assert outcomes.only == (3, b"a")
-    assert group[2].counters.forwarded == 1
-    assert group[1].counters.taken == 1
+    group.write(1, "b", "c")
+    assert (group[2].counters.forwarded, group[2].counters.proposals) == (1, 0)
+    assert (group[1].counters.taken, group[1].counters.proposals) == (1, 3)
     group.pass_time(2)
-    group.assert_all_have("a")
+    group.assert_all_have("a", "b", "c")
 
 
 def test_a_silent_group_elects_one_leader_whom_all_know() -> None:

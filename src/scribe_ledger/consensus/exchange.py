@@ -87,7 +87,7 @@ class Counters:
     """In which it stood, or left its place as follower."""
     leader_changes: int = 0
     proposals: int = 0
-    """Units that it put on their way; again where they were lost with a leader."""
+    """Units that it put in the log as the leader, its own and others'."""
     forwarded: int = 0
     """Units that it sent to another leader, each sending counted."""
     bundles: int = 0

@@ -104,7 +104,6 @@ class Proposals:
         self._term = term
         self._sequence += 1
         bundle = Bundle(self._sequence, term, self._next_units(), self._now)
-        self._counters.proposals += len(bundle.units)
         self._under_way[bundle.sequence] = bundle
         self._counters.bundles += 1
         return bundle

@@ -160,6 +160,9 @@ class Replica:
         if frames.is_snapshot(message):
             self._receive_snapshot(sender, bytes(message))
             return
+        self._step(message, sender)
+
+    def _step(self, message: bytes | memoryview, sender: int) -> None:
         try:
             self._node.step(message, sender=sender)
         except StepError:  # such as the answer of a member that was removed
@@ -170,12 +173,13 @@ class Replica:
         if told["from"] != sender or told["to"] != self.raft_id:
             raise ValueError("a snapshot message for somebody else, or from somebody else")
         index, term, _, data = told["snapshot"]
-        if told["term"] >= self._node.term and index > self._applier.applied:
+        if index <= self._node.commit_index:
+            self._step(message, sender)  # the engine has it, and says so: the leader waits for that
+        elif told["term"] >= self._node.term and index > self._applier.applied:
             self._arrived = ArrivedSnapshot(sender, index, term, data, message)
 
     def _receive_bundle(self, sender: int, forward: frames.Forward) -> None:
-        check_units(forward.body)
-        node = self._node
+        count, node = check_units(forward.body), self._node
         if not node.is_leader or node.term != forward.term:
             self._answer(sender, forward, frames.NOT_LEADER, 0)
             return
@@ -187,6 +191,7 @@ class Replica:
             if self._propose(BUNDLE, sender, forward.session, forward.sequence, forward.body):
                 self._taking.took(sender, forward)
                 self.counters.taken += 1
+                self.counters.proposals += count
             else:
                 self._answer(sender, forward, frames.NOT_NOW, following)
 
@@ -344,7 +349,9 @@ class Replica:
         while (bundle := proposals.next_bundle(term)) is not None:
             if leader != self.raft_id:
                 self._post(leader, proposals.frame(bundle))
-            elif not self._propose(BUNDLE, self.raft_id, self._session, bundle.sequence, bundle.body):
+            elif self._propose(BUNDLE, self.raft_id, self._session, bundle.sequence, bundle.body):
+                self.counters.proposals += len(bundle.units)
+            else:
                 proposals.take_back(bundle)
 
     def _turn_of(self, ready: Ready) -> Turn:
