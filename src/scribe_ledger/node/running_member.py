@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,7 @@ class RunningMember:
         self._ledger_key = Signer.parse((config.data_dir / KEY).read_text().strip())
         self._begins_again = False
         self._handing_over: asyncio.Task[None] | None = None
+        loop = asyncio.get_running_loop()
         machine = ledger.state_machine
         settings = MemberSettings.of(config)
         self._replica = replica = Replica(
@@ -124,8 +126,9 @@ class RunningMember:
             spawn=member.spawn,
             wake=member.turns.wake,
             on_full=self._begin_again,
+            clock=loop.time,
         )
-        loop = asyncio.get_running_loop()
+        member.on_report.append(self.catching_up.on_report)
         steward = Steward()
         self.stewarding = Stewarding(replica, steward, member.liveness, wake=member.turns.wake)
         member.send_snapshot = self.catching_up.send
@@ -289,5 +292,7 @@ class RunningMember:
         info = self.member.known(self._replica.leader)
         if info is None or info.raft_id == self._replica.raft_id:
             raise ConsensusError("nobody leads who could send a snapshot", hint="it is tried again")
-        async for piece in self._transport.stream(info.raft_address, SNAPSHOT + request, expect=info.raft_id):
-            yield piece
+        stream = self._transport.stream(info.raft_address, SNAPSHOT + request, expect=info.raft_id)
+        async with aclosing(stream) as pieces:
+            async for piece in pieces:
+                yield piece

@@ -6,6 +6,7 @@ Raft says things again.
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol
 
 from scribe_ledger.consensus.catching_up import INSTALLED
@@ -74,8 +75,9 @@ class Switchboard:
             raise SerializationError("this asks for no stream that there is")
         if self.sender is None:
             raise _not_yet()
-        async for piece in self.sender.on_stream(request[1:]):
-            yield piece
+        async with aclosing(self.sender.on_stream(request[1:])) as pieces:
+            async for piece in pieces:
+                yield piece
 
     def on_connected(self, raft_id: int) -> None:
         if self.member is not None:
