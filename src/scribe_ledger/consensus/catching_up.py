@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scribe_ledger.consensus.exchange import ArrivedSnapshot
+    from scribe_ledger.consensus.gossip import Gossip
     from scribe_ledger.consensus.replica import Replica
     from scribe_ledger.consensus.snapshots.fetching import Fetcher
     from scribe_ledger.consensus.statemachine import StateMachine
@@ -35,6 +36,8 @@ INSTALLED = 18
 _INSTALLED = struct.Struct(">BQB")
 LONGEST_SECONDS = 3600.0
 """Of one installation. Then the leader takes it for failed."""
+NOTICE_SECONDS = 2.0
+"""That a peer may take to begin."""
 log = structlog.get_logger("scribe.cluster")
 
 
@@ -52,6 +55,7 @@ class CatchingUp:
         spawn: Callable[[Coroutine[None, None, None]], object],
         wake: Callable[[], object],
         on_full: Callable[[], object],
+        clock: Callable[[], float],
     ) -> None:
         self._replica = replica
         self._machine = machine
@@ -61,6 +65,7 @@ class CatchingUp:
         self._spawn = spawn
         self._wake = wake
         self._on_full = on_full
+        self._clock = clock
         self._sent: dict[int, float] = {}
         """Who was told, and when to stop waiting."""
         self._installing = False
@@ -87,6 +92,12 @@ class CatchingUp:
             return
         self._sent[peer] = now + LONGEST_SECONDS
         log.info("a member needs a snapshot", raft_id=str(peer), index=index)
+
+    def on_report(self, gossip: Gossip) -> None:
+        """A peer that was told, and does not install, has missed it, or has it already."""
+        until = self._sent.get(gossip.info.raft_id)
+        if until is not None and not gossip.installing and self._clock() - (until - LONGEST_SECONDS) > NOTICE_SECONDS:
+            self._settle(gossip.info.raft_id, ok=False)
 
     def lost(self, peer: int) -> None:
         """The connection broke. If the peer still installs, it will say so by what it answers next."""

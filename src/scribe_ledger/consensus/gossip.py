@@ -22,9 +22,11 @@ class Gossip(NamedTuple):
     report: Report
     applied: int
     """Of Raft's log."""
+    installing: bool = False
+    """Whether a snapshot is being fetched or installed."""
 
     def frame(self) -> bytes:
-        told = {"info": self.info.to_json(), "applied": self.applied, **self.report.to_json()}
+        told = {"info": self.info.to_json(), "applied": self.applied, "installing": self.installing, **self.report.to_json()}
         return _KIND + orjson.dumps(told)
 
     @classmethod
@@ -32,6 +34,6 @@ class Gossip(NamedTuple):
         """``ValueError`` for what is none."""
         try:
             told = orjson.loads(memoryview(frame)[1:])
-            return cls(MemberInfo.from_json(told["info"]), Report.from_json(told), int(told["applied"]))
+            return cls(MemberInfo.from_json(told["info"]), Report.from_json(told), int(told["applied"]), bool(told.get("installing")))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"a report lacks something: {error!r}") from error

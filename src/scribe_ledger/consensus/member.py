@@ -78,6 +78,7 @@ class Member:
         self.agreement = Agreement()
         self.diverged: ScribeError | None = None
         """Why a majority says that this ledger is another."""
+        self.on_report: list[Callable[[Gossip], object]] = []
         self.reports: dict[int, Gossip] = {}
         """The newest of each other member."""
         self.acquaintances: dict[int, MemberInfo] = {}
@@ -212,6 +213,8 @@ class Member:
             if gossip.info.raft_id != sender:
                 raise ValueError("a member reports for another")
             self.reports[sender] = gossip
+            for each in self.on_report:
+                each(gossip)
             if not self.replica.membership.ids and sender not in self.acquaintances:
                 self.acquaintances[sender] = gossip.info
                 self._take_membership(self.replica.membership)
@@ -244,7 +247,10 @@ class Member:
         try:
             now, membership, extent = self._loop.time(), self.replica.membership, self.machine.extent
             frame = Gossip(
-                self.me, self.agreement.report(extent, self.machine.root_at), self.replica.applied_index
+                self.me,
+                self.agreement.report(extent, self.machine.root_at),
+                self.replica.applied_index,
+                self.replica.installing,
             ).frame()
             for peer in membership.ids - {self.me.raft_id}:
                 self._transport.send(peer, [frame])

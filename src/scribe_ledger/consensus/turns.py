@@ -39,8 +39,12 @@ class Turns:
         send_snapshot: Callable[[int, int, bytes], object],
         on_failure: Callable[[BaseException], object],
         after_turn: Callable[[], object] = lambda: None,
+        make_writer: Callable[..., LogWriter] = LogWriter,
     ) -> None:
-        """``send`` says whether it took all frames. ``after_turn`` is called after each round of turns."""
+        """``send`` says whether it took all frames. ``after_turn`` is called after each round of turns.
+
+        ``make_writer`` is the simulator's way to a writer without a thread.
+        """
         self._replica = replica
         self._loop = loop
         self._send = send
@@ -50,7 +54,7 @@ class Turns:
         self._under_way: deque[Turn] = deque()
         self._woken = False
         self._ended = False
-        self.writer = LogWriter(log, loop, done=self._persisted, failed=self.fail)
+        self.writer = make_writer(log, loop, done=self._persisted, failed=self.fail)
         if replica.initial_write is not None:
             self.writer.write(0, replica.initial_write)
 

@@ -134,6 +134,8 @@ class RunningMember:
         member.send_snapshot = self.catching_up.send
         member.on_beat.append(lambda: self.stewarding.beat(loop.time()))
         member.on_beat.append(lambda: self.catching_up.offer(loop.time()))
+        member.on_beat.append(lambda: self._tidy(loop.time()))
+        self._tidied_at = loop.time()
         member.on_turn.append(self.catching_up.look)
         self.reception = Reception(
             steward,
@@ -276,6 +278,11 @@ class RunningMember:
         machine = self._ledger.state_machine
         position = machine.position
         return Moment(position, self._replica.term_at(position), machine.extent, machine.membership)
+
+    def _tidy(self, now: float) -> None:
+        if now - self._tidied_at >= TIDY_SECONDS:
+            self._tidied_at = now
+            self.member.spawn(self.sender.tidy())
 
     def _snapshot_figures(self) -> dict[str, SnapshotFigures]:
         catching_up, sent = self.catching_up, self.sender.figures

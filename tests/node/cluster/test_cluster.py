@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.cluster
 
+OLD = 25_000
+"""Entries of a ledger that is too large to be sent one by one."""
+
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterOfNodes]:
@@ -168,22 +171,26 @@ def test_a_standalone_ledger_becomes_the_first_member_with_its_history(tmp_path:
     with ClusterOfNodes(tmp_path / "grown") as cluster:
         first = cluster.nodes[0]
         with Ledger.open(first.data_dir, name="example.org/grown") as ledger:
-            for number in range(300):
-                ledger.put(f"old/{number}", b"%d" % number)
+            for number in range(0, OLD, 1000):
+                ledger.put_many((f"old/{each}", b"%d" % each) for each in range(number, number + 1000))
             root, origin = ledger.checkpoint().root, ledger.origin
+        first.start("--bootstrap")
+        cluster.wait(lambda: first.is_healthy, "the first member serves")
         cluster.start()
         cluster.wait_until_formed()
         cluster.nodes[1].put("new", b"x")
         for node in cluster.nodes:
-            assert node.get("old/299") == b"299"
+            assert node.get(f"old/{OLD - 1}") == b"%d" % (OLD - 1)
             assert node.get("new") == b"x"
         assert cluster.nodes[2].get_json("/v1/stats")["origin"] == origin
         size, _ = cluster.wait_until_equal()
-        assert size == 301
+        assert size == OLD + 1
+        for node in cluster.nodes[1:]:
+            assert "the node begins again" in node.log, "so large a ledger is fetched as files"
         for node in cluster.nodes:
             assert node.stop() == 0
         with Ledger.open(first.data_dir, create=False) as ledger:
-            assert ledger.checkpoint(at=300).root == root
+            assert ledger.checkpoint(at=OLD).root == root
             with pytest.raises(Forbidden, match="belongs to member"):
                 ledger.put("alone", b"x")
         settings = {"SCRIBE_NODE_DATA_DIR": str(first.data_dir)}
