@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 COSIGN_SECONDS = 2.0
 INTRODUCE_SECONDS = 5.0
+TIDY_SECONDS = 60.0
 """Between two looks whether the cluster's record of this node is right; one reads memory."""
 log = structlog.get_logger("scribe.cluster")
 
