@@ -52,8 +52,9 @@ if TYPE_CHECKING:
 
 COSIGN_SECONDS = 2.0
 INTRODUCE_SECONDS = 5.0
-TIDY_SECONDS = 60.0
 """Between two looks whether the cluster's record of this node is right; one reads memory."""
+TIDY_SECONDS = 60.0
+"""Between two looks for what was prepared for a member that did not come back for it."""
 log = structlog.get_logger("scribe.cluster")
 
 
