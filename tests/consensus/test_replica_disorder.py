@@ -6,11 +6,15 @@ The simulator is the thorough one; this finds in a second what is plainly wrong.
 from __future__ import annotations
 
 from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
-from tests.consensus.group import Group, Member, Outcomes
+from tests.consensus.group import Group, Member, Outcomes, info
 
 from scribe_ledger.errors import ScribeError
+
+if TYPE_CHECKING:
+    from scribe_ledger.consensus.membership import Membership
 
 pytestmark = pytest.mark.consensus
 
@@ -138,13 +142,20 @@ class Disorder:
                 group.sync(member)
             else:
                 member.start(group)
-        for _ in range(80):
+        for _ in range(300):
             group.pass_time()
             self._snapshots()
         group.settle()
         self._check()
-        names = [unit.decode() for unit in (unit for _, unit in group.members[1].machine.units)]
-        assert {len(each.machine.units) for each in group} == {len(names)}
+        self._check_ends()
+
+    def _check_ends(self) -> None:
+        group = self.group
+        belong = max(group, key=lambda each: each.replica.membership.index).replica.membership
+        assert not belong.outgoing
+        assert {len(group.members[each].machine.units) for each in belong.ids} == {len(self.history)}
+        assert len({str(group[each].membership.conf) for each in belong.ids}) == 1
+        names = [self.history[at][1].decode() for at in range(len(self.history))]
         assert len(set(names)) == len(names), "something took effect twice"
         for name, told in self.asked.items():
             assert len(told) <= 1
@@ -155,6 +166,33 @@ class Disorder:
                 assert name not in names, "it was certainly not accepted"
 
 
+class Churn(Disorder):
+    """Members come and go too."""
+
+    def _act(self, number: int) -> None:
+        super()._act(number)
+        leader = next((each for each in self.group if each.replica.is_leader), None)
+        if leader is not None and self.random.random() < 0.08:
+            wanted = self._change(leader.replica.membership)
+            infos = [info(raft_id) for kind, raft_id in wanted if kind != "remove"]
+            leader.replica.propose_change(wanted, infos, Outcomes(), ticks=200)
+
+    def _change(self, now: Membership) -> list[tuple[str, int]]:
+        random, group = self.random, self.group
+        if now.learners and random.random() < 0.7:
+            removed = [("remove", random.choice(now.voters))] if random.random() < 0.7 else []
+            return [("voter", now.learners[0]), *removed]
+        if len(now.voters) > 3:
+            return [("remove", random.choice(now.voters))]
+        group.add(max(group.members) + 1).start(group)
+        return [("learner", max(group.members))]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_group_in_disorder_keeps_its_promises(seed: int) -> None:
     Disorder(seed).run(300)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_group_whose_members_come_and_go_keeps_its_promises(seed: int) -> None:
+    Churn(seed).run(300)

@@ -175,7 +175,7 @@ class Replica:
         index, term, _, data = told["snapshot"]
         if index <= self._node.commit_index:
             self._step(message, sender)  # the engine has it, and says so: the leader waits for that
-        elif told["term"] >= self._node.term and index > self._applier.applied:
+        elif told["term"] >= self._node.term:
             self._arrived = ArrivedSnapshot(sender, index, term, data, message)
 
     def _receive_bundle(self, sender: int, forward: frames.Forward) -> None:
