@@ -89,14 +89,18 @@ def make(log: SlowLog, failures: list[BaseException]) -> tuple[Replica, Turns, C
     return replica, turns, machine
 
 
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event of its own
+            await asyncio.sleep(0.001)
+
+
 async def lead(replica: Replica, turns: Turns) -> None:
     turns.wake()
     await asyncio.sleep(0)
     replica.campaign()
     turns.wake()
-    async with asyncio.timeout(5):
-        while not (replica.is_leader and replica.applied_index == replica.last_index):
-            await asyncio.sleep(0.001)
+    await until(lambda: replica.is_leader and replica.applied_index == replica.last_index)
 
 
 @in_a_loop
@@ -110,9 +114,7 @@ async def test_many_units_share_few_syncs_and_are_answered_when_durable() -> Non
         replica.submit(b"%d" % number, None, outcomes.append, ticks=100)
     turns.wake()
     assert outcomes == [], "nothing is answered before its sync"
-    async with asyncio.timeout(5):
-        while len(outcomes) < 1000:
-            await asyncio.sleep(0.001)
+    await until(lambda: len(outcomes) == 1000)
     assert outcomes == machine.applied == [b"%d" % number for number in range(1000)]
     assert log.syncs - before <= 3
     await turns.close()
@@ -128,9 +130,7 @@ async def test_a_log_that_fails_ends_the_member_once_and_nothing_is_acknowledged
     outcomes: list[object] = []
     replica.submit(b"one", None, outcomes.append, ticks=100)
     turns.wake()
-    async with asyncio.timeout(5):
-        while not failures:
-            await asyncio.sleep(0.001)
+    await until(lambda: failures)
     replica.submit(b"two", None, outcomes.append, ticks=100)
     turns.wake()
     await asyncio.sleep(0)
@@ -149,9 +149,7 @@ async def test_what_only_moves_the_commit_index_is_not_synced_by_itself() -> Non
     before, outcomes = log.syncs, list[object]()
     replica.submit(b"one", None, outcomes.append, ticks=100)
     turns.wake()
-    async with asyncio.timeout(5):
-        while not outcomes:
-            await asyncio.sleep(0.001)
+    await until(lambda: outcomes)
     await asyncio.sleep(0.01)
     assert log.syncs == before + 1
     commit = replica.commit_index

@@ -26,14 +26,15 @@ class Gossip(NamedTuple):
     """Whether a snapshot is being fetched or installed."""
 
     def frame(self) -> bytes:
-        told = {"info": self.info.to_json(), "applied": self.applied, "installing": self.installing, **self.report.to_json()}
-        return _KIND + orjson.dumps(told)
+        own = {"info": self.info.to_json(), "applied": self.applied, "installing": self.installing}
+        return _KIND + orjson.dumps(own | self.report.to_json())
 
     @classmethod
     def decode(cls, frame: bytes | memoryview) -> Gossip:
         """``ValueError`` for what is none."""
         try:
             told = orjson.loads(memoryview(frame)[1:])
-            return cls(MemberInfo.from_json(told["info"]), Report.from_json(told), int(told["applied"]), bool(told.get("installing")))
+            info, report = MemberInfo.from_json(told["info"]), Report.from_json(told)
+            return cls(info, report, int(told["applied"]), bool(told.get("installing")))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"a report lacks something: {error!r}") from error

@@ -147,11 +147,19 @@ class Member:
         alive = [each for each in others if self.liveness.state(each, now) == "alive"]
         if not alive:
             return
-        replica.transfer(max(alive, key=lambda each: progress[each].match))
+        try:
+            replica.transfer(max(alive, key=lambda each: progress[each].match))
+        except ScribeError as error:
+            log.warning("leadership could not be handed over", error=str(error))
+            return
         self.turns.wake()
         until = now + HAND_OVER_SECONDS
         while self._leads_or_waits() and self._loop.time() < until:  # noqa: ASYNC110 - the engine tells nobody
             await asyncio.sleep(self.settings.tick_seconds / 5)
+        if self._leads_or_waits():
+            log.warning("nobody took leadership over in time", seconds=HAND_OVER_SECONDS)
+        else:
+            log.info("leadership was handed over", seconds=round(self._loop.time() - now, 3))
 
     def _leads_or_waits(self) -> bool:
         """Whether nobody else is known to lead."""

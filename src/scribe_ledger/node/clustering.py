@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 CHANGE_SECONDS = 15.0
 """For a change of the members to be agreed on, elections included."""
+CLOSE_SECONDS = 5.0
+"""What was accepted may take so long to be decided once nothing more is accepted. Nobody knows its outcome then."""
 _STOPPING = Unavailable("the node is stopping", hint="ask another node, or this one when it is back")
 log = structlog.get_logger("scribe.cluster")
 
@@ -106,9 +108,10 @@ class NodeCluster:
 
     async def close(self) -> None:
         self._closed = True
-        until = self._loop.time() + self._write_seconds
+        until = self._loop.time() + CLOSE_SECONDS
         while self._replica.waiting[0] and self._failure is None and self._loop.time() < until:  # noqa: ASYNC110
             await asyncio.sleep(self.member.settings.tick_seconds / 5)
+        self._replica.abandon("the node is stopping")
 
     # --- reading -----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,88 @@
+"""A cluster whose members share a store: large values, archiving by the leader, a wiped member, a removed one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.cluster_of_nodes import ClusterOfNodes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cluster_of_nodes import ClusterNode
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterOfNodes]:
+    folder = tmp_path_factory.mktemp("shared")
+    sections = {
+        "storage": {"object_store": (folder / "objects").as_uri()},
+        "cluster": {"secret": "a secret of the test"},
+        "consensus": {"snapshot_logs_since_last": 50, "max_in_snapshot_log_to_keep": 10},
+    }
+    with ClusterOfNodes(folder, sections=sections) as cluster:
+        cluster.start()
+        cluster.wait_until_formed()
+        yield cluster
+
+
+def order(node: ClusterNode, what: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    headers = {"content-type": "application/json"}
+    status, answer = node.ask("POST", what, json.dumps(body).encode(), headers=headers)
+    return status, json.loads(answer)
+
+
+def test_a_large_value_that_one_member_took_is_read_on_all(shared: ClusterOfNodes) -> None:
+    value = bytes(range(256)) * 4096
+    shared.followers()[0].put("large", value)
+    assert [node.get("large") == value for node in shared.nodes] == [True] * 3
+
+
+def test_only_the_leader_archives_and_all_members_know_what_is_archived(shared: ClusterOfNodes) -> None:
+    leader, followers = shared.leader(), shared.followers()
+    for number in range(100):
+        leader.put(f"archived/{number}", b"%d" % number)
+    status, refusal = order(followers[0], "/v1/archive", {})
+    assert (status, refusal["error"]["kind"]) == (503, "unavailable")
+    status, done = order(leader, "/v1/archive", {})
+    assert status == 200, done
+    assert done["archived_size"] >= 100
+    size = done["archived_size"]
+    shared.wait(
+        lambda: all(node.get_json("/v1/manifest")["archived_size"] == size for node in shared.nodes),
+        "every member knows what is archived",
+    )
+    leader.kill()
+    successor = shared.leader(other_than=leader)
+    successor.put("after", b"x")
+    status, done = order(successor, "/v1/archive", {})
+    assert (status, done["archived_size"] > size) == (200, True), done
+    leader.start()
+    shared.wait_until_formed()
+    shared.wait_until_equal()
+
+
+def test_a_wiped_member_takes_its_place_again_and_a_removed_one_says_so(shared: ClusterOfNodes) -> None:
+    leader, wiped = shared.leader(), shared.followers()[0]
+    wiped.kill()
+    shutil.rmtree(wiped.data_dir)
+    wiped.start()
+    shared.wait(lambda: "does not answer" in wiped.log or "answers" in wiped.log, "its label is taken")
+    shared.wait(
+        lambda: order(leader, "/cluster/replace", {"node_id": wiped.node_id})[0] == 200, "its place is given up"
+    )
+    shared.wait_until_formed()
+    shared.wait_until_equal()
+    assert wiped.get("large") == bytes(range(256)) * 4096
+    status, gone = order(leader, "/cluster/leave", {"node_id": wiped.node_id})
+    assert status == 200, gone
+    shared.wait(lambda: wiped.ask("GET", "/health")[0] == 503, "it does not serve")
+    error = json.loads(wiped.ask("GET", "/archived/1")[1])["error"]
+    assert "removed from its cluster" in error["message"]
+    leader.put("two-are-left", b"x")
+    assert len(leader.get_json("/cluster/members")["members"]) == 2
