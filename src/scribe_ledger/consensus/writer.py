@@ -10,7 +10,7 @@ How much may wait is bounded by who hands over: the engine stops giving out entr
 from __future__ import annotations
 
 import threading
-from collections import deque
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from scribe_ledger.consensus.log.store import LogWrite
@@ -39,9 +39,8 @@ class LogWriter:
         self._loop = loop
         self._done = done
         self._failed = failed
-        self._queue: deque[tuple[int, LogWrite]] = deque()
+        self._queue: SimpleQueue[tuple[int, LogWrite] | None] = SimpleQueue()
         self._kept_back: LogWrite | None = None
-        self._signal = threading.Semaphore(0)
         self._closing = False
         self.syncs = 0
         self._thread = threading.Thread(target=self._run, name="scribe-raft-log", daemon=True)
@@ -52,8 +51,7 @@ class LogWriter:
         kept_back, self._kept_back = self._kept_back, None
         if write.hard_state is None and kept_back is not None:
             write = write._replace(hard_state=kept_back.hard_state)
-        self._queue.append((number, write))
-        self._signal.release()
+        self._queue.put((number, write))
 
     def keep_back(self, write: LogWrite) -> None:
         """Takes a hard state with nothing new but the commit index, for the next write."""
@@ -67,16 +65,21 @@ class LogWriter:
             if self._kept_back is not None:
                 self.write(0, LogWrite())
             self._closing = True
-            self._signal.release()
+            self._queue.put(None)
         await self._loop.run_in_executor(None, self._thread.join)
 
     # --- in the thread -----------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
-            while (last := self._write_what_waits()) is not None:
+            while (asked := self._queue.get()) is not None:
+                last, ended = self._write_what_waits(asked)
+                self._log.sync()
+                self.syncs += 1
                 if last:
                     self._tell(self._done, last)
+                if ended:
+                    return
         except ScribeError as error:
             self._tell(self._failed, error)
         except BaseException as error:  # noqa: BLE001  # a thread that ends in silence would leave all waiting
@@ -84,20 +87,18 @@ class LogWriter:
             failure.__cause__ = error
             self._tell(self._failed, failure)
 
-    def _write_what_waits(self) -> int | None:
-        """The number of the last write, 0 if nobody asked for it; None when there will be no more."""
-        self._signal.acquire()
-        last, wrote = 0, False
-        while self._queue:
-            number, write = self._queue.popleft()
+    def _write_what_waits(self, asked: tuple[int, LogWrite] | None) -> tuple[int, bool]:
+        """Writes all that has gathered. The last number that somebody waits for, 0: nobody; and whether it is over."""
+        last = 0
+        while asked is not None:
+            number, write = asked
             self._log.write(write)
-            last, wrote = max(last, number), True
-        if wrote:
-            self._log.sync()
-            self.syncs += 1
-        elif self._closing:
-            return None
-        return last
+            last = max(last, number)
+            try:
+                asked = self._queue.get_nowait()
+            except Empty:
+                return last, False
+        return last, True
 
     def _tell(self, what: Callable[..., object], fact: object) -> None:
         try:
