@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import resource
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -136,6 +137,21 @@ def test_a_paused_leader_is_replaced_and_reads_nothing_stale_when_it_comes_back(
     assert paused.get("paused") == b"after"
     three.wait_until_formed()
     three.wait_until_equal()
+
+
+def test_a_leader_whose_disk_takes_no_more_answers_who_waits_and_ends(three: ClusterOfNodes) -> None:
+    leader = whole(three).leader()
+    other = next(node for node in three.nodes if node is not leader)
+    assert leader.process is not None
+    resource.prlimit(leader.process.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+    status, body = leader.ask("PUT", "/full/1", b"x" * 1000)
+    assert (status, json.loads(body)["error"]["kind"]) == (503, "outcome_unknown"), body
+    other.put("full/2", b"x", timeout=5)
+    assert leader.process.wait(20) != 0
+    leader.start()
+    three.wait_until_formed()
+    three.wait_until_equal()
+    assert leader.get("full/2") == b"x"
 
 
 def test_a_leader_that_is_asked_to_stop_hands_over_first(three: ClusterOfNodes) -> None:
