@@ -96,10 +96,14 @@ class ClusterNode:
         self.process.kill()
         self.process.wait()
 
-    def stop(self) -> int:
-        """Asks it to end, and gives the exit code."""
+    def ask_to_stop(self) -> None:
         assert self.process is not None
         self.process.terminate()
+
+    def stop(self) -> int:
+        """Asks it to end, and gives the exit code."""
+        self.ask_to_stop()
+        assert self.process is not None
         return self.process.wait(PATIENCE_SECONDS)
 
     def pause(self) -> None:

@@ -55,8 +55,9 @@ async def get_metrics(request: Request) -> Response:
         del fields[name]
     peers = {str(node_id): each._asdict() for node_id, each in sorted(raft.peers.items())}
     snapshots = {kind: each._asdict() for kind, each in sorted(raft.snapshots.items())}
-    lag = raft.commit_index - raft.applied_index
-    return reply_json({**cluster.status(), **fields, "peers": peers, "snapshots": snapshots, "lag": lag})
+    refused = {str(reason): count for reason, count in sorted(raft.refused_connections.items())}
+    told = {"peers": peers, "snapshots": snapshots, "refused_connections": refused}
+    return reply_json({**cluster.status(), **fields, **told, "lag": raft.commit_index - raft.applied_index})
 
 
 async def get_snapshots(request: Request) -> Response:

@@ -1,0 +1,123 @@
+#!/usr/bin/env bash
+# Starts a cluster on this machine and returns when it serves. Nodes that run already are left alone.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
+
+usage() {
+  cat <<'TEXT'
+usage: scripts/start-cluster.sh [-d DIR] [-c DIR] [-p PORT] [-r PORT] [N]
+
+  N        how many nodes (default: 3)
+  -d DIR   where folders, logs and pid files go (default: ./cluster)
+  -c DIR   where config-node1.toml, config-node2.toml … are (default: the checkout, which has three)
+  -p PORT  HTTP port of the first node, and -r PORT its Raft port (default: 8001 and 9001); the next nodes have the
+           next ports
+
+With -p, -r or more nodes than there are settings files, settings are written to DIR; those that are there are kept.
+TEXT
+}
+
+directory="cluster" configs="$root" http_port="" raft_port=""
+while getopts ':d:c:p:r:h' option; do
+  case "$option" in
+    d) directory="$OPTARG" ;;
+    c) configs="$(cd "$OPTARG" && pwd)" ;;
+    p) http_port="$OPTARG" ;;
+    r) raft_port="$OPTARG" ;;
+    h) usage; exit 0 ;;
+    *) usage >&2; exit 2 ;;
+  esac
+done
+shift $((OPTIND - 1))
+count="${1:-3}"
+if [ $# -gt 1 ] || ! [[ "$count" =~ ^[1-9][0-9]?$ && "$http_port$raft_port" =~ ^[0-9]*$ ]]; then
+  usage >&2
+  exit 2
+fi
+
+scribe_node="$(find_command scribe-node)"
+mkdir -p "$directory"
+cd "$directory"
+
+# Settings for one node of several on this machine.
+write_settings() {
+  local number="$1" seeds="" other
+  for ((other = 1; other <= count; other++)); do
+    [ "$other" = "$number" ] || seeds+="${seeds:+, }\"127.0.0.1:$((raft_port + other - 1))\""
+  done
+  cat <<TOML
+[node]
+id = $number
+address = "127.0.0.1"
+data_dir = "./node-$number"
+
+[network]
+client_port = $((http_port + number - 1))
+raft_port = $((raft_port + number - 1))
+seed_peers = [$seeds]
+TOML
+}
+
+if [ -n "$http_port$raft_port" ] || [ ! -f "$configs/config-node$count.toml" ]; then
+  http_port="${http_port:-8001}" raft_port="${raft_port:-9001}"
+  for ((number = 1; number <= count; number++)); do
+    [ -f "config-node$number.toml" ] || write_settings "$number" >"config-node$number.toml"
+  done
+  configs="$PWD"
+fi
+
+port_of() { sed -n 's/^client_port *= *\([0-9]*\).*/\1/p' "$configs/config-node$1.toml"; }
+
+for ((number = 1; number <= count; number++)); do
+  if is_running "node-$number.pid"; then
+    say "node $number runs already (pid $(cat "node-$number.pid"))"
+    continue
+  fi
+  # A lone node has no seeds that would make it a member.
+  flags=()
+  [ "$count" -gt 1 ] || flags=(--bootstrap)
+  nohup "$scribe_node" -c "$configs/config-node$number.toml" "${flags[@]}" >>"node-$number.log" 2>&1 </dev/null &
+  say "$!" >"node-$number.pid"
+  say "node $number started (pid $!, log $PWD/node-$number.log)"
+done
+
+serves() {
+  local answer
+  answer="$(ask "$(port_of "$1")" /health)"
+  [[ "$answer" == 'HTTP/1.1 200'* ]]
+}
+
+leader_of() { ask "$(port_of "$1")" /cluster/leader | sed -n 's/.*"leader_id": *\([0-9][0-9]*\).*/\1/p'; }
+
+all_serve() {
+  local number
+  for ((number = 1; number <= count; number++)); do
+    if ! is_running "node-$number.pid"; then
+      tail -n 5 "node-$number.log" >&2
+      fail "node $number ended; its log is $PWD/node-$number.log"
+    fi
+    serves "$number" || return 1
+  done
+}
+
+# All name the same one, and it is known.
+one_leader() {
+  local number leader first=""
+  for ((number = 1; number <= count; number++)); do
+    leader="$(leader_of "$number")"
+    [ -n "$leader" ] && [ "${first:=$leader}" = "$leader" ] || return 1
+  done
+  say "$first"
+}
+
+until [ "$SECONDS" -gt "$patience_seconds" ]; do
+  if all_serve && leader="$(one_leader)"; then
+    say "the cluster serves; node $leader leads"
+    for ((number = 1; number <= count; number++)); do
+      say "http://127.0.0.1:$(port_of "$number")"
+    done
+    exit 0
+  fi
+  sleep 0.1
+done
+fail "no cluster within $patience_seconds s; the logs are $PWD/node-*.log"
