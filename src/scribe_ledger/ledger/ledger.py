@@ -176,7 +176,6 @@ class Ledger:
         object_store: ObjectStore | str = "",
         clock: Callable[[], int] = system_clock,
         open_store: Callable[[Path], Store] = RocksStore,
-        replicated: bool = False,
     ) -> Self:
         """Opens the ledger in a folder, and creates it if there is none and ``create`` allows.
 
@@ -185,8 +184,45 @@ class Ledger:
         ``flush_interval_ms``. ``inline_max`` is the size above which a value is kept as an object of its own, in
         ``object_store``: a URL such as ``s3://bucket/prefix``, or the folder's own ``objects``. ``max_cache_size`` is
         for values and for row groups of the archive, half each, unless ``cold_cache_size`` says what the latter get.
-        ``replicated`` is for a node of a cluster: what is written goes there, and comes back to be applied.
         """
+        return cls._open(
+            path,
+            name=name,
+            create=create,
+            overwrite=overwrite,
+            deletes=deletes,
+            durability=durability,
+            flush_interval_ms=flush_interval_ms,
+            max_cache_size=max_cache_size,
+            cache_capacity=cache_capacity,
+            cold_cache_size=cold_cache_size,
+            inline_max=inline_max,
+            object_store=object_store,
+            clock=clock,
+            open_store=open_store,
+        )
+
+    @classmethod
+    def _open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        name: str = "",
+        create: bool = True,
+        overwrite: str | None = None,
+        deletes: str | None = None,
+        durability: str = "full",
+        flush_interval_ms: int = 200,
+        max_cache_size: int = 256 << 20,
+        cache_capacity: int = 100_000,
+        cold_cache_size: int | None = None,
+        inline_max: int = 256 << 10,
+        object_store: ObjectStore | str = "",
+        clock: Callable[[], int] = system_clock,
+        open_store: Callable[[Path], Store] = RocksStore,
+        replicated: bool = False,
+    ) -> Self:
+        """``replicated``: for a node of a cluster; what is written goes there, and comes back to be applied."""
         if durability not in DURABILITIES:
             raise ConfigurationError(f"the durability {durability!r} is unknown", hint="full or relaxed")
         if replicated and durability != "full":

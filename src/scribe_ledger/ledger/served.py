@@ -6,7 +6,7 @@ say in the moment of a commit. Applications use ``Ledger``; nothing here is prom
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 from scribe_ledger.errors import ConfigurationError, InvalidRequest
 from scribe_ledger.ledger.cache import EVERY_KEY
@@ -21,6 +21,7 @@ from scribe_ledger.merkle.leaf import timestamps_of
 from scribe_ledger.objects.blobs import Blob
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
@@ -58,6 +59,11 @@ class Pending(NamedTuple):
 
 class ServedLedger(Ledger):
     """Opened like any ledger."""
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, replicated: bool = False, **options: Any) -> Self:
+        """``replicated``: for a node of a cluster; what is written goes there, and comes back to be applied."""
+        return cls._open(path, replicated=replicated, **options)
 
     def __init__(self, *parts: Any, **options: Any) -> None:
         super().__init__(*parts, **options)
