@@ -34,6 +34,13 @@ def archive(context: click.Context) -> None:
     context.exit(run_archive(context.args))
 
 
+@bench.command(add_help_option=False, context_settings=_ITS_OWN)
+@click.pass_context
+def cluster(context: click.Context) -> None:
+    """Measure three nodes. `scribe bench cluster --help` lists what can be chosen."""
+    context.exit(run_cluster(context.args))
+
+
 def run(arguments: list[str]) -> int:
     from scribe_ledger.bench.local import main
 
@@ -48,5 +55,11 @@ def run_http(arguments: list[str]) -> int:
 
 def run_archive(arguments: list[str]) -> int:
     from scribe_ledger.bench.archive.command import main
+
+    return main(arguments)
+
+
+def run_cluster(arguments: list[str]) -> int:
+    from scribe_ledger.bench.cluster.command import main
 
     return main(arguments)

@@ -37,7 +37,7 @@ def paced(work: Path, scale: Scale) -> dict[str, Measured]:
     """PUT and GET at half the rate that wrk reaches with as many connections, just before."""
     fill(work / "node", scale.cached)
     keys, random = keys_of(scale.cached), Random(2)
-    scripts, puts = Scripts(work), _puts()
+    scripts, puts = Scripts(work), unique_puts()
     with start_node(work / "node") as node, start_lane(work) as lane:
         read_once(node, keys)
         peak_put = run_wrk(node, CONNECTIONS, scripts.put(), scale.pass_seconds).per_second
@@ -53,7 +53,7 @@ def paced(work: Path, scale: Scale) -> dict[str, Measured]:
 
 def one_by_one(work: Path, scale: Scale) -> dict[str, Measured]:
     """One connection that puts, waits, and puts again; the median in milliseconds."""
-    puts = _puts()
+    puts = unique_puts()
     with (
         start_node(work / "node") as node,
         start_lane(work) as lane,
@@ -65,9 +65,9 @@ def one_by_one(work: Path, scale: Scale) -> dict[str, Measured]:
             scale.passes,
             lambda _: list(islice(puts, scale.singles)),
             {
-                NODE: lambda requests: _median_ms(connection.exchange, requests),
-                LANE: lambda requests: _median_ms(other.exchange, requests),
-                SYNCS: lambda requests: _median_ms(file.append, [bytes(SYNCED_BYTES)] * len(requests)),
+                NODE: lambda requests: median_ms(connection.exchange, requests),
+                LANE: lambda requests: median_ms(other.exchange, requests),
+                SYNCS: lambda requests: median_ms(file.append, [bytes(SYNCED_BYTES)] * len(requests)),
             },
         )
     return {"latency.one": measured(blocks, NODE)}
@@ -105,14 +105,14 @@ def _at_half(peak: float, requests: Iterator[bytes], node: Server, lane: Server,
     return measured(blocks, NODE, peak_per_second=round(peak), asked_per_second=round(rate), **details)
 
 
-def _puts() -> Iterator[bytes]:
+def unique_puts() -> Iterator[bytes]:
     """Puts of unique keys, without end."""
     values = [os.urandom(VALUE_BYTES) for _ in range(1000)]
     for number in count():
         yield request("PUT", f"/p{number:015x}", values[number % len(values)])
 
 
-def _median_ms(exchange: Callable[[bytes], object], requests: list[bytes]) -> float:
+def median_ms(exchange: Callable[[bytes], object], requests: list[bytes]) -> float:
     seconds = []
     for sent in requests:
         started = perf_counter()

@@ -1,13 +1,14 @@
-"""Rates by wrk: one thread in a process of its own, so many connections, each with one request at a time."""
+"""Rates by wrk, in a process of its own: a thread a server, so many connections, each with one request at a time."""
 
 from __future__ import annotations
 
 import json
 import re
+import resource
 import shutil
 import subprocess
 from statistics import median
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from scribe_ledger.bench.command import NotMeasurable
 from scribe_ledger.bench.timing import alternate, measured
@@ -16,13 +17,29 @@ from scribe_ledger.errors import Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scribe_ledger.bench.http.scale import Scale
     from scribe_ledger.bench.http.scripts import Script
-    from scribe_ledger.bench.http.servers import Server
     from scribe_ledger.bench.timing import Measured
 
 NODE, LANE = "node", "empty lane"
 _SUMMARY = re.compile(r"^\{.*\}$", re.MULTILINE)
+
+
+class Loaded(Protocol):
+    """What a load is sent to: one server, or several that a script spreads it over, with a thread for each."""
+
+    url: str
+    threads: int
+
+    def cpu_seconds(self) -> float: ...
+
+
+class Passes(Protocol):
+    """How often each load runs, and for how long."""
+
+    @property
+    def passes(self) -> int: ...
+    @property
+    def pass_seconds(self) -> int: ...
 
 
 class Passed(NamedTuple):
@@ -34,6 +51,8 @@ class Passed(NamedTuple):
     p99_us: float
     cpu_us: float
     """Processor time of the server for one request."""
+    generator_us: float
+    """Processor time of wrk for one request: it shares the machine with the server."""
 
 
 def find_wrk() -> str:
@@ -43,16 +62,16 @@ def find_wrk() -> str:
     return path
 
 
-def run_wrk(server: Server, connections: int, script: Script, seconds: int) -> Passed:
+def run_wrk(server: Loaded, connections: int, script: Script, seconds: int) -> Passed:
     """Loads the server for so long. One request that is refused or gets lost is an error, not a figure."""
-    used = server.cpu_seconds()
+    used, generator = server.cpu_seconds(), _children_seconds()
     done = subprocess.run(  # noqa: S603 - the script is ours
-        [find_wrk(), "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script()), server.url],
+        [find_wrk(), f"-t{server.threads}", f"-c{connections}", f"-d{seconds}s", "-s", str(script()), server.url],
         capture_output=True,
         text=True,
         check=False,
     )
-    used = server.cpu_seconds() - used
+    used, generator = server.cpu_seconds() - used, _children_seconds() - generator
     found = _SUMMARY.search(done.stdout)
     if done.returncode or found is None:
         raise Unavailable(f"wrk ended with {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
@@ -60,18 +79,25 @@ def run_wrk(server: Server, connections: int, script: Script, seconds: int) -> P
     requests = said["requests"]
     if said["errors"] or not requests:
         raise Unavailable(f"of {requests} requests that wrk sent, {said['errors']} were refused or lost")
-    return Passed(requests / said["seconds"], requests, said["p50_us"], said["p99_us"], used / requests * 1e6)
+    per_second, costs = requests / said["seconds"], (used / requests * 1e6, generator / requests * 1e6)
+    return Passed(per_second, requests, said["p50_us"], said["p99_us"], *costs)
+
+
+def _children_seconds() -> float:
+    """Processor time of all children that have ended: between two calls, that of wrk."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 class Loads:
     """Loads that are compared: they run in turns, pass by pass. The first is the figure, the others stand beside it."""
 
-    def __init__(self, scale: Scale) -> None:
+    def __init__(self, scale: Passes) -> None:
         self._scale = scale
         self._measures: dict[str, Callable[[object], float]] = {}
         self.passes: dict[str, list[Passed]] = {}
 
-    def add(self, name: str, server: Server, connections: int, script: Script, *, each: int = 1) -> None:
+    def add(self, name: str, server: Loaded, connections: int, script: Script, *, each: int = 1) -> None:
         """A load by wrk. ``each`` is how many entries or keys a request stands for."""
         passes = self.passes[name] = []
 
@@ -97,6 +123,7 @@ class Loads:
         """Processor time of the server for one request, and how long an answer took under this load."""
         return {
             "cpu_us_per_request": self._medians("cpu_us"),
+            "generator_us_per_request": self._medians("generator_us"),
             "p50_us": self._medians("p50_us"),
             "p99_us": self._medians("p99_us"),
         }
@@ -115,8 +142,9 @@ def beside(line: Measured, name: str) -> Measured:
 
 def apart(line: Measured, name: str, *, rest: str) -> Measured:
     """Takes out of a line what stands beside its figure, for a line of its own that has the figure beside it."""
+    blocks = line["blocks"]
     return {
         "figure": line["beside"].pop(name),
         "beside": {rest: line["figure"]},
-        "blocks": {name: line["blocks"].pop(name), rest: line["blocks"][NODE]},
+        "blocks": {name: blocks.pop(name), rest: next(iter(blocks.values()))},
     }

@@ -34,9 +34,10 @@ class Paced(NamedTuple):
     """The rate that was reached."""
 
 
-def pace(port: int, connections: int, per_second: float, requests: Sequence[bytes]) -> Paced:
-    """Sends the requests at that rate, evenly, and returns when all are answered."""
-    opened = [Connection(port) for _ in range(connections)]
+def pace(port: int | Sequence[int], connections: int, per_second: float, requests: Sequence[bytes]) -> Paced:
+    """Sends the requests at that rate, evenly, and returns when all are answered. Several ports share connections."""
+    ports = [port] if isinstance(port, int) else port
+    opened = [Connection(ports[number % len(ports)]) for number in range(connections)]
     try:
         gc.collect()
         gc.disable()  # a collection of the generator's own would look like a slow answer

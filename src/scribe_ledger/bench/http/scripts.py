@@ -95,21 +95,21 @@ class Scripts:
 
         return next_pass
 
-    def batch(self) -> Script:
-        """``POST /v1/batch`` with 500 puts of unique keys."""
+    def batch(self, size: int = BATCH) -> Script:
+        """``POST /v1/batch`` with so many puts of unique keys."""
         values = (b64encode(os.urandom(VALUE_BYTES)) for _ in range(_VALUES))
         file = self._write("values-base64", b"\n".join(values))
-        return lambda: self._script(_BATCH % {"file": file, "seed": next(self._seeds), "size": BATCH})
+        return lambda: self._script(_BATCH % {"file": file, "seed": next(self._seeds), "size": size})
 
     def get(self, keys: Sequence[str], *, before: str = "/", after: str = "") -> Script:
         """One key after another, in the order given and round again; each pass begins elsewhere."""
         return self._round((f"{before}{key}{after}" for key in keys), _GET)
 
-    def get_many(self, keys: Sequence[str]) -> Script:
+    def get_many(self, keys: Sequence[str], *, query: str = "") -> Script:
         """``POST /v1/get`` of 50 keys, drawn at random."""
         random = Random(3)
         bodies = (json.dumps({"keys": random.sample(keys, min(KEYS_A_CALL, len(keys)))}) for _ in range(_CALLS))
-        return self._round(bodies, _POST)
+        return self._round(bodies, _POST.replace("/v1/get", f"/v1/get{query}"))
 
     def _round(self, lines: Iterable[str], made: str) -> Script:
         """Each pass goes round in the same requests, and begins at another."""

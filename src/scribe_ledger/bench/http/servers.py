@@ -33,6 +33,9 @@ _URL = re.compile(r"http://\S+:(\d+)")
 class Server:
     """A process that takes requests on a port of this machine. As a context manager it is stopped at the end."""
 
+    threads = 1
+    """Of the generator that loads it: one is enough for one server."""
+
     def __init__(self, module: str, arguments: Sequence[str], settings: dict[str, str], log: Path) -> None:
         """Returns when the server says where it listens. It runs where its log is."""
         self._log = log
@@ -45,7 +48,7 @@ class Server:
                 stderr=errors,
                 text=True,
                 cwd=log.parent,  # a config.toml where the benchmark was called is not for this node
-                env=_environment(settings),
+                env=environment(settings),
             )
         self.pid = self._process.pid
         self.port = self._read_port()
@@ -53,8 +56,7 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """Processor time used so far, by the process and by the kernel for it."""
-        fields = (PROC / str(self.pid) / "stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return cpu_seconds_of(self.pid)
 
     def memory_mib(self) -> tuple[float, float]:
         """Resident now, and at most so far."""
@@ -124,12 +126,17 @@ def start_lane(folder: Path) -> Server:
     return Server(_LANE, [], {}, folder / "lane.log")
 
 
+def cpu_seconds_of(pid: int) -> float:
+    fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
 def check_platform() -> None:
     """Raises ``NotMeasurable`` where the system does not tell what a process uses."""
     if not (PROC / "self" / "stat").exists():
         raise NotMeasurable("this needs Linux, whose /proc tells what another process uses")
 
 
-def _environment(settings: dict[str, str]) -> dict[str, str]:
+def environment(settings: dict[str, str]) -> dict[str, str]:
     """The variables of this process, without settings of a node."""
     return {name: value for name, value in os.environ.items() if not name.startswith("SCRIBE_")} | settings

@@ -51,7 +51,7 @@ def put(work: Path, scale: Scale) -> dict[str, Measured]:
             loads = Loads(scale)
             loads.add(NODE, node, connections, plain)
             loads.add(LANE, lane, connections, plain)
-            loads.add_measure(SYNCS, partial(_syncs, file))
+            loads.add_measure(SYNCS, partial(syncs, file))
             loads.add(WITH_ID, node, connections, with_id)
             if connections == LOGGED:
                 loads.add(WITH_LOG, logging, connections, plain)
@@ -79,7 +79,7 @@ def batch(work: Path, scale: Scale) -> dict[str, Measured]:
         return {"batch.write": written, "batch.get": get.run(connections=READERS)}
 
 
-def _syncs(file: GrowingFile) -> float:
+def syncs(file: GrowingFile) -> float:
     """What the disk can do: synced appends a second."""
     data = bytes(SYNCED_BYTES)
 

@@ -1,0 +1,48 @@
+"""The rows of ``--only``: what measures each, in a folder of its own that is gone afterwards."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scribe_ledger.bench.cluster import writing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from scribe_ledger.bench.cluster.scale import Scale
+    from scribe_ledger.bench.timing import Measured
+
+
+@dataclass
+class Run:
+    """One run: its folder and its sizes."""
+
+    work: Path
+    scale: Scale
+    profile: bool = False
+
+    def part(self, measure: Part) -> dict[str, Measured]:
+        """Runs one part of a row."""
+        folder = self.work / "row"
+        folder.mkdir()
+        try:
+            return measure(self, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Part: TypeAlias = Callable[[Run, Path], dict[str, Measured]]
+
+ROWS: dict[str, tuple[Part, ...]] = {
+    "put": (lambda run, folder: writing.put(folder, run.scale, profile=run.profile),),
+    "batch": (lambda run, folder: writing.batch(folder, run.scale),),
+    "one": (lambda run, folder: writing.one_by_one(folder, run.scale),),
+}
+"""In the order in which they run. The parts of a row need different things, so that one may be measured where another
+cannot be."""
