@@ -1,0 +1,38 @@
+"""Seeded runs of the cluster in bad weather: 240 of them in each run of the suite, thousands in the soak."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from tests.simulator.running import run
+
+pytestmark = pytest.mark.consensus
+
+
+def _runs(seeds: range, *, harsh: bool) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for seed in seeds:
+        counts += run(seed, harsh=harsh)
+    return counts
+
+
+@pytest.mark.parametrize("first", range(0, 120, 15))
+def test_mild_storms_break_no_promise(first: int) -> None:
+    counts = _runs(range(first, first + 15), harsh=False)
+    for what in ("acknowledged", "reads", "unknown", "refused", "crashes", "leaders", "snapshots"):
+        assert counts[what] > 0, f"these runs try nothing: {counts}"
+
+
+@pytest.mark.parametrize("first", range(0, 120, 15))
+def test_harsh_storms_break_no_promise(first: int) -> None:
+    counts = _runs(range(first, first + 15), harsh=True)
+    for what in ("acknowledged", "reads", "unknown", "refused", "crashes", "leaders", "snapshots"):
+        assert counts[what] > 0, f"these runs try nothing: {counts}"
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("harsh", [False, True])
+@pytest.mark.parametrize("first", range(1000, 5000, 100))
+def test_thousands_of_storms_break_no_promise(first: int, harsh: bool) -> None:
+    _runs(range(first, first + 100), harsh=harsh)
