@@ -20,7 +20,7 @@ pytestmark = pytest.mark.cluster
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterOfNodes]:
     folder = tmp_path_factory.mktemp("shared")
-    sections = {
+    sections: dict[str, dict[str, Any]] = {
         "storage": {"object_store": (folder / "objects").as_uri()},
         "cluster": {"secret": "a secret of the test"},
         "consensus": {"snapshot_logs_since_last": 50, "max_in_snapshot_log_to_keep": 10},
