@@ -19,7 +19,7 @@ import pytest
 from scribe_ledger.bench.command import FAILED
 from scribe_ledger.bench.http import servers, wire
 from scribe_ledger.bench.http.command import HTTP
-from scribe_ledger.bench.http.latency import _percentile_ms
+from scribe_ledger.bench.http.latency import percentile_ms
 from scribe_ledger.bench.http.load import LANE, NODE, Loads, apart, beside, run_wrk
 from scribe_ledger.bench.http.pacing import pace
 from scribe_ledger.bench.http.rows import ROWS
@@ -278,9 +278,9 @@ def test_paced_load_takes_only_whole_answers_that_are_no_errors(
 
 def test_percentiles_are_in_milliseconds() -> None:
     seconds = [number / 1000 for number in range(1, 1001)]
-    assert _percentile_ms(seconds, 50) == pytest.approx(500.5)
-    assert _percentile_ms(seconds, 99) == pytest.approx(990.01)
-    assert _percentile_ms(seconds, 99.9) == pytest.approx(999.001)
+    assert percentile_ms(seconds, 50) == pytest.approx(500.5)
+    assert percentile_ms(seconds, 99) == pytest.approx(990.01)
+    assert percentile_ms(seconds, 99.9) == pytest.approx(999.001)
 
 
 # --- servers and their ledgers ---------------------------------------------------------------------------------

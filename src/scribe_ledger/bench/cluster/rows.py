@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scribe_ledger.bench.cluster import writing
+from scribe_ledger.bench.cluster import joining, reading, starting, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,9 +40,14 @@ if TYPE_CHECKING:
     Part: TypeAlias = Callable[[Run, Path], dict[str, Measured]]
 
 ROWS: dict[str, tuple[Part, ...]] = {
+    "start": (lambda run, folder: starting.start(folder, run.scale),),
     "put": (lambda run, folder: writing.put(folder, run.scale, profile=run.profile),),
     "batch": (lambda run, folder: writing.batch(folder, run.scale),),
+    "get": (lambda run, folder: reading.get(folder, run.scale),),
+    "stale": (lambda run, folder: reading.stale(folder, run.scale),),
     "one": (lambda run, folder: writing.one_by_one(folder, run.scale),),
+    "kill": (lambda run, folder: starting.kill(folder, run.scale),),
+    "join": (lambda run, folder: joining.join(folder, run.scale),),
 }
 """In the order in which they run. The parts of a row need different things, so that one may be measured where another
 cannot be."""

@@ -83,10 +83,10 @@ def _at_half(peak: float, requests: Iterator[bytes], node: Server, lane: Server,
             load = pace(server.port, CONNECTIONS, rate, prepared)
             shown = {
                 "per_second": load.per_second,
-                "p50_ms": _percentile_ms(load.waits, 50),
-                "p99_ms": _percentile_ms(load.waits, 99),
-                "p99.9_ms": _percentile_ms(load.waits, 99.9),
-                "p99_late_ms": _percentile_ms(load.late, 99),
+                "p50_ms": percentile_ms(load.waits, 50),
+                "p99_ms": percentile_ms(load.waits, 99),
+                "p99.9_ms": percentile_ms(load.waits, 99.9),
+                "p99_late_ms": percentile_ms(load.late, 99),
             }
             for what, figure in shown.items():
                 seen[name].setdefault(what, []).append(figure)
@@ -121,5 +121,5 @@ def median_ms(exchange: Callable[[bytes], object], requests: list[bytes]) -> flo
     return median(seconds) * 1000
 
 
-def _percentile_ms(seconds: list[float], percent: float) -> float:
+def percentile_ms(seconds: list[float], percent: float) -> float:
     return quantiles(seconds, n=1000, method="inclusive")[round(percent * 10) - 1] * 1000
