@@ -103,6 +103,9 @@ class ClusterNode:
     def stop(self) -> int:
         """Asks it to end, and gives the exit code."""
         self.ask_to_stop()
+        return self.wait_for_end()
+
+    def wait_for_end(self) -> int:
         assert self.process is not None
         return self.process.wait(PATIENCE_SECONDS)
 

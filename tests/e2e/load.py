@@ -1,7 +1,7 @@
 """``Load``: clients of a cluster that write and read all the time, and remember what they were told.
 
-They are the shipped clients, with all URLs and with request ids. What they saw is a history for ``tests.linearizability``;
-what was acknowledged must be in every node's log at the end, under the index that its receipt named.
+They are the shipped clients, with all URLs and with request ids. What they saw is a history for
+``tests.linearizability``; what was acknowledged must be in every node's log at the end, where its receipt said.
 
 A key is used for a while only: a node recognises a retry among a key's last 16 versions, so that no key may have more
 writes than that, and short histories are quickly checked.

@@ -7,15 +7,15 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from tests.cluster_of_nodes import wait_until
+
 from scribe_ledger.client import Client
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.cluster_of_nodes import ClusterNode, ClusterOfNodes
     from tests.e2e.load import Load
 
-SCRIBE = [sys.executable, "-m", "scribe_ledger.cli.main"]
+SCRIBE = [sys.executable, "-c", "from scribe_ledger.cli.main import main; main()"]
 
 
 def settle(cluster: ClusterOfNodes, *loads: Load, voters: int | None = None) -> None:
@@ -51,24 +51,27 @@ def assert_holds_all(node: ClusterNode, load: Load, size: int) -> None:
     assert load.acknowledged, "nothing was written"
 
 
+def root_at(client: Client, size: int) -> bytes:
+    """The root at a size, as soon as the node of this client has got so far."""
+    wait_until(lambda: client.size >= size, f"{size} entries")
+    return client.checkpoint(at=size).root
+
+
 def stop_and_check_folders(cluster: ClusterOfNodes) -> None:
     running = [node for node in cluster.nodes if node.running]
     for node in running:  # together: one that waits for the others would wait for its whole time
         node.ask_to_stop()
     for node in running:
-        assert node.stop() == 0, node.log[-2000:]
-    checks = [fsck(node.data_dir) for node in cluster.nodes if node.data_dir.exists()]
-    for check in checks:
-        out, errors = check.communicate(timeout=120)
-        assert check.returncode == 0, (out, errors)
-        assert json.loads(out)["ok"], out
+        assert node.wait_for_end() == 0, node.log[-2000:]
+    for node in cluster.nodes:
+        if node.data_dir.exists():
+            assert_sound("--data", str(node.data_dir))
 
 
-def fsck(folder: Path, *more: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*SCRIBE, "fsck", "--data", str(folder), "--json", *more],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+def assert_sound(*what: str) -> None:
+    """``scribe fsck`` has nothing to say against a folder or a store."""
+    checked = subprocess.run(
+        [*SCRIBE, "fsck", *what, "--json"], capture_output=True, text=True, timeout=120, check=False
     )
+    assert checked.returncode == 0, (what, checked.stdout, checked.stderr)
+    assert json.loads(checked.stdout)["ok"], checked.stdout

@@ -1,4 +1,4 @@
-"""Every node takes writes, whoever leads; nodes hear from each other; what is not for them is refused and they go on."""
+"""Every node takes writes, whoever leads; nodes hear from each other; what is not for them is refused."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.cluster_of_nodes import wait_until
+from tests.e2e.settling import root_at
 
 from scribe_ledger import verify
 from scribe_ledger.client import Client
@@ -23,8 +23,7 @@ def test_all_nodes_have_the_same_root_at_the_same_size(target: Target, prefix: s
     roots = set()
     for number in range(len(target.urls)):
         with target.client_of(number) as client:
-            wait_until(lambda client=client: client.size >= size, "the size is reached")
-            roots.add(client.checkpoint(at=size).root)
+            roots.add(root_at(client, size))
     assert len(roots) == 1
 
 

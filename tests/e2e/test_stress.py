@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.cluster_of_nodes import wait_until
 from tests.e2e.load import Load
+from tests.e2e.settling import root_at
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Target
@@ -43,8 +43,7 @@ def _stress(target: Target, prefix: str, *, batches: int, operations: int) -> No
     roots = set()
     for number in range(len(target.urls)):
         with target.client_of(number) as client:
-            wait_until(lambda client=client: client.size >= size, "the size is reached")
-            roots.add(client.checkpoint(at=size).root)
+            roots.add(root_at(client, size))
             assert client.health()["status"] == "ok"
     assert len(roots) == 1
 
