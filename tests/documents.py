@@ -8,7 +8,8 @@ for any lines.
 block that begins with `# NAME.toml` is written to that file, and must be valid settings.
 
 A page that speaks of `localhost:8001` gets a node of its own, or, if it starts nodes itself with `--port 8001`, a port
-that is free. One that speaks of `localhost:9000` gets a real S3 server with a bucket.
+that is free. One that speaks of `localhost:9000` gets a real S3 server with a bucket. One that starts the shipped
+`config-node1.toml` gets these files, and free ports for `8001` to `8004` and `9001` to `9004`.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from tests.s3_server import S3Server
 
 ROOT = Path(__file__).parents[1]
+CLUSTER_PAGES = [ROOT / "docs/guides/cluster.md", ROOT / "docs/operations/cluster-runbook.md"]
 SOURCE = Path(scribe_ledger.__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SET_UP = re.compile(
@@ -47,6 +49,8 @@ SET_UP = re.compile(
 NODE = "localhost:8001"
 OWN_NODES = "--port 8001"
 S3 = "localhost:9000"
+CLUSTER = "-c config-node1.toml"
+CLUSTER_PORTS = [f"{first + number}" for first in (8001, 9001) for number in range(4)]
 END = "--- end of the output, exit code"
 
 
@@ -205,19 +209,34 @@ def surroundings(page: Path, folder: Path, s3: S3Server) -> Iterator[Mapping[str
         return
     if not shutil.which("curl"):
         pytest.skip("the page uses curl, which this machine lacks")
+    if CLUSTER in code:
+        ports = dict(zip(CLUSTER_PORTS, map(str, free_ports(len(CLUSTER_PORTS))), strict=True))
+        for file in ROOT.glob("config-node?.toml"):
+            (folder / "scratch" / file.name).write_text(put_instead(file.read_text(), ports))
+        yield replaced | ports
+        return
     if OWN_NODES in code:
-        port = _free_port()
+        [port] = free_ports(1)
         yield replaced | {NODE: f"127.0.0.1:{port}", OWN_NODES: f"--port {port}"}
         return
     with start_node(folder / "node") as node:
         yield replaced | {NODE: f"127.0.0.1:{node.port}"}
 
 
-def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port
+def free_ports(count: int) -> list[int]:
+    """Held together, so that all differ."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def put_instead(text: str, instead: Mapping[str, str]) -> str:
+    """All at once, so that nothing that was put is replaced again."""
+    if not instead:
+        return text
+    return re.sub("|".join(map(re.escape, instead)), lambda found: instead[found[0]], text)
 
 
 def write_settings(block: Block, folder: Path) -> None:
@@ -240,10 +259,7 @@ def run_page(page: Path, tmp_path: Path, s3: S3Server, instead: Mapping[str, str
     try:
         with contextlib.chdir(folder), surroundings(page, tmp_path, s3) as replaced:
             for written in blocks(page):
-                code = written.code
-                for text, other in (*instead.items(), *replaced.items()):
-                    code = code.replace(text, other)
-                block = written._replace(code=code)
+                block = written._replace(code=put_instead(written.code, {**instead, **replaced}))
                 if block.language == "python":
                     run_python(block, page, namespace)
                 elif block.language == "console":

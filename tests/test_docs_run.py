@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.documents import ROOT, Block, Shell, expect, run_console, run_page, run_python
+from tests.documents import CLUSTER_PAGES, ROOT, Block, Shell, expect, run_console, run_page, run_python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +17,7 @@ pytestmark = pytest.mark.docs
 PAGES = [ROOT / "README.md", ROOT / "docs/tutorial.md", *sorted((ROOT / "docs/guides").glob("*.md"))]
 PAGES += sorted((ROOT / "docs/operations").glob("*.md"))
 PAGES += [ROOT / "docs/reference/library.md", ROOT / "docs/reference/errors.md"]
+PAGES = [page for page in PAGES if page not in CLUSTER_PAGES]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
