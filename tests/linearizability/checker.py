@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from tests.linearizability.history import Operation, merge_tries
+from tests.linearizability.history import Operation, merge_tries, twice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,6 +53,8 @@ def check(history: Iterable[Operation], *, states_max: int = STATES_MAX, seconds
         by_key.setdefault(operation.key, []).append(operation)
     operations = states = 0
     for key in sorted(by_key):
+        if again := twice(by_key[key]):
+            return Verdict("violated", key, again, operations, states)
         search = _Search(merge_tries(by_key[key]), states_max, until)
         found = search.run()
         operations += len(by_key[key])

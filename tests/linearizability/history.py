@@ -58,14 +58,23 @@ def merge_tries(history: list[Operation]) -> list[Operation]:
     return merged
 
 
+def twice(history: list[Operation]) -> str:
+    """Of a request id that two tries were told two versions for, both; empty if there is none."""
+    known: dict[tuple[str, bytes], Operation] = {}
+    for operation in history:
+        if operation.request and operation.outcome == "ok" and operation.version is not None:
+            first = known.setdefault((operation.request, operation.key), operation)
+            if first.version != operation.version:
+                return f"request {operation.request} took effect twice:\n  {first}\n  {operation}"
+    return ""
+
+
 def _merge(tries: list[Operation]) -> list[Operation]:
     called = min(each.called for each in tries)
     told = [each for each in tries if each.outcome == "ok" and each.returned is not None]
     refused = [each for each in tries if each.outcome == "refused"]
     if told:
         first = min(told, key=lambda each: each.returned or 0.0)
-        others = [each for each in told if each.version != first.version]
-        # Two versions for one request id are two effects: kept apart, the search finds that there is no room for both.
-        return [first._replace(called=called), *others, *refused]
+        return [first._replace(called=called), *refused]
     unknown = [each for each in tries if each.outcome == "unknown"]
     return refused + [each._replace(called=called) for each in unknown[:1]]

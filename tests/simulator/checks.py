@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scribe_ledger.consensus.replica import Replica
     from scribe_ledger.ledger.commands import Command
 
-APPEND_ANSWER, VOTE_ANSWER = 4, 6
+APPEND_ANSWER, VOTE_REQUEST, VOTE_ANSWER = 4, 5, 6
 """Raft's types of messages."""
 
 
@@ -88,20 +88,23 @@ class Checks:
 
     def sends(self, member: int, frame: bytes, log: WatchedLog) -> None:
         """Nothing is acknowledged that a crash could take back, and a vote is given once in a term."""
-        if frame[0] != 1 or frame[1] != 8 or frame[2] not in {APPEND_ANSWER, VOTE_ANSWER}:
+        if frame[0] != 1 or frame[1] != 8 or frame[2] not in {APPEND_ANSWER, VOTE_REQUEST, VOTE_ANSWER}:
             return
         told = describe(frame[1:])
         if told["reject"]:
             return
-        if frame[2] == APPEND_ANSWER:
-            if told["index"] > log.durable_last:
-                raise Violation(
-                    f"member {member} acknowledges entry {told['index']}, and only {log.durable_last} is durable"
-                )
-            return
-        voted = self._votes.setdefault((member, told["term"]), told["to"])
-        if voted != told["to"]:
-            raise Violation(f"member {member} votes for {voted} and for {told['to']} in term {told['term']}")
+        if frame[2] != APPEND_ANSWER:
+            self._votes_for(member, member if frame[2] == VOTE_REQUEST else told["to"], told["term"], log)
+        elif told["index"] > log.durable_last:
+            raise Violation(f"member {member} acknowledges entry {told['index']}, and has {log.durable_last} durable")
+
+    def _votes_for(self, member: int, candidate: int, term: int, log: WatchedLog) -> None:
+        voted = self._votes.setdefault((member, term), candidate)
+        if voted != candidate:
+            raise Violation(f"member {member} votes for {voted} and for {candidate} in term {term}")
+        durable_term, durable_vote = log.promised
+        if durable_term < term or (durable_term == term and durable_vote != candidate):
+            raise Violation(f"member {member} votes for {candidate} in term {term}, and a crash would take that back")
 
     # --- the ledger --------------------------------------------------------------------------------------------
 

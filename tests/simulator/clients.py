@@ -13,7 +13,6 @@ from tests.simulator.world import Violation
 from scribe_ledger.errors import (
     NotFound,
     OutcomeUnknown,
-    Overloaded,
     PreconditionFailed,
     ScribeError,
     Unavailable,
@@ -115,11 +114,15 @@ class Client:
         world.digest.update(write.encoded)
         done = member.waits(answered)
         local = write.unit if not write.alone else wire.decode(write.encoded)
-        try:
-            member.replica.submit(write.encoded, local, done, ticks=ticks, alone=write.alone)
-        except (Overloaded, Unavailable) as error:
-            done(error)
-        member.turns.wake()
+
+        def arrives() -> None:
+            try:
+                member.replica.submit(write.encoded, local, done, ticks=ticks, alone=write.alone)
+            except Unavailable as error:
+                done(error)
+            member.turns.wake()
+
+        member.later(world.random.uniform(0.0001, 0.001), arrives)
 
     def _member(self) -> Member | None:
         there = [member for member in self._simulation.members.values() if member.running and member.is_ready]
@@ -182,11 +185,16 @@ class Client:
             world.after(0.0005, lambda: self._read_answered(key, called, seen))
 
         done = member.waits(let_go)
-        try:
-            member.replica.read(done, ticks=world.random.choice((4, 20, 60)))
-        except Unavailable as error:
-            done(error)
-        member.turns.wake()
+        ticks = world.random.choice((4, 20, 60))
+
+        def arrives() -> None:
+            try:
+                member.replica.read(done, ticks=ticks)
+            except Unavailable as error:
+                done(error)
+            member.turns.wake()
+
+        member.later(world.random.uniform(0.0001, 0.001), arrives)
 
     def _read_answered(self, key: bytes, called: float, seen: tuple[int, bytes | None] | None) -> None:
         self._world.tell(f"{self._name} reads {key!r}: {seen}")

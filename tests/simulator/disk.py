@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 class _Queue(deque[tuple[int, "LogWrite"]]):
     """In place of the queue at which the thread waits."""
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, log: WatchedLog, wake: Callable[[], None]) -> None:
         super().__init__()
-        self._wake = wake
+        self._log, self._wake = log, wake
 
     def put(self, write: tuple[int, LogWrite]) -> None:
+        self._log.handed_over(write[1])
         self.append(write)
         self._wake()
 
@@ -54,17 +55,12 @@ class SimulatedWriter(LogWriter):
         self._done = done
         self._failed = failed
         self._early = early
-        self._watched = log
-        self._waiting = _Queue(self._wake)
+        self._waiting = _Queue(log, self._wake)
         self._queue = cast("SimpleQueue[tuple[int, LogWrite] | None]", self._waiting)
         self._kept_back: LogWrite | None = None
         self._closing = False
         self._busy = False
         self.syncs = 0
-
-    def write(self, number: int, write: LogWrite) -> None:
-        self._watched.handed_over(write)
-        super().write(number, write)
 
     def _wake(self) -> None:
         if not self._busy:

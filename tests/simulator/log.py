@@ -25,7 +25,10 @@ class WatchedLog(MemoryLog):
         self.last = 0
         self.durable_last = self._written_last = 0
         self._terms: dict[int, int] = {}
-        self._promised: HardState = (0, 0, 0)
+        self._asked = {(0, 0), (1, 0)}
+        """Every term and vote that the engine wanted to be kept; of a founder also what it begins with."""
+        self.promised = (0, 0)
+        """Term and vote, durable."""
         self._hard_state: HardState | None = None
 
     def load(self) -> Contents:
@@ -39,6 +42,8 @@ class WatchedLog(MemoryLog):
 
     def handed_over(self, write: LogWrite) -> None:
         """To the writer: from here on it is in the engine's log, which the checks look at."""
+        if write.hard_state is not None:
+            self._asked.add(write.hard_state[:2])
         if write.reset is not None:
             self.truncated, self.last = write.reset, write.reset[0]
             self._terms.clear()
@@ -70,12 +75,14 @@ class WatchedLog(MemoryLog):
         self._hard_state = None
         super().crash(keep)
 
-    def _keep_promise(self, now: HardState) -> None:
-        """A durable term never falls, and a durable vote is not changed in its term."""
-        term, vote, _ = self._promised
+    def _keep_promise(self, hard_state: HardState) -> None:
+        """A durable term never falls, a durable vote is not changed in its term, and both are this member's own."""
+        now, (term, vote) = hard_state[:2], self.promised
         if now[0] < term or (now[0] == term and vote and now[1] != vote):
             raise Violation(f"member {self._member} has voted {vote} in term {term}, and now has {now[1]} in {now[0]}")
-        self._promised = now
+        if now not in self._asked:
+            raise Violation(f"member {self._member} finds a vote for {now[1]} in term {now[0]}, which it never gave")
+        self.promised = now
 
     def cut(self, index: int, term: int) -> None:
         super().cut(index, term)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tests.simulator.disk import SimulatedWriter
-from tests.simulator.snapshots import Snapshots
 from tests.simulator.world import Violation
 
 from scribe_ledger.consensus.compaction import Compaction, CompactionSettings, LogState
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from tests.simulator.machine import WatchedMachine
     from tests.simulator.simulation import Simulation
+    from tests.simulator.snapshots import Snapshots
 
     from scribe_ledger.consensus.membership import Membership
     from scribe_ledger.consensus.replica import Replica
@@ -119,7 +119,7 @@ class Member:
             seed=simulation.seed * 1000 + self.session,
         )
         loop: Any = Loop(self)
-        self.snapshots = Snapshots(self)
+        self.snapshots = simulation.plant.snapshots(self)
         self.turns = Turns(
             self.replica,
             self.log,
@@ -207,6 +207,10 @@ class Member:
             event()
         except Crash:
             self.crash()
+        except Violation:
+            raise
+        except Exception as error:
+            raise Violation(f"member {self.raft_id} failed: {error!r}") from error
         else:
             self._look()
 
@@ -306,8 +310,8 @@ class Member:
 
     @property
     def is_ready(self) -> bool:
-        """To serve: not one that still waits to be taken in, nor one that is stopped."""
-        return self.paused_until <= self.world.now and bool(self.replica.membership.ids)
+        """To serve: not one that still waits to be taken in."""
+        return bool(self.replica.membership.ids)
 
     @property
     def calls_waiting(self) -> int:

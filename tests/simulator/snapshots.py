@@ -124,13 +124,13 @@ class Snapshots:
     def _ready(self, arrived: ArrivedSnapshot, pieces: list[bytes]) -> None:
         member = self._member
         member.incoming = pieces
-        member.later(0.001, lambda: self._take(arrived))
+        member.later(member.world.random.uniform(0.001, 0.1), lambda: self._take(arrived))
 
     def _take(self, arrived: ArrivedSnapshot) -> None:
         member = self._member
         assert member.incoming is not None
         member.machine.take(iter(member.incoming))
-        member.later(0.001, lambda: self._flush(arrived))
+        member.later(member.world.random.uniform(0.001, 0.1), lambda: self._flush(arrived))
 
     def _flush(self, arrived: ArrivedSnapshot) -> None:
         self._member.machine.flush()

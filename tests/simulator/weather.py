@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from random import Random
 
 
 class Weather(NamedTuple):
@@ -38,6 +41,19 @@ class Weather(NamedTuple):
     sign_every: float
     clients: int
     think_seconds: float
+
+    def varied(self, random: Random) -> Self:
+        """Some of one thing and much of another: what is always mixed alike never meets in other ways."""
+        often, seldom = (0.4, 1.0, 1.0, 2.5), (0.3, 1.0, 1.0, 3.0)
+        return self._replace(
+            duplication=self.duplication * random.choice(often),
+            late=self.late * random.choice(often),
+            partition_every=self.partition_every * random.choice(seldom),
+            crash_every=self.crash_every * random.choice(seldom),
+            pause_every=self.pause_every * random.choice(seldom),
+            churn_every=self.churn_every * random.choice(seldom),
+            slow_disk=self.slow_disk * random.choice(often),
+        )
 
 
 MILD = Weather(
@@ -84,6 +100,8 @@ HARSH = MILD._replace(
     churn_every=1.0,
     cut_every=0.5,
     sign_every=0.5,
+    clients=8,
+    think_seconds=0.05,
 )
 CALM = MILD._replace(
     loss=0.0,
