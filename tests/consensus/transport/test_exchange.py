@@ -316,6 +316,29 @@ def test_a_reader_that_takes_nothing_loses_its_stream() -> None:
     run(work())
 
 
+def test_a_sender_that_gives_nothing_loses_its_reader() -> None:
+    async def work() -> None:
+        ended = asyncio.Event()
+
+        async def stream(request: bytes) -> AsyncIterator[bytes]:
+            try:
+                yield b"one"
+                await asyncio.sleep(60)
+            finally:
+                ended.set()
+
+        async with node(1, limits=QUICK._replace(stalled_stream=0.1)) as one, node(2) as two:
+            two.seen.pieces = stream
+            pieces = one.transport.stream(two.address, b"")
+            assert await anext(pieces) == b"one"
+            with pytest.raises(NetworkError, match="sends nothing more"):
+                await anext(pieces)
+            async with asyncio.timeout(5):
+                await ended.wait()
+
+    run(work())
+
+
 def test_streams_are_bounded_and_end_when_the_node_stops() -> None:
     async def work() -> None:
         made: list[int] = []

@@ -130,8 +130,7 @@ class Connection(asyncio.Protocol):
         try:
             transport = await loop.start_tls(self.transport, self, context, server_side=server_side)
         except BaseException as error:
-            self.transport.abort()
-            self.connection_lost(None)  # the loop told the TLS layer alone
+            self.abandon()  # the loop told the TLS layer alone
             if isinstance(error, OSError):
                 raise tls_refusal(error) from error
             raise
@@ -212,6 +211,12 @@ class Connection(asyncio.Protocol):
         """Sends what is written, and closes."""
         if not self.closed.done():
             self.transport.close()
+
+    def abandon(self) -> None:
+        """It is over, whether or not the event loop says so."""
+        if self._transport is not None:
+            self._transport.abort()
+        self.connection_lost(None)
 
     def _end(self, error: BaseException) -> None:
         self.error = self.error or error

@@ -127,4 +127,6 @@ class Limits(NamedTuple):
     """That are answered at once, of all callers."""
     streams: int = 16
     stalled_stream: float = 60.0
-    """So long the reader of a stream may take nothing."""
+    """So long the reader of a stream may take nothing, or be given nothing."""
+    ending: float = 5.0
+    """So long ``close`` waits for work that was cancelled, and then for sockets."""

@@ -57,11 +57,21 @@ class Dialler:
     async def _connect(self, address: str) -> Connection:
         host, port = _parts(address)
         loop = asyncio.get_running_loop()
+        made: list[Connection] = []
+
+        def make() -> Connection:
+            made.append(Connection(self._opened))
+            return made[-1]
+
         try:
             async with asyncio.timeout(self._limits.connect):
-                _, connection = await loop.create_connection(lambda: Connection(self._opened), host, port)
-        except (OSError, TimeoutError) as error:
-            raise NetworkError(f"{address} cannot be reached: {error or 'no answer'}") from error
+                _, connection = await loop.create_connection(make, host, port)
+        except BaseException as error:
+            for each in made:
+                each.abandon()  # uvloop tells nobody of a socket that it closes because it is not waited for any more
+            if isinstance(error, (OSError, TimeoutError)):
+                raise NetworkError(f"{address} cannot be reached: {error or 'no answer'}") from error
+            raise
         return connection
 
     async def _greet(self, connection: Connection, expect: int, purpose: Purpose) -> Caller:

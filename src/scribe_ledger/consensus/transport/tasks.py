@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+AGAIN_SECONDS = 0.5
+"""A task that goes on though it was cancelled is told again."""
+
 
 class Tasks:
     """A set of running coroutines."""
@@ -24,12 +27,15 @@ class Tasks:
         task.add_done_callback(self._ended)
         return task
 
-    async def cancel(self) -> None:
-        """Ends them all, and waits until they have."""
-        while self._running:
+    async def cancel(self, seconds: float) -> int:
+        """Ends them all, and waits until they have. How many had not when the time was over."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + seconds
+        while self._running and clock() < until:
             for task in self._running:
                 task.cancel()
-            await asyncio.wait(self._running)
+            await asyncio.wait(self._running, timeout=AGAIN_SECONDS)  # one that was begun meanwhile is ended too
+        return len(self._running)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

@@ -12,6 +12,8 @@ from contextlib import aclosing
 from random import Random
 from typing import TYPE_CHECKING
 
+import structlog
+
 from scribe_ledger.consensus.transport.contract import Limits, Purpose, Reason, Refusal, Refused
 from scribe_ledger.consensus.transport.dialling import Dialler
 from scribe_ledger.consensus.transport.exchange import Answering, ask, read_answer, read_pieces
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from scribe_ledger.consensus.transport.auth import Auth
     from scribe_ledger.consensus.transport.connection import Connection
     from scribe_ledger.consensus.transport.contract import Caller, Handler, Me
+
+log = structlog.get_logger("scribe.raft")
 
 
 class Transport:
@@ -78,17 +82,25 @@ class Transport:
         return await self._listener.open(host, port)
 
     async def close(self) -> None:
-        """Ends every connection and all work for others. No method of the handler is called after it."""
+        """Ends every connection and all work for others. No method of the handler is called after it. Idempotent.
+
+        What does not end in time is left, and said: a node that never stops would be worse.
+        """
         self._closed = True
         self._peers.clear()
         self._listener.close()
-        await self._tasks.cancel()
+        if left := await self._tasks.cancel(self._limits.ending):
+            log.error("work for other members does not end", tasks=left)
         for connection in list(self._connections):
             connection.fail(ConnectionAbortedError("this node is stopping"))
-        while self._connections:
-            await asyncio.wait([connection.closed for connection in self._connections])
-            await asyncio.sleep(0)
-        await self._listener.wait_closed()
+        try:
+            async with asyncio.timeout(self._limits.ending):
+                while self._connections:
+                    await asyncio.wait([connection.closed for connection in self._connections])
+                    await asyncio.sleep(0)
+                await self._listener.wait_closed()
+        except TimeoutError:
+            log.exception("connections with other members do not end", connections=len(self._connections))
 
     # --- peers -------------------------------------------------------------------------------------------------
 
@@ -174,12 +186,19 @@ class Transport:
         try:
             ask(connection, request)
             async with aclosing(read_pieces(connection)) as pieces:
-                async for piece in pieces:
+                while (piece := await self._next(pieces, address)) is not None:
                     yield piece
         finally:
             connection.close()
 
     # --- within ------------------------------------------------------------------------------------------------
+
+    async def _next(self, pieces: AsyncGenerator[bytes, None], address: str) -> bytes | None:
+        try:
+            async with asyncio.timeout(self._limits.stalled_stream):
+                return await anext(pieces, None)
+        except TimeoutError as error:
+            raise NetworkError(f"{address} sends nothing more") from error
 
     def _opened(self, connection: Connection) -> None:
         self._connections.add(connection)
