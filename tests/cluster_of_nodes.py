@@ -52,6 +52,11 @@ class ClusterNode:
         self.process: subprocess.Popen[bytes] | None = None
         self._output = folder / f"node-{node_id}.log"
 
+    def move_raft_port(self) -> None:
+        """It listens for its peers elsewhere; ``configure`` and ``start`` it then."""
+        (self.raft_port,) = _free_ports(1)
+        self.raft_address = f"127.0.0.1:{self.raft_port}"
+
     def configure(self, seeds: Iterable[str], sections: Mapping[str, Mapping[str, Any]]) -> None:
         """Writes its settings file. Values are put as JSON, which TOML reads too."""
         given: dict[str, dict[str, Any]] = {
@@ -177,12 +182,27 @@ class ClusterOfNodes:
         folder.mkdir(parents=True, exist_ok=True)
         ports = _free_ports(2 * count)
         self.folder = folder
+        self.sections = dict(sections or {})
         self.nodes = [
             ClusterNode(folder, number + 1, (ports[2 * number], ports[2 * number + 1])) for number in range(count)
         ]
         for node in self.nodes:
-            others = [other.raft_address for other in self.nodes if other is not node]
-            node.configure(others, sections or {})
+            node.configure(self.seeds_of(node), self.sections)
+
+    def seeds_of(self, node: ClusterNode) -> list[str]:
+        return [other.raft_address for other in self.nodes if other is not node]
+
+    def stranger(self, node_id: int, *, name: str = "", seeds: list[str] | None = None, **sections: Any) -> ClusterNode:
+        """One more node with seeds (all others, unless given), which is in ``nodes`` only when somebody puts it there.
+
+        ``name`` is that of its folder, where two have one id.
+        """
+        folder = self.folder / (name or f"joins-{node_id}")
+        folder.mkdir(exist_ok=True)
+        first, second = _free_ports(2)
+        node = ClusterNode(folder, node_id, (first, second))
+        node.configure(self.seeds_of(node) if seeds is None else seeds, {**self.sections, **sections})
+        return node
 
     def start(self, *, bootstrap: bool = True) -> None:
         """Starts all that do not run; the first founds, unless they are to agree among themselves."""
@@ -199,7 +219,10 @@ class ClusterOfNodes:
         running = [node for node in self.nodes if node.running]
         if not running or not all(node.is_healthy for node in running):
             return False
-        members = [node.get_json("/cluster/members")["members"] for node in running]
+        asked = [node.ask("GET", "/cluster/members") for node in running]
+        if any(status != 200 for status, _ in asked):
+            return False  # it was well a moment ago, and begins again with a ledger that it fetched
+        members = [json.loads(body)["members"] for _, body in asked]
         return all(len([each for each in known if each["role"] == "voter"]) == voters for known in members)
 
     def leader(self, *, other_than: ClusterNode | None = None, seconds: float = PATIENCE_SECONDS) -> ClusterNode:
