@@ -89,10 +89,11 @@ format: $(INSTALLED) ## format the code and mend what the linter can mend
 	@$(BIN)/python -m ruff check --fix-only --quiet
 	@$(BIN)/python -m ruff format
 
-bench: $(INSTALLED) $(ENGINE) s3-server ## measure speed and memory: the ledger, a node and the archive, each beside what it stands on
+bench: $(INSTALLED) $(ENGINE) s3-server ## measure speed and memory: the ledger, a node, the archive and a cluster, each beside what it stands on
 	@$(BIN)/scribe bench local
 	@$(BIN)/scribe bench http
 	@$(BIN)/scribe bench archive
+	@$(BIN)/scribe bench cluster
 
 docs: $(INSTALLED) $(ENGINE) ## check the documents: links, index, and what they claim of the code
 	@$(BIN)/python -m pytest -m docs

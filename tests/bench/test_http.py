@@ -133,6 +133,8 @@ def test_every_line_of_the_table_has_a_row_that_measures_it() -> None:
 class Recorder:
     """A server that keeps every request, and gives each the answer for its number."""
 
+    threads = 1
+
     def __init__(self, answer: Callable[[int], bytes]) -> None:
         self.requests: list[tuple[str, bytes]] = []
         """Head and body."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from select import select
 from typing import TYPE_CHECKING, Any, Self
 
 from scribe_ledger.bench.cluster.engine import LEADER, MEMBERS
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ENGINE = "bare engine"
+PATIENCE_SECONDS = 30.0
 _MODULE = "scribe_ledger.bench.cluster.engine"
 
 
@@ -27,7 +29,11 @@ class BareEngine:
         self._processes = [self._start(member, ports, folder) for member in MEMBERS]
         self.passes: dict[int, list[dict[str, float]]] = {count: [] for count in callers}
         for process in self._processes:
-            self._hear(process)
+            try:
+                self._hear(process)
+            except Unavailable:
+                self.close()
+                raise
 
     def run(self, callers: int, seconds: float) -> float:
         """Commands a second of so many callers that wait."""
@@ -46,6 +52,9 @@ class BareEngine:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         for process in self._processes:
             process.kill()
             process.wait()
@@ -64,6 +73,8 @@ class BareEngine:
 
     def _hear(self, process: subprocess.Popen[str]) -> dict[str, Any]:
         assert process.stdout is not None
+        if not select([process.stdout], [], [], PATIENCE_SECONDS)[0]:
+            raise Unavailable(f"a process of the bare engine said nothing within {PATIENCE_SECONDS:g} s")
         line = process.stdout.readline()
         if not line:
             raise Unavailable(f"a process of the bare engine ended with {process.wait()}")

@@ -15,6 +15,7 @@ import sys
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Self
 
+from scribe_ledger.bench.cluster.profiled import NODE
 from scribe_ledger.bench.command import NotMeasurable
 from scribe_ledger.bench.http.servers import cpu_seconds_of, environment
 from scribe_ledger.errors import Unavailable
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 NODES = 3
 PATIENCE_SECONDS = 120.0
 _LOOK_SECONDS = 0.01
-_NODE = ("-m", "scribe_ledger.cli.node")
+_PROFILED = "scribe_ledger.bench.cluster.profiled"
 _SETTINGS = """
 [node]
 id = %(id)d
@@ -70,15 +71,15 @@ class Node:
 
     def start(self, *flags: str) -> None:
         """Returns at once."""
-        profiler = ("-m", "cProfile", "-o", str(self.profile)) if self.profile else ()
+        module = (_PROFILED, str(self.profile)) if self.profile else (NODE,)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the module is ours
-                [sys.executable, *profiler, *_NODE, "-c", str(self._file), *flags],
+                [sys.executable, "-m", *module, "-c", str(self._file), *flags],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self._file.parent,
-                env=environment({}),
+                env=environment(bytecode(self._file.parent)),
             )
 
     @property
@@ -91,6 +92,8 @@ class Node:
         return self._process is not None and self._process.poll() is None
 
     def cpu_seconds(self) -> float:
+        if not self.running:
+            raise Unavailable(f"node {self.node_id} does not run any more: {self.said}")
         return cpu_seconds_of(self.pid)
 
     def kill(self) -> None:
@@ -217,6 +220,11 @@ def free_ports(count: int) -> list[int]:
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in sockets]
+
+
+def bytecode(folder: Path) -> dict[str, str]:
+    """Variables by which nodes keep compiled modules, as an installed package does, whatever is set here."""
+    return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
 
 
 def check_engine() -> None:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 ROWS: dict[str, tuple[Part, ...]] = {
     "start": (lambda run, folder: starting.start(folder, run.scale),),
     "put": (lambda run, folder: writing.put(folder, run.scale, profile=run.profile),),
-    "batch": (lambda run, folder: writing.batch(folder, run.scale),),
+    "batch": (lambda run, folder: writing.batch(folder, run.scale, profile=run.profile),),
     "get": (lambda run, folder: reading.get(folder, run.scale),),
     "stale": (lambda run, folder: reading.stale(folder, run.scale),),
     "one": (lambda run, folder: writing.one_by_one(folder, run.scale),),

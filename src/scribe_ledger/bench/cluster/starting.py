@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import count, cycle
 from statistics import median
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING
 
-from scribe_ledger.bench.cluster.nodes import PATIENCE_SECONDS, Cluster
+from scribe_ledger.bench.cluster.nodes import PATIENCE_SECONDS, Cluster, bytecode
 from scribe_ledger.bench.http.servers import start_node
 from scribe_ledger.bench.http.wire import Connection, request
 from scribe_ledger.errors import Corruption, Unavailable
@@ -31,20 +32,33 @@ _TRY_SECONDS = 10.0
 def start(work: Path, scale: Scale) -> dict[str, Measured]:
     """Three processes on new folders, told nothing but their seeds, from their start until one acknowledges a put."""
     seconds: dict[str, list[float]] = {FORMED: [], ALONE: []}
+    _form(work)  # which leaves compiled modules, as an installation does
     for number in range(scale.starts):
-        with Cluster(work / f"start-{number}") as cluster:
-            begun = perf_counter()
-            for node in cluster.nodes:
-                node.start()
-            put_somewhere(cluster.nodes, "first")
-            seconds[FORMED].append(perf_counter() - begun)
-            cluster.wait_until_formed()
-        begun = perf_counter()
-        with start_node(work / f"alone-{number}") as alone, Connection(alone.port) as connection:
-            connection.exchange(request("PUT", "/first", _VALUE))
-            seconds[ALONE].append(perf_counter() - begun)
+        seconds[FORMED].append(_form(work))
+        seconds[ALONE].append(_start_alone(work / f"alone-{number}", bytecode(work)))
     beside = {ALONE: median(seconds[ALONE])}
     return {"start": {"figure": median(seconds[FORMED]), "beside": beside, "blocks": seconds}}
+
+
+def _form(folder: Path) -> float:
+    """Seconds until the first put; of what is in the folder only the compiled modules stay."""
+    with Cluster(folder) as cluster:
+        for node in cluster.nodes:
+            shutil.rmtree(node.folder, ignore_errors=True)
+        begun = perf_counter()
+        for node in cluster.nodes:
+            node.start()
+        put_somewhere(cluster.nodes, "first")
+        seconds = perf_counter() - begun
+        cluster.wait_until_formed()
+    return seconds
+
+
+def _start_alone(folder: Path, settings: dict[str, str]) -> float:
+    begun = perf_counter()
+    with start_node(folder, **settings) as alone, Connection(alone.port) as connection:
+        connection.exchange(request("PUT", "/first", _VALUE))
+        return perf_counter() - begun
 
 
 def kill(work: Path, scale: Scale) -> dict[str, Measured]:

@@ -31,6 +31,6 @@ LINES = (
     Line("start", "three processes to the first write", "s", 2, at_most=True),
     Line("kill", "leader killed to the next write, median", "s", 1.2, at_most=True),
     Line("kill.worst", "  the worst", "s", 2, at_most=True),
-    Line("join", "a new node has a million entries", "s", 20, at_most=True),
+    Line("join", "a new node catches up", "s", 20, at_most=True),
     Line("join.harm", "  writes at half the peak meanwhile", "puts/s", LEAST_WHILE_JOINING, None, "ratio"),
 )

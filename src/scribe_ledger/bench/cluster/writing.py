@@ -49,9 +49,11 @@ def put(work: Path, scale: Scale, *, profile: bool) -> dict[str, Measured]:
             loads = Loads(scale)
             lines |= _puts(loads, scripts, cluster, connections, scale.pass_seconds, engine, file)
             sent += loads.requests(LEADER) + loads.requests(SPREAD)
+            if profile:
+                found, more = profiles(cluster, connections, scripts.put(), scale.pass_seconds)
+                lines[f"put.{connections}"]["details"] |= found
+                sent += more
         _check_written(cluster, sent)
-    if profile:
-        lines[f"put.{max(CONNECTIONS)}"]["details"] |= profiles(cluster.nodes, sent)
     return lines
 
 
@@ -84,15 +86,20 @@ def _puts(
     return {**lines, name: line}
 
 
-def batch(work: Path, scale: Scale) -> dict[str, Measured]:
+def batch(work: Path, scale: Scale, *, profile: bool) -> dict[str, Measured]:
     """Batches through the leader, each answered when all of it is committed; beside them, spread over all nodes."""
-    with Cluster(work) as cluster:
+    with Cluster(work, profile=profile) as cluster:
         cluster.start()
         loads, scripts, spread = Loads(scale), Scripts(work), Spread(cluster.nodes)
         loads.add(LEADER, Together(cluster.leader(), cluster.nodes), WRITERS, scripts.batch(BATCH), each=BATCH)
         loads.add(SPREAD, spread, WRITERS, spread.script(scripts.batch(BATCH)), each=BATCH)
         line = loads.run(connections=WRITERS)
-        _check_written(cluster, (loads.requests(LEADER) + loads.requests(SPREAD)) * BATCH)
+        sent = loads.requests(LEADER) + loads.requests(SPREAD)
+        if profile:
+            found, more = profiles(cluster, WRITERS, scripts.batch(BATCH), scale.pass_seconds, each=BATCH)
+            line["details"] |= found
+            sent += more
+        _check_written(cluster, sent * BATCH)
     return {"batch": line}
 
 

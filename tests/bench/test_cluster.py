@@ -1,0 +1,101 @@
+"""The benchmark of a cluster: three real processes under tiny loads, the bare engine beside them, and spread loads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from scribe_ledger.bench.cluster.bare import ENGINE, BareEngine
+from scribe_ledger.bench.cluster.command import CLUSTER
+from scribe_ledger.bench.cluster.nodes import Cluster
+from scribe_ledger.bench.cluster.rows import ROWS
+from scribe_ledger.bench.cluster.scale import Scale
+from scribe_ledger.bench.cluster.spread import Spread, Together
+from scribe_ledger.bench.cluster.targets import CONNECTIONS, LINES
+from scribe_ledger.bench.cluster.writing import LEADER, SPREAD
+from scribe_ledger.bench.http.load import LANE, run_wrk
+from scribe_ledger.bench.http.scripts import Scripts
+from scribe_ledger.errors import Unavailable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.cluster
+
+TINY = Scale(entries=500, cached=500, passes=1, pass_seconds=1, singles=10, starts=1, kills=1, harm_seconds=1)
+needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+
+
+def bench(folder: Path, *arguments: str) -> dict[str, Any]:
+    """Runs the command with tiny sizes: its lines by name."""
+    file = folder / "results" / "run.json"
+    code = replace(CLUSTER, quick=TINY).main(["--quick", "--dir", str(folder), "--json", str(file), *arguments])
+    assert [child.name for child in folder.iterdir()] == ["results"], "a run leaves nothing but its result"
+    result: dict[str, Any] = json.loads(file.read_text())
+    assert (code, result["not_measured"]) == (0, {})
+    return {line["name"]: line for line in result["lines"]}
+
+
+def test_every_line_of_the_table_has_a_row_that_measures_it() -> None:
+    assert {line.row for line in LINES} == set(ROWS)
+    assert len({line.name for line in LINES}) == len(LINES)
+
+
+@needs_wrk
+def test_puts_stand_beside_the_bare_engine_and_reads_beside_the_empty_lane(tmp_path: Path) -> None:
+    lines = bench(tmp_path, "--only", "put,get,one")
+    wanted = {line.name for line in LINES if line.row in {"put", "get", "one"}}
+    assert set(lines) == wanted
+    for connections in CONNECTIONS:
+        line = lines[f"put.{connections}"]
+        assert line["beside"][0]["name"] == ENGINE
+        assert line["beside"][0]["figure"] > line["figure"] > 0
+        assert set(line["details"]["generator_us_per_request"]) == {LEADER, SPREAD}
+        spread = lines[f"put.{connections}.spread"]
+        assert spread["ratio"] == pytest.approx(spread["figure"] / line["figure"])
+        assert lines[f"put.{connections}.p99"]["figure"] >= lines[f"put.{connections}.p50"]["figure"] > 0
+    assert lines["get"]["beside"][0]["name"] == LANE
+    assert lines["get.p99"]["details"]["asked_per_second"] == round(lines["get"]["figure"] / 2)
+    assert all(line["target_met"] is None for line in lines.values()), "sizes of a quick run judge nothing"
+
+
+@needs_wrk
+def test_a_leader_is_killed_and_a_node_joins(tmp_path: Path) -> None:
+    lines = bench(tmp_path, "--only", "kill,join")
+    assert 0 < lines["kill"]["figure"] <= lines["kill.worst"]["figure"]
+    assert lines["join"]["details"]["entries"] >= TINY.entries
+    assert lines["join"]["figure"] >= lines["join"]["details"]["entries_there_after_s"] > 0
+    assert lines["join.harm"]["figure"] > 0
+
+
+@needs_wrk
+def test_spread_load_writes_keys_of_its_own_on_every_node(tmp_path: Path) -> None:
+    with Cluster(tmp_path) as cluster:
+        cluster.start()
+        spread = Spread(cluster.nodes)
+        passed = run_wrk(spread, 6, spread.script(Scripts(tmp_path).put()), 1)
+        cluster.wait(lambda: all(node.entries >= passed.requests for node in cluster.nodes), "all on every node")
+        keys = json.loads(json.dumps(cluster.nodes[0].ask("/v1/keys?limit=1000&prefix=00000001")))["keys"]
+        assert {key["key"][8] if isinstance(key, dict) else key[8] for key in keys} <= {"0", "1", "2"}
+        together = Together(cluster.leader(), cluster.nodes)
+        passed = run_wrk(together, 2, Scripts(tmp_path).put(), 1)
+        assert all(each >= 0 for each in together.shares(passed.requests).values())
+
+
+def test_bare_engine_commits_what_its_callers_give_it(tmp_path: Path) -> None:
+    with BareEngine(tmp_path, (1, 8)) as engine:
+        one, many = engine.run(1, 0.3), engine.run(8, 0.3)
+    assert 0 < one < many, "callers share entries and syncs"
+    assert engine.passes[8][0]["p99_us"] >= engine.passes[8][0]["p50_us"] > 0
+
+
+def test_cluster_that_does_not_start_says_why(tmp_path: Path) -> None:
+    with Cluster(tmp_path) as cluster:
+        for node in cluster.nodes:
+            node.folder.write_text("no folder")
+        with pytest.raises(Unavailable, match="no node runs"):
+            cluster.start()
