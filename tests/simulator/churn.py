@@ -28,24 +28,31 @@ class Churn:
 
     def act(self) -> None:
         """Asks whoever leads for one change."""
-        simulation, random = self._simulation, self._world.random
-        leaders = [member for member in simulation.up() if member.replica.is_leader]
-        if not leaders:
+        leader = self._leader()
+        if leader is None:
             return
-        leader = random.choice(leaders)
         membership = leader.replica.membership
-        choice = random.random()
-        if choice < 0.25:
-            self._transfer(leader, membership)
-        elif choice < 0.35:
+        choice = self._world.random.random()
+        if choice < 0.15:
             leader.replica.propose_members([info(leader.raft_id)], self._told, ticks=CHANGE_TICKS)
-        elif membership.learners and choice < 0.75:
+        elif membership.learners and choice < 0.7:
             self._promote(leader, membership)
         elif len(membership.voters) > 3 or (len(membership.voters) == 3 and choice > 0.92):
             self._remove(leader, membership)
         elif len(membership.ids) < MEMBERS_MAX:
             self._add(leader)
         leader.turns.wake()
+
+    def transfer(self) -> None:
+        """Has leadership handed over."""
+        leader = self._leader()
+        if leader is not None:
+            self._transfer(leader, leader.replica.membership)
+            leader.turns.wake()
+
+    def _leader(self) -> Member | None:
+        leaders = [member for member in self._simulation.up() if member.replica.is_leader]
+        return self._world.random.choice(leaders) if leaders else None
 
     def _transfer(self, leader: Member, membership: Membership) -> None:
         to = self._world.random.choice(membership.voters)

@@ -77,6 +77,7 @@ class Simulation:
             (weather.pause_every, self._pause),
             (weather.jump_every, self._jump),
             (weather.churn_every, self._churn.act),
+            (weather.transfer_every, self._churn.transfer),
         ):
             self._now_and_then(every, event)
         world.run_until(weather.storm_seconds)

@@ -37,6 +37,8 @@ class Weather(NamedTuple):
     overloaded: float
     """Of entries that the ledger cannot take at once."""
     churn_every: float
+    transfer_every: float
+    """Of leadership."""
     cut_every: float
     sign_every: float
     clients: int
@@ -51,6 +53,7 @@ class Weather(NamedTuple):
             partition_every=self.partition_every * random.choice(seldom),
             crash_every=self.crash_every * random.choice(seldom),
             pause_every=self.pause_every * random.choice(seldom),
+            transfer_every=self.transfer_every * random.choice(seldom),
             churn_every=self.churn_every * random.choice(seldom),
             slow_disk=self.slow_disk * random.choice(often),
         )
@@ -76,6 +79,7 @@ MILD = Weather(
     slow_seconds=0.3,
     overloaded=0.01,
     churn_every=1.5,
+    transfer_every=1.5,
     cut_every=0.7,
     sign_every=0.7,
     clients=4,
@@ -114,4 +118,5 @@ CALM = MILD._replace(
     slow_disk=0.0,
     overloaded=0.0,
     churn_every=0,
+    transfer_every=0,
 )

@@ -101,6 +101,8 @@ class Applier:
             self.applied = index
             if term > self.term:
                 self._enter(index, term)
+        elif self.term_at(index) != term:  # what an installed snapshot held: whoever cuts the log asks for it
+            self._terms.insert(bisect_right(self._terms, index, key=lambda each: each[0]), (index, term))
         return True
 
     def _enter(self, index: int, term: int) -> None:
