@@ -145,6 +145,7 @@ class RunningMember:
             standing=self._standing,
             place=self._place,
             facts=self._facts,
+            others=self._others,
             tick_seconds=settings.tick_seconds,
             replace_wiped=config.consensus.replace_wiped,
             insecure=config.network.insecure,
@@ -251,6 +252,12 @@ class RunningMember:
         leader = self._replica.leader
         info = self.member.known(leader)
         return Place(leader, "" if info is None else info.raft_address)
+
+    def _others(self) -> list[str]:
+        """Where the other members hear requests, voters first."""
+        membership, me = self._replica.membership, self.member.me.raft_id
+        known = [each for each in (*membership.voters, *membership.learners) if each != me]
+        return [info.raft_address for each in known if (info := membership.members.get(each)) is not None]
 
     def _facts(self) -> LedgerFacts:
         ledger = self._ledger

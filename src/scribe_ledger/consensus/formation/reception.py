@@ -42,7 +42,7 @@ from scribe_ledger.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from scribe_ledger.consensus.formation.messages import ForLeader, Requests
     from scribe_ledger.consensus.steward import Steward
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 PAUSE_SECONDS = 0.05
 """Before the leader is asked again."""
+PROBE_SECONDS = 1.0
+"""That another member may take to say who leads."""
 TRY_SECONDS = 5.0
 """That one question to the leader may take."""
 
@@ -71,6 +73,7 @@ class Reception:
         standing: Callable[[], Standing],
         place: Callable[[], Place],
         facts: Callable[[], LedgerFacts],
+        others: Callable[[], Sequence[str]] = tuple,
         tick_seconds: float,
         replace_wiped: bool = False,
         insecure: bool = False,
@@ -80,6 +83,7 @@ class Reception:
         self._standing = standing
         self._place = place
         self._facts = facts
+        self._others = others
         self._ticks = max(1, round(TRY_SECONDS / tick_seconds))
         self._replace_wiped = replace_wiped
         self._insecure = insecure
@@ -185,11 +189,23 @@ class Reception:
             return done
         place = self._place()
         if not place.address:
-            raise ConsensusError("the cluster has no leader at the moment")
+            place = await self._place_by_others(seconds)
         answer, _ = await self._requests.request(place.address, encode(message), timeout=seconds, expect=place.leader)
         if isinstance(decode(answer), Elsewhere):
             raise ConsensusError("leadership is moving at the moment")
         return decode_as(Done, answer)
+
+    async def _place_by_others(self, seconds: float) -> Place:
+        """Where another member sees the leader: a node that moved is heard, but hears nothing until its new address is
+        known."""
+        for address in self._others():
+            try:
+                answer, _ = await self._requests.request(address, encode(Probe()), timeout=min(seconds, PROBE_SECONDS))
+            except (ConsensusError, NetworkError, OutcomeUnknown, Unavailable):
+                continue  # it is silent; there are others
+            if found := decode_as(Standing, answer).leader_address:
+                return Place(0, found)
+        raise ConsensusError("the cluster has no leader at the moment")
 
     async def invite(self, node_id: int, address: str, *, seconds: float) -> Standing:
         """Tells a waiting node where the cluster is. It joins by itself then."""
