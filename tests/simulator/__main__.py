@@ -19,11 +19,15 @@ def main() -> int:
     parser.add_argument("--harsh", action="store_true", help="30 %% loss, frequent crashes of leaders")
     parser.add_argument("--plant", choices=sorted(PLANTS), default="", help="a bug on purpose")
     parser.add_argument("--digest", action="store_true", help="print nothing but the digest of all that happened")
+    parser.add_argument(
+        "--outcomes", action="store_true", help="look at outcomes only, and not at what is on the disks"
+    )
     chosen = parser.parse_args()
     failures = 0
     for seed in range(chosen.seed, chosen.seed + chosen.seeds):
         show = print if chosen.seeds == 1 and not chosen.digest else None
-        simulation = Simulation(seed, HARSH if chosen.harsh else MILD, PLANTS[chosen.plant], show=show)
+        weather = HARSH if chosen.harsh else MILD
+        simulation = Simulation(seed, weather, PLANTS[chosen.plant], show=show, watches_disks=not chosen.outcomes)
         end = "held"
         try:
             simulation.run()

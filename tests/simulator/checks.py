@@ -28,7 +28,9 @@ APPEND_ANSWER, VOTE_REQUEST, VOTE_ANSWER = 4, 5, 6
 
 
 class Checks:
-    def __init__(self) -> None:
+    def __init__(self, *, watches_disks: bool = True) -> None:
+        """Without an eye on the disks only what follows from a broken promise is found, and later."""
+        self.watches_disks = watches_disks
         self.leaders: dict[int, int] = {}
         """By term."""
         self.commit = 1
@@ -88,7 +90,12 @@ class Checks:
 
     def sends(self, member: int, frame: bytes, log: WatchedLog) -> None:
         """Nothing is acknowledged that a crash could take back, and a vote is given once in a term."""
-        if frame[0] != 1 or frame[1] != 8 or frame[2] not in {APPEND_ANSWER, VOTE_REQUEST, VOTE_ANSWER}:
+        if (
+            not self.watches_disks
+            or frame[0] != 1
+            or frame[1] != 8
+            or frame[2] not in {APPEND_ANSWER, VOTE_REQUEST, VOTE_ANSWER}
+        ):
             return
         told = describe(frame[1:])
         if told["reject"]:

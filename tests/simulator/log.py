@@ -78,6 +78,8 @@ class WatchedLog(MemoryLog):
     def _keep_promise(self, hard_state: HardState) -> None:
         """A durable term never falls, a durable vote is not changed in its term, and both are this member's own."""
         now, (term, vote) = hard_state[:2], self.promised
+        if not self._checks.watches_disks:
+            return
         if now[0] < term or (now[0] == term and vote and now[1] != vote):
             raise Violation(f"member {self._member} has voted {vote} in term {term}, and now has {now[1]} in {now[0]}")
         if now not in self._asked:

@@ -42,13 +42,14 @@ class Simulation:
         plant: Plant = NONE,
         *,
         show: Callable[[str], object] | None = None,
+        watches_disks: bool = True,
     ) -> None:
         self.world = World(seed, show=show)
         self.seed, self.plant = seed, plant
         self.weather = weather = weather.varied(self.world.random)
         shortest, longest = weather.election_ticks
         self.settings = SETTINGS._replace(election_ticks_min=shortest, election_ticks_max=longest)
-        self.checks = Checks()
+        self.checks = Checks(watches_disks=watches_disks)
         self.network = Network(self.world, weather, self)
         self.members: dict[int, Member] = {}
         self.history: list[Operation] = []
