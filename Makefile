@@ -1,7 +1,8 @@
 # Every command of the project, the same on a laptop and in CI. `make` alone lists them.
 
 PYTHON ?= python3
-WORKERS ?= 2
+# More than the two cores of the smallest machine, since many tests wait for a disk or a process.
+WORKERS ?= 3
 DATA ?= ./data
 
 VENV := .venv
@@ -57,9 +58,12 @@ $(ENGINE): $(INSTALLED) $(ENGINE_SOURCES)
 run: $(INSTALLED) $(ENGINE) ## start a node on ./data, port 8001 (another folder: make run DATA=DIR)
 	@exec $(BIN)/scribe-node --data-dir "$(DATA)"
 
+# Hundreds of nodes and commands are started: compiling the package for each, as some images ask for, takes minutes.
+test docs soak: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(INSTALLED) $(ENGINE) s3-server ## run the whole test suite, with coverage held at its limit
 	@$(BIN)/python -m pytest --config-file raft/pyproject.toml raft/tests
-	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --cov --cov-report=term
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --cov --cov-report=term
 
 # Each build has a folder of its own and appears in one step, so two at once do no harm.
 s3-server:
