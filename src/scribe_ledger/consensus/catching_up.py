@@ -5,7 +5,8 @@ only says where the log goes on. The peer then stops applying, pulls the payload
 answers when it has installed it, or has given up; until then the leader sends it nothing. An incremental payload is
 taken by the open ledger. A full one replaces the store's files, so the node begins again in place: ``on_full``.
 
-One installation at a time. What fails is logged, and the leader asks again.
+One installation at a time. What fails is logged, and the leader asks again. A ledger that has other entries than the
+leader's is not overwritten: ``on_conflict`` is told, and this member stays as it is, applying nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import structlog
 
 from scribe_ledger.consensus.snapshots.description import FULL
 from scribe_ledger.consensus.snapshots.installing import install_incremental
-from scribe_ledger.errors import Corruption, ScribeError, StorageError, VerificationError
+from scribe_ledger.errors import Conflict, Corruption, ScribeError, StorageError, VerificationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -55,6 +56,7 @@ class CatchingUp:
         spawn: Callable[[Coroutine[None, None, None]], object],
         wake: Callable[[], object],
         on_full: Callable[[], object],
+        on_conflict: Callable[[ScribeError], object],
         clock: Callable[[], float],
     ) -> None:
         self._replica = replica
@@ -65,6 +67,7 @@ class CatchingUp:
         self._spawn = spawn
         self._wake = wake
         self._on_full = on_full
+        self._on_conflict = on_conflict
         self._clock = clock
         self._sent: dict[int, float] = {}
         """Who was told, and when to stop waiting."""
@@ -129,7 +132,7 @@ class CatchingUp:
 
     async def _install(self, arrived: ArrivedSnapshot) -> None:
         begun, machine, index = time.monotonic(), self._machine, arrived.index
-        kind, taken = "", False
+        kind, taken, differs = "", False, False
         try:
             extent = machine.extent
             log.info("fetching a snapshot", index=index, entries=extent.size)
@@ -146,11 +149,14 @@ class CatchingUp:
             log.info("a snapshot was installed", position=found.position, entries=machine.extent.size)
         except (Corruption, VerificationError, StorageError):
             raise  # it is for an operator to look at: trying again does not help
+        except Conflict as error:
+            differs = True
+            self._on_conflict(error)
         except ScribeError as error:
             log.warning("a snapshot could not be fetched: the leader will be asked again", error=str(error))
         finally:
-            self._installing = False
-            if kind != FULL:
+            self._installing = differs  # then nothing is asked for any more, and the leader waits
+            if kind != FULL and not differs:
                 self._replica.finish_install(arrived.message if taken else None)
                 self._answer(arrived.sender, index, ok=taken)
                 self._wake()

@@ -77,7 +77,7 @@ class Member:
         self.liveness = Liveness(settings.failure_timeout_ms)
         self.agreement = Agreement()
         self.diverged: ScribeError | None = None
-        """Why a majority says that this ledger is another."""
+        """Why this ledger is another than the cluster's."""
         self.on_report: list[Callable[[Gossip], object]] = []
         self.reports: dict[int, Gossip] = {}
         """The newest of each other member."""
@@ -267,11 +267,16 @@ class Member:
                     self.liveness.note(peer, now - heard, int((time.time() - heard) * 1000))
             self._look_for_removal()
             verdict = self.agreement.verdict(membership, extent, self.machine.root_at)
-            if verdict.trouble is not None and self.diverged is None:
-                self.diverged = verdict.trouble
-                log.error("this node differs from the majority: it stops serving", error=str(verdict.trouble))
+            if verdict.trouble is not None:
+                self.differs(verdict.trouble)
         except Exception as error:  # noqa: BLE001  # as above
             self.turns.fail(error)
+
+    def differs(self, trouble: ScribeError) -> None:
+        """This ledger is another than the cluster's: nothing is repaired silently, and nothing served."""
+        if self.diverged is None:
+            self.diverged = trouble
+            log.error("this node differs from the majority: it stops serving", error=str(trouble))
 
     def _after_turn(self) -> None:
         for each in self.on_turn:

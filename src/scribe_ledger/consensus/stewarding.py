@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -21,11 +21,31 @@ ACTION_TICKS = 60
 log = structlog.get_logger("scribe.cluster")
 
 
+class Rules(Protocol):
+    """The rules by which the ledger applies, which are ledger state."""
+
+    @property
+    def version(self) -> int: ...
+
+    def raise_to(self, version: int, done: Callable[[object], object]) -> None:
+        """``done`` gets the outcome, or a ``ScribeError``."""
+        ...
+
+
 class Stewarding:
-    def __init__(self, replica: Replica, steward: Steward, liveness: Liveness, *, wake: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        steward: Steward,
+        liveness: Liveness,
+        *,
+        rules: Rules,
+        wake: Callable[[], object],
+    ) -> None:
         self.steward = steward
         self._replica = replica
         self._liveness = liveness
+        self._rules = rules
         self._wake = wake
         self._ticks = 0
 
@@ -45,7 +65,7 @@ class Stewarding:
             progress=replica.progress(),
             alive={raft_id for raft_id, state in states.items() if state != "failed"},
             last_index=replica.last_index,
-            apply_version=1,
+            apply_version=self._rules.version,
         )
         for action in self.steward.actions(view):
             self._carry_out(action)
@@ -53,7 +73,7 @@ class Stewarding:
     def _carry_out(self, action: Action) -> None:
         def done(outcome: object) -> None:
             if isinstance(outcome, ScribeError):
-                log.warning("a change of membership was not agreed on", why=action.why, error=str(outcome))
+                log.warning("what the steward wanted was not agreed on", why=action.why, error=str(outcome))
                 self.steward.failed(action)
 
         log.info("membership", action=type(action).__name__, why=action.why)
@@ -65,7 +85,7 @@ class Stewarding:
             elif isinstance(action, HandOver):
                 self._replica.transfer(action.raft_id)
             else:
-                self.steward.failed(action)  # there are no newer rules yet
+                self._rules.raise_to(action.version, done)
         except ScribeError as error:
             done(error)
         self._wake()

@@ -32,6 +32,8 @@ class Belonging(NamedTuple):
 
     ledger_id: str
     raft_id: int
+    founded: bool = False
+    """Whether this node made the cluster: then its first record of the members is its own to write."""
 
 
 def read_belonging(path: Path) -> Belonging | None:
@@ -45,7 +47,7 @@ def read_belonging(path: Path) -> Belonging | None:
         fields = json.loads(text)
         form = int(fields["format"])
         if form <= FORMAT:
-            return Belonging(str(fields["ledger_id"]), int(fields["raft_id"]))
+            return Belonging(str(fields["ledger_id"]), int(fields["raft_id"]), bool(fields.get("founded", False)))
     except (ValueError, KeyError, TypeError) as error:
         raise Corruption(f"{file} cannot be read: {error}") from error
     raise ConfigurationError(
@@ -56,7 +58,7 @@ def read_belonging(path: Path) -> Belonging | None:
 def write_belonging(path: Path, belonging: Belonging) -> None:
     """Marks a data folder, durably."""
     # The id is text: it has up to 64 bits, and readers of JSON keep 53.
-    fields = {"format": FORMAT, "ledger_id": belonging.ledger_id, "raft_id": str(belonging.raft_id)}
+    fields = {"format": FORMAT, **belonging._asdict(), "raft_id": str(belonging.raft_id)}
     with storage_errors("write", path / CLUSTER):
         write_durably(path / CLUSTER, (json.dumps(fields, indent=2) + "\n").encode())
 

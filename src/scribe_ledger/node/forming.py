@@ -6,9 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from scribe_ledger.consensus.formation.finding import DnsNames, Mdns
-from scribe_ledger.consensus.formation.forming import Formation, Holdings
+from scribe_ledger.consensus.formation.forming import Formation, Founded, Holdings
 from scribe_ledger.consensus.formation.joining import Joined
 from scribe_ledger.consensus.membership import MemberInfo, Membership
+from scribe_ledger.errors import Conflict
 from scribe_ledger.ledger.belonging import Belonging, create_member_folder, read_belonging, write_belonging
 from scribe_ledger.ledger.folder import IDENTITY, KEY
 from scribe_ledger.ledger.machine import APPLY_VERSION
@@ -42,19 +43,17 @@ async def find_cluster(
     bootstrap: bool,
 ) -> Outcome:
     """Returns when this node is a member, or is to make the cluster."""
-    store_id = await asyncio.to_thread(store_id_of, store)
-    discovery = config.discovery
-    sources: list[Source] = []
-    if discovery.enabled and discovery.dns:
-        sources.append(DnsNames(discovery.dns, config.raft_port))
-    if discovery.enabled and discovery.mdns:
-        sources.append(Mdns(config.listen_host))
+    recognise(config, identity)
+    if is_to_found(config, identity):
+        return Founded(bootstrap)
+    sources = sources_of(config)
     formation = Formation(
         identity,
         transport,
-        info_of(config, identity, store_id),
+        info_of(config, identity, await asyncio.to_thread(store_id_of, store)),
         random=random,
         store_ledger=lambda: asyncio.to_thread(_ledger_in, store),
+        store_id=lambda: asyncio.to_thread(store_id_of, store),
         seeds=config.network.seed_peers,
         sources=sources,
         bootstrap=bootstrap,
@@ -67,6 +66,17 @@ async def find_cluster(
     finally:
         for source in sources:
             await source.close()
+
+
+def sources_of(config: Config) -> list[Source]:
+    """Where nodes are found, and made known, beside the seeds."""
+    discovery = config.discovery
+    sources: list[Source] = []
+    if discovery.enabled and discovery.dns:
+        sources.append(DnsNames(discovery.dns, config.raft_port))
+    if discovery.enabled and discovery.mdns:
+        sources.append(Mdns(config.listen_host))
+    return sources
 
 
 def info_of(config: Config, identity: NodeIdentity, store_id: str) -> MemberInfo:
@@ -90,6 +100,12 @@ def store_id_of(store: ObjectStore | str) -> str:
 
 def join_folder(config: Config, identity: NodeIdentity, outcome: Outcome) -> None:
     """Makes the empty ledger of a node that joins; each step may be repeated after a crash."""
+    belonging = read_belonging(config.data_dir)
+    if isinstance(outcome, Founded) and belonging is not None and not belonging.founded:
+        raise Conflict(
+            f"{config.data_dir} was to be that of a member of cluster {belonging.ledger_id}, which is not found",
+            hint="start it when that cluster is there; or give this node an empty folder",
+        )
     if not isinstance(outcome, Joined):
         return
     key = outcome.key or Signer.parse((config.data_dir / KEY).read_text().strip())
@@ -107,7 +123,12 @@ def join_folder(config: Config, identity: NodeIdentity, outcome: Outcome) -> Non
 
 
 def found(config: Config, identity: NodeIdentity, ledger: ServedLedger) -> None:
-    """Makes this ledger a cluster's, with this node as its only member. May be repeated after a crash."""
+    """Makes this ledger a cluster's, with this node as its only member. May be repeated after a crash.
+
+    The mark comes first: from then on nobody else writes to the ledger, and ``is_to_found`` leads back to here.
+    """
+    if read_belonging(config.data_dir) is None:
+        write_belonging(config.data_dir, Belonging(ledger.ledger_id, identity.raft_id, founded=True))
     machine = ledger.state_machine
     if not machine.membership:
         index = max(machine.position + 1, 1)
@@ -115,9 +136,27 @@ def found(config: Config, identity: NodeIdentity, ledger: ServedLedger) -> None:
         record = Membership(index, FIRST_TERM, voters=(identity.raft_id,), members={identity.raft_id: info})
         machine.set_membership(index, record.encode())
         machine.flush()
-    if read_belonging(config.data_dir) is None:
-        write_belonging(config.data_dir, Belonging(ledger.ledger_id, identity.raft_id))
     identity.save_member(ledger.ledger_id)
+
+
+def recognise(config: Config, identity: NodeIdentity) -> None:
+    """Whose folder is marked, and has its ledger, is a member, though it died before it noted that itself."""
+    belonging = read_belonging(config.data_dir)
+    if belonging is None or identity.cluster_id or not (config.data_dir / IDENTITY).exists():
+        return
+    if belonging.raft_id != identity.raft_id:
+        raise Conflict(
+            f"{config.data_dir} is marked as that of member {belonging.raft_id}, and its node is {identity.raft_id}",
+            hint="this folder was put together of two; start the node on an empty one: it joins as a new member",
+        )
+    if not belonging.founded:
+        identity.save_member(belonging.ledger_id)
+
+
+def is_to_found(config: Config, identity: NodeIdentity) -> bool:
+    """Whether this node began to found a cluster, and died before that was done."""
+    belonging = read_belonging(config.data_dir)
+    return belonging is not None and belonging.founded and not identity.cluster_id
 
 
 def _holdings(config: Config) -> Holdings:

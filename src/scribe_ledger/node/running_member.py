@@ -14,6 +14,7 @@ from scribe_ledger.consensus.catching_up import CatchingUp
 from scribe_ledger.consensus.cosigning import Cosigning
 from scribe_ledger.consensus.exchange import ReplicaSettings
 from scribe_ledger.consensus.formation.admission import LedgerFacts
+from scribe_ledger.consensus.formation.finding import announced
 from scribe_ledger.consensus.formation.messages import Standing, Update
 from scribe_ledger.consensus.formation.reception import Place, Reception
 from scribe_ledger.consensus.member import Member, MemberSettings
@@ -29,8 +30,9 @@ from scribe_ledger.ledger.folder import KEY, system_clock
 from scribe_ledger.ledger.machine import APPLY_VERSION
 from scribe_ledger.merkle.note import Signer, Verifier
 from scribe_ledger.node.clustering import NodeCluster, failure_of
-from scribe_ledger.node.forming import info_of, store_id_of
+from scribe_ledger.node.forming import info_of, sources_of, store_id_of
 from scribe_ledger.node.opening import copies_of
+from scribe_ledger.node.rules import LedgerRules
 from scribe_ledger.node.serving import Serving
 from scribe_ledger.node.switchboard import COSIGN, SNAPSHOT
 
@@ -128,11 +130,14 @@ class RunningMember:
             spawn=member.spawn,
             wake=member.turns.wake,
             on_full=self._begin_again,
+            on_conflict=self._differs,
             clock=loop.time,
         )
         member.on_report.append(self.catching_up.on_report)
         steward = Steward()
-        self.stewarding = Stewarding(replica, steward, member.liveness, wake=member.turns.wake)
+        self.stewarding = Stewarding(
+            replica, steward, member.liveness, rules=LedgerRules(ledger, member), wake=member.turns.wake
+        )
         member.send_snapshot = self.catching_up.send
         member.on_beat.append(lambda: self.stewarding.beat(loop.time()))
         member.on_beat.append(lambda: self.catching_up.offer(loop.time()))
@@ -183,12 +188,14 @@ class RunningMember:
         self.member.start()
         introducing = asyncio.ensure_future(self._introduce())
         try:
-            await self._serving.run(self._listener.copies())
+            async with announced(sources_of(self._config), self._standing):
+                await self._serving.run(self._listener.copies())
         finally:
             introducing.cancel()
             if self._handing_over is not None:
                 await self._handing_over
             await self.member.stop(transfer=False)
+            await self._transport.close()  # nothing is given to others once the ledger is closed
             await self.keeper.stop()
             switchboard.member = switchboard.catching_up = switchboard.sender = switchboard.cosigning = None
         return self._begins_again
@@ -228,6 +235,15 @@ class RunningMember:
             ConsensusError("this node begins again with a ledger that it fetched", hint="ask another node")
         )
         self._serving.stop()
+
+    def _differs(self, error: ScribeError) -> None:
+        """The leader says so, who gives only to a ledger that is a prefix of its own."""
+        self.member.differs(
+            ConsensusError(
+                f"this ledger is not the cluster's: {error.message}",
+                hint="compare this folder with another member's; then start the node on an empty folder",
+            )
+        )
 
     def _fail(self, error: BaseException) -> None:
         self.cluster.fail(failure_of(error))
@@ -270,6 +286,7 @@ class RunningMember:
             key=self._ledger_key,
             apply_version=APPLY_VERSION,
             store_id=ledger.manifest.store_id,
+            shares_store=self._config.has_explicit_object_store,
         )
 
     async def _ask_member(self, raft_id: int, request: bytes) -> bytes:
@@ -295,13 +312,13 @@ class RunningMember:
 
     def _snapshot_figures(self) -> dict[str, SnapshotFigures]:
         catching_up, sent = self.catching_up, self.sender.figures
+        made = SnapshotFigures(self.keeper.made, self.keeper.seconds)
         installed = {
             f"installed_{kind}": SnapshotFigures(count, catching_up.seconds[kind])
             for kind, count in catching_up.installed.items()
         }
-        seconds = sent.seconds if sum(sent.sent.values()) else 0.0
-        out = {f"sent_{kind}": SnapshotFigures(count, seconds if count else 0.0) for kind, count in sent.sent.items()}
-        return {"made": SnapshotFigures(len(self.keeper.list())), **out, **installed}
+        out = {f"sent_{kind}": SnapshotFigures(count, sent.seconds[kind]) for kind, count in sent.sent.items()}
+        return {"made": made, **out, **installed}
 
     async def _open_stream(self, request: bytes) -> AsyncIterator[bytes]:
         """From whoever leads now."""

@@ -44,6 +44,9 @@ class LedgerFacts(NamedTuple):
     key: Signer
     apply_version: int
     store_id: str = ""
+    """Of the object store that the ledger has adopted; empty: none yet."""
+    shares_store: bool = False
+    """Whether it is to adopt one: the settings name it."""
 
 
 def judge(join: Join, view: View, facts: LedgerFacts, *, replace_wiped: bool, given_up: Callable[[int], bool]) -> int:
@@ -80,6 +83,11 @@ def _judge_fit(join: Join, facts: LedgerFacts) -> None:
             f"node {info.node_id} knows the rules up to version {info.apply_version}, "
             f"and this ledger follows version {facts.apply_version}",
             hint="upgrade that node",
+        )
+    if info.store_id and facts.shares_store and not facts.store_id:
+        raise Conflict(
+            f"node {info.node_id} finds {_store(info.store_id)}, and this ledger has not adopted it yet",
+            hint="it is asked again until it has",
         )
     if info.store_id != facts.store_id:
         raise ConfigurationError(

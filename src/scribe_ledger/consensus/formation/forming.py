@@ -95,6 +95,7 @@ class Formation:
         *,
         random: Random,
         store_ledger: Callable[[], Awaitable[str]],
+        store_id: Callable[[], Awaitable[str]] | None = None,
         seeds: Sequence[str] = (),
         sources: Sequence[Source] = (),
         bootstrap: bool = False,
@@ -102,12 +103,16 @@ class Formation:
         policies: Mapping[str, str] | None = None,
         timings: Timings = Timings(),  # noqa: B008 - immutable
     ) -> None:
-        """``store_ledger``: the id of the ledger that the object store holds, empty for none."""
+        """``store_ledger``: the id of the ledger that the object store holds, empty for none.
+
+        ``store_id``: of the store, which has one as soon as somebody has used it; without it ``info`` says all.
+        """
         self._identity = identity
         self._requests = requests
         self._info = info
         self._random = random
         self._store_ledger = store_ledger
+        self._store_id = store_id
         self._sources = sources
         self._bootstrap = bootstrap
         self._holdings = holdings
@@ -200,6 +205,8 @@ class Formation:
         members = [(address, each) for address, each in sight.all.items() if each.cluster_id == cluster_id]
         leaders = [each.leader_address for _, each in members if each.leader_address]
         addresses = [*leaders, *(address for address, _ in members)]
+        if self._store_id is not None:
+            self._joiner.store_id = await self._store_id()
         joined = await self._joiner.ask(addresses, cluster_id, self._timings.join)
         if joined is None:
             self._say(f"not in the cluster yet: {self._joiner.waiting_for}")
@@ -272,7 +279,9 @@ class Formation:
         return ConfigurationError(
             f"the folder holds a ledger of its own, with {self._holdings.entries} entries, "
             f"and the cluster that is there, {cluster_id}, has another",
-            hint="give this node an empty folder, or remove seeds that belong to another cluster",
+            hint="give this node an empty folder; or, if this ledger is the one to keep, stop the nodes of that "
+            "cluster, give them empty folders, and start this one with --bootstrap first; or remove seeds that "
+            "belong to another cluster",
         )
 
     def _check_labels(self, sight: Sight) -> None:

@@ -5,6 +5,7 @@ Asking again is harmless: the leader knows the Raft id. A ``Conflict`` and every
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.consensus.formation.admission import take_key
@@ -43,6 +44,8 @@ class Joiner:
     def __init__(self, requests: Requests, join: Join) -> None:
         self._requests = requests
         self._join = join
+        self.store_id = join.info.store_id
+        """Of this node's object store, as it is by now."""
         self.waiting_for = ""
         """Why it is not in yet; for people."""
 
@@ -56,8 +59,9 @@ class Joiner:
         return None
 
     async def _ask(self, address: str, cluster_id: str, seconds: float) -> Joined:
+        join = self._join.model_copy(update={"info": replace(self._join.info, store_id=self.store_id)})
         for _ in range(MAX_HOPS):
-            answer, caller = await self._requests.request(address, encode(self._join), timeout=seconds)
+            answer, caller = await self._requests.request(address, encode(join), timeout=seconds)
             message = decode(answer)
             if isinstance(message, Welcome):
                 if message.cluster_id != cluster_id or caller.cluster_id != cluster_id:

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 PAUSE_SECONDS = 0.05
 """Before the leader is asked again."""
+LEADERLESS_SECONDS = 2.0
+"""After so long without a leader that this node knows of, who asks is told so: an election takes less."""
 PROBE_SECONDS = 1.0
 """That another member may take to say who leads."""
 TRY_SECONDS = 5.0
@@ -62,6 +64,10 @@ class Place(NamedTuple):
     leader: int
     """0: nobody that it knows of."""
     address: str
+
+
+class _Leaderless(ConsensusError):
+    """Nobody knows of a leader."""
 
 
 class Reception:
@@ -168,12 +174,16 @@ class Reception:
         """Has the leader do it. Raises its refusal, or ``Unavailable`` if no leader could be asked in time."""
         loop = asyncio.get_running_loop()
         deadline, tries = loop.time() + seconds, 0
+        leaderless_since = None
         while True:
             tries += 1
             try:
                 return await self._ask_leader(message, min(TRY_SECONDS + 1, max(0.05, deadline - loop.time())))
             except (ConsensusError, NetworkError, OutcomeUnknown) as error:  # asking twice does no harm
-                if loop.time() + PAUSE_SECONDS >= deadline:
+                now = loop.time()
+                leaderless_since = (leaderless_since or now) if isinstance(error, _Leaderless) else None
+                leaderless = leaderless_since is not None and now >= leaderless_since + LEADERLESS_SECONDS
+                if leaderless or now + PAUSE_SECONDS >= deadline:
                     raise Unavailable(f"no leader could be asked: {error.message}", hint="try again") from error
             except NotFound:
                 if isinstance(message, Leave) and tries > 1:  # gone: an earlier try got through
@@ -205,7 +215,7 @@ class Reception:
                 continue  # it is silent; there are others
             if found := decode_as(Standing, answer).leader_address:
                 return Place(0, found)
-        raise ConsensusError("the cluster has no leader at the moment")
+        raise _Leaderless("the cluster has no leader at the moment")
 
     async def invite(self, node_id: int, address: str, *, seconds: float) -> Standing:
         """Tells a waiting node where the cluster is. It joins by itself then."""

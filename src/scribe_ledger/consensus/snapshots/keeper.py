@@ -82,6 +82,10 @@ class Keeper:
         self._made_from: int | None = None
         self._users: dict[int, int] = {}
         self._used_at: dict[int, float] = {}
+        self.made = 0
+        """Since the start, those that are gone by now too."""
+        self.seconds = 0.0
+        """That the making took."""
 
     def start(self) -> None:
         """Reads what is there, and removes what is left of makings and sendings that were cut short. May take long."""
@@ -104,13 +108,15 @@ class Keeper:
     async def _make(self, position: int) -> Description:
         if position in self._snapshots:
             return self._snapshots[position]
-        making = self.folder / MAKING
+        making, begun = self.folder / MAKING, self._monotonic()
         try:
             position = await asyncio.to_thread(self._copy, making)
             made = await asyncio.to_thread(self._complete, making, self._term_of(position))
         except BaseException:
             await asyncio.to_thread(remove_tree, making)  # it may be what fills the disk
             raise
+        self.made += 1
+        self.seconds += self._monotonic() - begun
         self._snapshots[made.position] = made
         await self._remove_old()
         return made

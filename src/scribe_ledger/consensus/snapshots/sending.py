@@ -98,8 +98,8 @@ class Figures:
     sent: dict[str, int] = field(default_factory=lambda: {FULL: 0, INCREMENTAL: 0})
     """Completed, by kind."""
     bytes: int = 0
-    seconds: float = 0.0
-    """Of those that were completed."""
+    seconds: dict[str, float] = field(default_factory=lambda: {FULL: 0.0, INCREMENTAL: 0.0})
+    """Of those."""
     under_way: int = 0
 
 
@@ -122,18 +122,17 @@ class Sender:
             raise Conflict(f"this is the ledger {self._keeper.ledger_id}, not {wanted.ledger_id}")
         if self.figures.under_way >= MAX_STREAMS:
             raise Overloaded(f"{MAX_STREAMS} snapshots are being sent", hint="ask again")
-        begun = self._monotonic()
         self.figures.under_way += 1
         try:
             async with contextlib.aclosing(self._answer(wanted)) as pieces:
                 async for piece in pieces:
                     self.figures.bytes += len(piece)
                     yield piece
-            self.figures.seconds += self._monotonic() - begun
         finally:
             self.figures.under_way -= 1
 
     async def _answer(self, wanted: Request) -> AsyncGenerator[bytes, None]:
+        begun = self._monotonic()
         with self._keeper.sending(self._keeper.moment().position):  # until it is known which
             found = self._resumable(wanted)
             if found is None:
@@ -153,6 +152,7 @@ class Sender:
                 async for piece in pieces:
                     yield piece
             self.figures.sent[found.kind] += 1
+            self.figures.seconds[found.kind] += self._monotonic() - begun
             yield encode_piece(End())
 
     async def tidy(self) -> None:
