@@ -50,6 +50,8 @@ class ClusterNode:
         self.url = f"http://127.0.0.1:{self.port}"
         self.file = folder / f"config-node{node_id}.toml"
         self.process: subprocess.Popen[bytes] | None = None
+        self.variables: dict[str, str] = {}
+        """More of its environment."""
         self._output = folder / f"node-{node_id}.log"
 
     def move_raft_port(self) -> None:
@@ -83,7 +85,8 @@ class ClusterNode:
                 stdout=output,
                 stderr=output,
                 cwd=self.file.parent,
-                env={name: value for name, value in os.environ.items() if not name.startswith("SCRIBE_")},
+                env={name: value for name, value in os.environ.items() if not name.startswith("SCRIBE_")}
+                | self.variables,
             )
 
     @property
