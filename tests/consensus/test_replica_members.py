@@ -318,6 +318,27 @@ def test_a_member_that_needs_what_was_cut_gets_a_snapshot() -> None:
     group.assert_all_have("a", "b", "c", "d", "e")
 
 
+def test_nobody_stands_before_the_log_is_told_of_a_snapshot_that_was_installed() -> None:
+    group = lagging()
+    assert group[1].wants_snapshot() == [3]
+    group[3].on_membership = lambda _: setattr(group.members[3], "slow_disk", True)  # from the installation on
+    give_snapshot(group, 1)
+    assert group.members[3].slow_disk
+    group.isolate(3)
+    group.pass_time(60, 3)
+    timeout_now = b"\1\x08\x0e" + b"\x10\3\x18\1\x20" + bytes([group[3].term])
+    group[3].receive(1, timeout_now)
+    group.settle()
+    assert group[3].role == "follower"
+    group.members[3].slow_disk = False
+    group.sync(group.members[3])
+    group.pass_time(60, 3)
+    assert group[3].role == "pre-candidate"
+    group.heal()
+    group.pass_time(60)
+    group.assert_all_have("a", "b", "c")
+
+
 def test_while_a_snapshot_is_installed_nothing_is_applied() -> None:
     group = Group(1, 2, 3)
     group.lead(1)

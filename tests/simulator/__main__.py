@@ -19,9 +19,7 @@ def main() -> int:
     parser.add_argument("--harsh", action="store_true", help="30 %% loss, frequent crashes of leaders")
     parser.add_argument("--plant", choices=sorted(PLANTS), default="", help="a bug on purpose")
     parser.add_argument("--digest", action="store_true", help="print nothing but the digest of all that happened")
-    parser.add_argument(
-        "--outcomes", action="store_true", help="look at outcomes only, and not at what is on the disks"
-    )
+    parser.add_argument("--outcomes", action="store_true", help="look at outcomes only, not at the disks")
     chosen = parser.parse_args()
     failures = 0
     for seed in range(chosen.seed, chosen.seed + chosen.seeds):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scribe_ledger.consensus.replica import Replica
     from scribe_ledger.ledger.commands import Command
 
-APPEND_ANSWER, VOTE_REQUEST, VOTE_ANSWER = 4, 5, 6
+APPEND_ANSWER, VOTE_REQUEST, VOTE_ANSWER = PROMISES = 4, 5, 6
 """Raft's types of messages."""
 
 

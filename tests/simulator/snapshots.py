@@ -98,6 +98,7 @@ class Snapshots:
         if not reached or not source.running or source.paused_until > world.now or world.chance(network.weather.loss):
             self._give_up(arrived, "nobody answers")
             return
+        member.machine.flush()
         try:
             pieces = source.snapshots.pieces(member.machine.describe(), arrived.index)
         except Unavailable as error:

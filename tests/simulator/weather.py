@@ -55,6 +55,7 @@ class Weather(NamedTuple):
             pause_every=self.pause_every * random.choice(seldom),
             transfer_every=self.transfer_every * random.choice(seldom),
             churn_every=self.churn_every * random.choice(seldom),
+            sign_every=self.sign_every * random.choice((1.0, 1.0, 30.0)),
             slow_disk=self.slow_disk * random.choice(often),
         )
 

@@ -28,6 +28,8 @@ _FORWARDED = Struct(">BBBQQQQ")
 _SNAPSHOT_PREFIX = b"\x08\x07"
 """How protobuf begins a message of Raft's type 7, MsgSnapshot, as the engine writes it."""
 
+_TIMEOUT_NOW_PREFIX = b"\x08\x0e"
+
 
 class Forward(NamedTuple):
     """A bundle for the leader of exactly this term."""
@@ -81,3 +83,8 @@ def decode_forwarded(frame: memoryview) -> Forwarded:
 def is_snapshot(message: memoryview) -> bool:
     """Whether one of Raft's messages is its snapshot message, without parsing it."""
     return message[:2] == _SNAPSHOT_PREFIX
+
+
+def is_timeout_now(message: memoryview) -> bool:
+    """Whether it is the leader's wish that its receiver stands at once: Raft's type 14."""
+    return message[:2] == _TIMEOUT_NOW_PREFIX

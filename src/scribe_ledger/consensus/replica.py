@@ -139,7 +139,12 @@ class Replica:
                 self._post(leader, self._proposals.frame(bundle))
 
     def _must_not_stand(self) -> bool:
-        """The engine panics where the only voter wins at once, while it is still writing what another leader sent."""
+        """The engine panics where the only voter wins at once, while it is still writing what another leader sent.
+
+        And where somebody stands whose log is not yet told of a snapshot that was installed.
+        """
+        if self._restored_turn is not None:
+            return True
         return bool(self._writing) and not self._node.is_leader and self.membership.voters == (self.raft_id,)
 
     @_guarded
@@ -163,6 +168,8 @@ class Replica:
         self._step(message, sender)
 
     def _step(self, message: bytes | memoryview, sender: int) -> None:
+        if self._restored_turn is not None and frames.is_timeout_now(message):
+            return  # as in ``tick``; whoever hands over asks another, or again
         try:
             self._node.step(message, sender=sender)
         except StepError:  # such as the answer of a member that was removed
