@@ -83,7 +83,7 @@ class Member:
 
     def __init__(self, raft_id: int, ports: Mapping[int, int], folder: Path) -> None:
         self._id, self._ports = raft_id, ports
-        conf = (list(MEMBERS), [], [], [], False)
+        conf: scribe_raft.Conf = (list(MEMBERS), [], [], [], False)
         self._node = scribe_raft.Node(
             raft_id, conf_state=conf, heartbeat_tick=2, election_tick=ELECTION_TICKS, check_quorum=False
         )
