@@ -21,10 +21,12 @@ find_command() {
   fi
 }
 
-# Whether the node of a pid file runs. A pid alone may have been given to another process since.
+# Whether the node of a pid file runs. A pid alone may have been given to another process since, or be a dead one's that
+# nobody has reaped.
 is_running() {
   local pid
-  pid="$(cat "$1" 2>/dev/null)" && [ -n "$pid" ] && ps -p "$pid" -o args= 2>/dev/null | grep -q 'scribe-node'
+  pid="$(cat "$1" 2>/dev/null)" && [ -n "$pid" ] &&
+    ps -p "$pid" -o stat=,args= 2>/dev/null | grep -v '^Z' | grep -q 'scribe-node'
 }
 
 # The answer to one GET, with its status line. Bash alone: curl need not be there.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SCRIBE = [sys.executable, "-c", "from scribe_ledger.cli.main import main; main()"]
 
 
-def settle(cluster: ClusterOfNodes, *loads: Load, voters: int | None = None) -> None:
+def settle(cluster: ClusterOfNodes, *loads: Load, voters: int | None = None, store: str = "") -> None:
     """Starts what does not run, waits until all are equal, and holds against them what clients were told.
 
     It ends the cluster, since the folders are checked too.
@@ -32,7 +32,7 @@ def settle(cluster: ClusterOfNodes, *loads: Load, voters: int | None = None) -> 
         load.check()
         for node in cluster.nodes:
             assert_holds_all(node, load, size)
-    stop_and_check_folders(cluster)
+    stop_and_check_folders(cluster, *(["--object-store", store] if store else []))
 
 
 def assert_holds_all(node: ClusterNode, load: Load, size: int) -> None:
@@ -57,7 +57,7 @@ def root_at(client: Client, size: int) -> bytes:
     return client.checkpoint(at=size).root
 
 
-def stop_and_check_folders(cluster: ClusterOfNodes) -> None:
+def stop_and_check_folders(cluster: ClusterOfNodes, *more: str) -> None:
     running = [node for node in cluster.nodes if node.running]
     for node in running:  # together: one that waits for the others would wait for its whole time
         node.ask_to_stop()
@@ -65,7 +65,7 @@ def stop_and_check_folders(cluster: ClusterOfNodes) -> None:
         assert node.wait_for_end() == 0, node.log[-2000:]
     for node in cluster.nodes:
         if node.data_dir.exists():
-            assert_sound("--data", str(node.data_dir))
+            assert_sound("--data", str(node.data_dir), *more)
 
 
 def assert_sound(*what: str) -> None:

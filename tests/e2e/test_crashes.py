@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from tests.cluster_of_nodes import ClusterOfNodes
 from tests.e2e.load import Load
 from tests.e2e.settling import settle
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 pytestmark = pytest.mark.cluster
 
+SLOW_DISK = Path(__file__).parent / "slow_disk"
 SHORT_LOG = {"consensus": {"snapshot_logs_since_last": 400, "max_in_snapshot_log_to_keep": 100}}
 """So that nodes that were away need snapshots too."""
 
@@ -67,6 +65,23 @@ def test_three_nodes_whose_leaders_and_followers_are_killed_in_turns(tmp_path: P
         kill_in_turns(cluster, load, 3)
         pause_leaders(cluster, load, 1)
         settle(cluster, load)
+        assert load.failures == []
+
+
+def test_slow_disks_of_a_leader_and_a_follower(tmp_path: Path) -> None:
+    with ClusterOfNodes(tmp_path, 3) as cluster:
+        for node in cluster.nodes[:2]:
+            node.variables = {"PYTHONPATH": str(SLOW_DISK)}
+        cluster.start()
+        cluster.wait_until_formed()
+        with Load(urls(cluster)) as load:
+            load.step(80)
+            leader = cluster.leader()
+            leader.kill()
+            load.step(40)
+            leader.start()
+            load.step(40)
+            settle(cluster, load)
         assert load.failures == []
 
 
