@@ -136,6 +136,7 @@ class CatchingUp:
         try:
             extent = machine.extent
             log.info("fetching a snapshot", index=index, entries=extent.size)
+            await asyncio.to_thread(machine.flush)  # what is fetched follows on this, also after a crash
             found = await self._fetcher.fetch(have=machine.describe(), size=extent.size, least=index)
             kind = found.kind
             if kind == FULL:
