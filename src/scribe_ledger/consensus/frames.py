@@ -85,6 +85,6 @@ def is_snapshot(message: memoryview) -> bool:
     return message[:2] == _SNAPSHOT_PREFIX
 
 
-def is_timeout_now(message: memoryview) -> bool:
+def is_timeout_now(message: bytes | memoryview) -> bool:
     """Whether it is the leader's wish that its receiver stands at once: Raft's type 14."""
     return message[:2] == _TIMEOUT_NOW_PREFIX
