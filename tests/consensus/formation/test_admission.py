@@ -77,6 +77,19 @@ def test_who_may_not_join_is_told_why(
     assert words in str(refused.value)
 
 
+def test_a_store_that_the_ledger_is_about_to_adopt_is_asked_for_again() -> None:
+    facts = FACTS._replace(store_id="", shares_store=True)
+    with pytest.raises(Conflict, match="not adopted it yet"):
+        judge(Join(info=FRESH), view(), facts, replace_wiped=False, given_up=lambda _: False)
+    assert not judge(
+        Join(info=replace(FRESH, store_id="")), view(), facts, replace_wiped=False, given_up=lambda _: False
+    )
+    with pytest.raises(ConfigurationError, match="no shared object store"):
+        judge(
+            Join(info=FRESH), view(), facts._replace(shares_store=False), replace_wiped=False, given_up=lambda _: False
+        )
+
+
 @pytest.mark.parametrize("word", [{"replace_wiped": True}, {"given_up": 3}])
 def test_a_wiped_node_takes_the_place_of_its_old_self(word: dict[str, Any]) -> None:
     assert judged(replace(FRESH, node_id=3), dead={3}, **word) == 3

@@ -124,6 +124,7 @@ async def test_a_kept_snapshot_is_sent_if_it_is_of_use(open_node: Callable[..., 
     newer = await member.fetch(sender.on_stream, least=made.position + 1)
     assert newer.position == made.position + 1
     assert sender.figures.sent == {FULL: 2, INCREMENTAL: 0}
+    assert keeper.made == 2
     assert sender.figures.under_way == 0
     assert sender.figures.bytes > 0
 
