@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.cluster_of_nodes import ClusterOfNodes
 from tests.e2e.load import Load
 from tests.e2e.settling import settle
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 pytestmark = pytest.mark.cluster
 
@@ -17,7 +21,7 @@ SHORT_LOG = {"consensus": {"snapshot_logs_since_last": 400, "max_in_snapshot_log
 """So that nodes that were away need snapshots too."""
 
 
-def formed(folder: Path, count: int, sections: dict[str, dict[str, object]] | None = None) -> ClusterOfNodes:
+def formed(folder: Path, count: int, sections: Mapping[str, Mapping[str, Any]] | None = None) -> ClusterOfNodes:
     cluster = ClusterOfNodes(folder, count, sections=sections)
     try:
         cluster.start(bootstrap=False)

@@ -36,7 +36,10 @@ def five(tmp_path: Path) -> Iterator[Divided]:
 
 
 def _divided(folder: Path, count: int) -> Iterator[Divided]:
-    with cluster_behind_proxies(folder, count) as cluster, Network(cluster) as network:
+    with (
+        cluster_behind_proxies(folder, count, {"api": {"read_timeout_secs": 3}}) as cluster,
+        Network(cluster) as network,
+    ):
         cluster.start(bootstrap=False)
         cluster.wait_until_formed()
         yield cluster, network

@@ -16,4 +16,4 @@ def _slow_fdatasync(descriptor: int) -> None:
     _sync(descriptor)
 
 
-os.fdatasync = _slow_fdatasync
+os.fdatasync = _slow_fdatasync  # type: ignore[assignment]
