@@ -463,6 +463,14 @@ def programs(kind: type[Programs], *, examples: int, steps: int) -> Any:
     return case
 
 
-TestOnRocks = programs(OnRocks, examples=30, steps=30)
-TestInMemory = programs(InMemory, examples=40, steps=40)
-TestRelaxed = programs(Relaxed, examples=30, steps=30)
+def long_programs(kind: type[Programs]) -> Any:
+    """The same rules, for so long that only the soak has the time."""
+    return pytest.mark.soak(programs(type(f"Long{kind.__name__}", (kind,), {}), examples=300, steps=50))
+
+
+TestOnRocks = programs(OnRocks, examples=15, steps=30)
+TestInMemory = programs(InMemory, examples=20, steps=40)
+TestRelaxed = programs(Relaxed, examples=15, steps=30)
+TestLongOnRocks = long_programs(OnRocks)
+TestLongInMemory = long_programs(InMemory)
+TestLongRelaxed = long_programs(Relaxed)
