@@ -50,13 +50,17 @@ class Receiver:
         async def fetch(**_: Any) -> None:
             raise error
 
-        machine = SimpleNamespace(extent=Extent(7, bytes(32), 0, b""), describe=lambda: b"", flush=lambda: 0)
+        def send(peer: int, _: object) -> bool:
+            self.sent.append(peer)
+            return True
+
+        machine: Any = SimpleNamespace(extent=Extent(7, bytes(32), 0, b""), describe=lambda: b"", flush=lambda: 0)
         self.catching_up = CatchingUp(
             self.replica,  # type: ignore[arg-type]
-            machine,  # type: ignore[arg-type]
+            machine,
             folder,
             SimpleNamespace(fetch=fetch),  # type: ignore[arg-type]
-            send=lambda peer, _: bool(self.sent.append(peer)) or True,
+            send=send,
             spawn=lambda work: self.tasks.append(asyncio.ensure_future(work)),
             wake=lambda: None,
             on_full=lambda: None,

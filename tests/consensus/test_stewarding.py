@@ -41,11 +41,12 @@ class Leader:
     def __init__(self) -> None:
         self.membership = Membership(5, 1, (1, 2), (3,), members=INFOS)
         self.rules = Rules()
-        self.replica: Any = SimpleNamespace(
+        replica: Any = SimpleNamespace(
             is_leader=True, raft_id=1, membership=self.membership, progress=dict, last_index=100, leader=1
         )
+        self.replica = replica
         liveness: Any = SimpleNamespace(states=lambda _: dict.fromkeys((2, 3), "alive"))
-        self.stewarding = Stewarding(self.replica, Steward(), liveness, rules=self.rules, wake=lambda: None)
+        self.stewarding = Stewarding(replica, Steward(), liveness, rules=self.rules, wake=lambda: None)
 
     def know(self, raft_id: int, version: int) -> None:
         members = {**self.membership.members, raft_id: replace(INFOS[raft_id], apply_version=version)}
