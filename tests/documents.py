@@ -44,7 +44,8 @@ CLUSTER_PAGES = [ROOT / "docs/guides/cluster.md", ROOT / "docs/operations/cluste
 SOURCE = Path(scribe_ledger.__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SET_UP = re.compile(
-    r"(git clone \S+|cd [\w-]+|make (install|run|test|check|bench)|pip install \S+|scribe-node -c \S+)( +#.*)?"
+    r"(git clone \S+|cd [\w-]+|make (install|run|test|check|bench)|pip install \S+|scribe-node -c \S+"
+    r"|scripts/(start|stop)-cluster\.sh)( +#.*)?"
 )
 NODE = "localhost:8001"
 OWN_NODES = "--port 8001"

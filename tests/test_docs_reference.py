@@ -90,6 +90,7 @@ def test_troubleshooting_says_what_to_do_on_every_kind() -> None:
         ("guides/durability.md", "## When something fails"),
         ("guides/object-stores.md", "## Troubles"),
         ("operations/disaster-recovery.md", "## When something refuses"),
+        ("operations/cluster-runbook.md", "# Cluster runbook"),
     ],
     ids=lambda value: value,
 )
