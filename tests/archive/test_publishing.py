@@ -118,7 +118,8 @@ def test_a_tile_of_another_log_that_a_checkpoint_covers_is_a_fork(
             (store.root / path).write_bytes(b"something else")
 
     slow = archiver(ledger, segment_size=1 << 26, hot_size=1 << 30)
-    slow._publisher._published = 0  # what it has seen before the other came
+    slow._term = slow._leading.term  # it has been at work before, and has seen this much
+    slow._publisher._published = 0
     slow._at_step = published_meanwhile
     with pytest.raises(Corruption, match=f"{path}.* forked"):
         slow.run_once(everything=True)
