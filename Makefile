@@ -58,7 +58,7 @@ $(ENGINE): $(INSTALLED) $(ENGINE_SOURCES)
 run: $(INSTALLED) $(ENGINE) ## start a node on ./data, port 8001 (another folder: make run DATA=DIR)
 	@exec $(BIN)/scribe-node --data-dir "$(DATA)"
 
-# Hundreds of nodes and commands are started: compiling the package for each, as some images ask for, takes minutes.
+# Some images turn compiled files off: every worker, node and command would compile all that it imports.
 test docs soak: export PYTHONDONTWRITEBYTECODE :=
 
 test: $(INSTALLED) $(ENGINE) s3-server ## run the whole test suite, with coverage held at its limit
