@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.consensus.looping import in_loop
@@ -30,7 +31,7 @@ from scribe_ledger.errors import (
 from scribe_ledger.objects.durable import write_all
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from tests.consensus.snapshots.nodes import Node
@@ -96,6 +97,35 @@ async def test_an_empty_member_of_a_small_ledger_gets_its_entries(open_node: Cal
     install(member)
     assert_same(member, leader)
     assert not member.ledger.verify().problems
+
+
+@in_loop
+async def test_a_sender_that_goes_on_at_once_need_not_begin_again(
+    open_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under steady load something is applied before each piece is read."""
+    leader, member = open_node("a", full=True), open_node("b")
+    export, begun = leader.machine.export, []
+
+    def go_on(*asked: Any) -> Iterator[bytes]:
+        begun.append(leader.machine.position)
+        pieces = export(*asked)
+        leader.fill(1)
+        for piece in pieces:
+            leader.fill(1)
+            yield piece
+
+    def start(*asked: Any) -> Iterator[bytes]:
+        running = go_on(*asked)
+        first = next(running)
+        return chain([first], running)
+
+    monkeypatch.setattr(leader.machine, "export", start)
+    found = await member.fetch(leader.sender().on_stream)
+    assert (found.kind, begun) == (INCREMENTAL, [found.position])
+    assert leader.machine.position > found.position + 2
+    install(member)
+    assert member.machine.position == found.position
 
 
 @pytest.mark.usefixtures("always_full")
