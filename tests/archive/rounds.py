@@ -71,7 +71,7 @@ def stray_value(number: int) -> bytes:
 
 
 def write_round(ledger: ServedLedger, number: int) -> None:
-    clock = ledger._sequencer._clock
+    clock = ledger._clock
     assert isinstance(clock, Clock)
     clock.now = START + number * 1000
     if number % 3 == 1:
