@@ -61,7 +61,7 @@ class Archiver:
         self._ledger = ledger
         self._leading = leading or Alone()
         self._term = 0
-        """In which the publisher and the retirer began: what they remember of the store holds while nobody else writes."""
+        """In which publisher and retirer began: what they remember of the store holds while nobody else writes."""
         self._settings = settings
         self._clock = clock
         self._at_step = at_step

@@ -1,4 +1,4 @@
-"""``Leading``: whether this ledger's archiver is the one that archives. Alone it always is; in a cluster the leader's is.
+"""``Leading``: whether this ledger's archiver is the one that archives: alone always, in a cluster on the leader.
 
 Nothing rests on it for correctness: two archivers are harmless (``docs/design/0011-cold-tier.md``). It spares members
 the work of being second, and keeps a node that is behind from judging what the store holds by what it has not applied.
@@ -38,4 +38,6 @@ class Deposed(Unavailable):
 
 
 def not_leading() -> Unavailable:
-    return Unavailable("only the leader of the cluster archives", hint="ask the leader: `scribe cluster status` names it")
+    return Unavailable(
+        "only the leader of the cluster archives", hint="ask the leader: `scribe cluster status` names it"
+    )

@@ -255,7 +255,7 @@ def test_an_empty_ledger_of_its_own_does_not_join_either() -> None:
         nodes = three(Network(Random(12)), bootstrap=(1,))
         nodes[2].holdings = Holdings("cd" * 16, 0)
         await start(nodes[:2], [0, 0])
-        with pytest.raises(ConfigurationError, match="has another.*--bootstrap first"):
+        with pytest.raises(ConfigurationError, match=r"has another.*--bootstrap first"):
             await nodes[2].run()
 
     simulate(run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.cluster_of_nodes import ClusterOfNodes
@@ -33,7 +33,10 @@ async def find(address: str) -> bool:
 def test_a_member_is_announced_while_it_serves(tmp_path: Path) -> None:
     if not multicast_works():
         pytest.skip("this machine's loopback carries no multicast")
-    sections = {"discovery": {"enabled": True, "mdns": True}, "network": {"listen_addr": "127.0.0.1"}}
+    sections: dict[str, dict[str, Any]] = {
+        "discovery": {"enabled": True, "mdns": True},
+        "network": {"listen_addr": "127.0.0.1"},
+    }
     with ClusterOfNodes(tmp_path / "announced", 1, sections) as cluster:
         (node,) = cluster.nodes
         for flags in (["--bootstrap"], []):
