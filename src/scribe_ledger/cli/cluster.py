@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
 
 NO_CLUSTER = "a folder is in no cluster"
 NODE_ID = click.IntRange(min=1)
-COLUMNS = ("node_id", "role", "state", "match_index", "lag", "last_heartbeat", "address", "raft_id")
+COLUMNS = ("node_id", "role", "state", "match_index", "lag", "last_heartbeat", "address", "raft_address", "raft_id")
 SNAPSHOT_COLUMNS = ("position", "size", "bytes", "created", "root")
+_WARNING = """{data} becomes a ledger that stands alone, for good. Do this only if a majority of its cluster is lost.
+The other members must never come back: delete their folders. What only they had is lost, and whoever holds a larger
+checkpoint of theirs will notice a fork; a node refuses to write where its object store holds one."""
 _TIMES = frozenset({"last_heartbeat", "created"})
 
 
@@ -108,6 +112,44 @@ def snapshot(session: Session, listing: bool) -> None:
             print_json(each)
     else:
         _print_table(SNAPSHOT_COLUMNS, found)
+
+
+@cluster.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@ledger_options
+@pass_session
+def rescue(session: Session, yes: bool) -> None:
+    """Make the folder of a stopped member, whose cluster lost its majority for good, a ledger that stands alone.
+
+    All of its Raft log is applied, committed or not; ledger id, key and entries stay. It then runs alone, or founds a
+    new cluster with --bootstrap. The other members must never come back: their folders are to be deleted.
+    """
+    from scribe_ledger.node.rescuing import rescue as rescue_folder
+
+    data = _folder(session)
+    if not yes:
+        click.echo(_WARNING.format(data=shown(str(data))), err=True)
+        click.confirm("rescue it?", abort=True, err=True)
+    rescued = rescue_folder(data)
+    if session.json:
+        print_json({**rescued._asdict(), "raft_id": str(rescued.raft_id), "data": str(data)})
+        return
+    say(
+        f"{rescued.entries:,} entries of {shown(rescued.origin)} in {shown(str(data))} stand alone,"
+        f" root {rescued.root}",
+        f"{rescued.added:,} of them came out of the Raft log now; {rescued.unconfirmed:,} entries of that log were not"
+        " known here to be committed",
+        "delete the folders of all other members; found a new cluster with `scribe-node --bootstrap`",
+    )
+
+
+def _folder(session: Session) -> Path:
+    if session.in_shell:
+        raise click.UsageError("the shell has its ledger open already: leave it to rescue a folder")
+    place = session.place()
+    if place.data is None:
+        raise click.UsageError("only a folder can be rescued: name it with --data")
+    return Path(place.data)
 
 
 def _order(session: Session, give: Callable[[Node], dict[str, Any]], line: str) -> None:

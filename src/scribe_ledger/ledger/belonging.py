@@ -34,6 +34,8 @@ class Belonging(NamedTuple):
     raft_id: int
     founded: bool = False
     """Whether this node made the cluster: then its first record of the members is its own to write."""
+    rescuing: bool = False
+    """Whether it is being made a ledger that stands alone: then no node is a member with it any more."""
 
 
 def read_belonging(path: Path) -> Belonging | None:
@@ -47,7 +49,12 @@ def read_belonging(path: Path) -> Belonging | None:
         fields = json.loads(text)
         form = int(fields["format"])
         if form <= FORMAT:
-            return Belonging(str(fields["ledger_id"]), int(fields["raft_id"]), bool(fields.get("founded", False)))
+            return Belonging(
+                str(fields["ledger_id"]),
+                int(fields["raft_id"]),
+                bool(fields.get("founded", False)),
+                bool(fields.get("rescuing", False)),
+            )
     except (ValueError, KeyError, TypeError) as error:
         raise Corruption(f"{file} cannot be read: {error}") from error
     raise ConfigurationError(

@@ -18,6 +18,7 @@ from scribe_ledger.merkle.note import Signer
 from scribe_ledger.objects.identity import read_identity
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from random import Random
 
     from scribe_ledger.config import Config
@@ -130,17 +131,29 @@ def found(config: Config, identity: NodeIdentity, ledger: ServedLedger) -> None:
     if read_belonging(config.data_dir) is None:
         write_belonging(config.data_dir, Belonging(ledger.ledger_id, identity.raft_id, founded=True))
     machine = ledger.state_machine
-    if not machine.membership:
+    record = machine.membership
+    if not record or identity.raft_id not in Membership.decode(record).ids:  # then it is of a cluster that is no more
         index = max(machine.position + 1, 1)
         info = info_of(config, identity, "" if not config.has_explicit_object_store else store_id_of(ledger.objects))
-        record = Membership(index, FIRST_TERM, voters=(identity.raft_id,), members={identity.raft_id: info})
-        machine.set_membership(index, record.encode())
+        first = Membership(index, FIRST_TERM, voters=(identity.raft_id,), members={identity.raft_id: info})
+        machine.set_membership(index, first.encode())
         machine.flush()
     identity.save_member(ledger.ledger_id)
 
 
+def check_not_being_rescued(data_dir: Path) -> None:
+    """Entries that no majority confirmed may be applied there already."""
+    belonging = read_belonging(data_dir)
+    if belonging is not None and belonging.rescuing:
+        raise Conflict(
+            f"{data_dir} is being made a ledger that stands alone, and that was cut short",
+            hint=f"finish it: `scribe cluster rescue --data {data_dir}`",
+        )
+
+
 def recognise(config: Config, identity: NodeIdentity) -> None:
     """Whose folder is marked, and has its ledger, is a member, though it died before it noted that itself."""
+    check_not_being_rescued(config.data_dir)
     belonging = read_belonging(config.data_dir)
     if belonging is None or identity.cluster_id or not (config.data_dir / IDENTITY).exists():
         return

@@ -27,7 +27,7 @@ from scribe_ledger.consensus.snapshots.installing import finish_installation, in
 from scribe_ledger.consensus.transport import Auth, Me, Transport
 from scribe_ledger.ledger.folder import system_clock
 from scribe_ledger.merkle.note import Verifier
-from scribe_ledger.node.forming import find_cluster, found, join_folder
+from scribe_ledger.node.forming import check_not_being_rescued, find_cluster, found, join_folder
 from scribe_ledger.node.opening import copies_of, open_ledger, open_store
 from scribe_ledger.node.running_member import RunningMember
 from scribe_ledger.node.switchboard import Switchboard
@@ -81,6 +81,7 @@ class MemberNode:
 
     async def run(self) -> None:
         config = self._config
+        check_not_being_rescued(config.data_dir)
         async with AsyncExitStack() as parts:
             identity = parts.enter_context(closing(NodeIdentity.load_or_create(config.data_dir)))
             await asyncio.to_thread(self._finish_installation, identity)

@@ -11,6 +11,7 @@ setter was given is durable when it returns. Writing blocks: a loop calls it for
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -22,7 +23,7 @@ from scribe_ledger.merkle.note import Signer
 from scribe_ledger.objects.durable import make_root, storage_errors, sync_directory, write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 FORMAT = 1
@@ -164,6 +165,17 @@ def _load_key(folder: Path, fields: dict[str, Any]) -> Signer:
     if key.name != name:
         raise Corruption(f"{path} is the key of {key.name}, and {IDENTITY} says {name}")
     return key
+
+
+@contextlib.contextmanager
+def kept_from_nodes(folder: Path) -> Iterator[None]:
+    """No node is, or becomes, that of this folder meanwhile. ``LedgerLocked`` if one is."""
+    with storage_errors("lock", folder):
+        lock = _lock(folder)
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def _lock(folder: Path) -> int:
