@@ -141,12 +141,14 @@ def test_a_ledger_that_was_rescued_founds_a_cluster_with_its_history(member: Pat
 def test_a_record_of_members_that_are_no_more_does_not_outlive_founding(member: Path) -> None:
     rescue(member)
     config = Config.load(environ={}, overrides={"node.data_dir": str(member)})
-    with closing(NodeIdentity.load_or_create(member)) as identity:
-        with ServedLedger.open(member, replicated=True) as ledger:
-            machine = ledger.state_machine
-            machine.set_membership(machine.position + 1, Membership(machine.position + 1, 9, voters=(7, 8)).encode())
-            forming.found(config, identity, ledger)
-            assert Membership.decode(machine.membership).voters == (identity.raft_id,)
+    with (
+        closing(NodeIdentity.load_or_create(member)) as identity,
+        ServedLedger.open(member, replicated=True) as ledger,
+    ):
+        machine = ledger.state_machine
+        machine.set_membership(machine.position + 1, Membership(machine.position + 1, 9, voters=(7, 8)).encode())
+        forming.found(config, identity, ledger)
+        assert Membership.decode(machine.membership).voters == (identity.raft_id,)
 
 
 def test_the_folder_of_a_node_that_runs_is_left_alone(member: Path) -> None:
