@@ -60,6 +60,7 @@ async def find_cluster(
         bootstrap=bootstrap,
         holdings=await asyncio.to_thread(_holdings, config),
         policies=_policies(config),
+        shares_store=config.has_explicit_object_store,
     )
     switchboard.formation = formation
     try:

@@ -84,6 +84,9 @@ class RunningMember:
         self._switchboard = switchboard
         self._ledger_key = Signer.parse((config.data_dir / KEY).read_text().strip())
         self._begins_again = False
+        self._is_made = False
+        self._broke: BaseException | None = None
+        """What broke while the parts were not all there: ``run`` raises it."""
         self._handing_over: asyncio.Task[None] | None = None
         loop = asyncio.get_running_loop()
         machine = ledger.state_machine
@@ -151,6 +154,7 @@ class RunningMember:
             place=self._place,
             facts=self._facts,
             others=self._others,
+            claim_store=lambda: asyncio.to_thread(ledger.adopt_store),
             tick_seconds=settings.tick_seconds,
             replace_wiped=config.consensus.replace_wiped,
             insecure=config.network.insecure,
@@ -178,9 +182,12 @@ class RunningMember:
         self._serving = Serving(
             config, ledger, listener, logs, signals, cluster=self.cluster, on_stopping=self._begin_to_stop
         )
+        self._is_made = True
 
     async def run(self) -> bool:
         """Serves until the node is to stop; True if it is to begin again at once."""
+        if self._broke is not None:
+            raise failure_of(self._broke) from self._broke
         await asyncio.to_thread(self.keeper.start)
         switchboard = self._switchboard
         switchboard.member, switchboard.catching_up, switchboard.sender = self.member, self.catching_up, self.sender
@@ -246,6 +253,9 @@ class RunningMember:
         )
 
     def _fail(self, error: BaseException) -> None:
+        if not self._is_made:
+            self._broke = self._broke or error
+            return
         self.cluster.fail(failure_of(error))
         self._replica.abandon(f"this member broke: {error}")
         self._serving.fail(error)

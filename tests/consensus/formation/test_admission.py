@@ -79,15 +79,30 @@ def test_who_may_not_join_is_told_why(
 
 def test_a_store_that_the_ledger_is_about_to_adopt_is_asked_for_again() -> None:
     facts = FACTS._replace(store_id="", shares_store=True)
-    with pytest.raises(Conflict, match="not adopted it yet"):
-        judge(Join(info=FRESH), view(), facts, replace_wiped=False, given_up=lambda _: False)
-    assert not judge(
-        Join(info=replace(FRESH, store_id="")), view(), facts, replace_wiped=False, given_up=lambda _: False
-    )
+    for info in (FRESH, replace(FRESH, store_id="")):
+        with pytest.raises(Conflict, match="not adopted its object store yet"):
+            judge(Join(info=info), view(), facts, replace_wiped=False, given_up=lambda _: False)
     with pytest.raises(ConfigurationError, match="no shared object store"):
         judge(
             Join(info=FRESH), view(), facts._replace(shares_store=False), replace_wiped=False, given_up=lambda _: False
         )
+
+
+def test_who_looked_before_the_store_was_adopted_is_asked_again_for_a_moment() -> None:
+    join = Join(info=replace(FRESH, store_id=""), shares_store=True)
+    with pytest.raises(Conflict, match="a moment ago"):
+        judge(join, view(), FACTS._replace(store_is_new=True), replace_wiped=False, given_up=lambda _: False)
+    with pytest.raises(ConfigurationError, match="no shared object store"):
+        judge(join, view(), FACTS, replace_wiped=False, given_up=lambda _: False)
+    other = join.model_copy(update={"info": replace(FRESH, store_id="store-2")})
+    with pytest.raises(ConfigurationError, match="store-2"):
+        judge(other, view(), FACTS._replace(store_is_new=True), replace_wiped=False, given_up=lambda _: False)
+
+
+def test_a_store_of_its_own_does_not_fit_a_cluster_without_one() -> None:
+    join = Join(info=replace(FRESH, store_id=""), shares_store=True)
+    with pytest.raises(ConfigurationError, match="this cluster has none"):
+        judge(join, view(), FACTS._replace(store_id=""), replace_wiped=False, given_up=lambda _: False)
 
 
 @pytest.mark.parametrize("word", [{"replace_wiped": True}, {"given_up": 3}])

@@ -102,6 +102,7 @@ class Node:
         self.formation: Formation | None = None
         self.address = ""
         self.replace_wiped = False
+        self.founds = CLUSTER
 
     @property
     def info(self) -> MemberInfo:
@@ -176,7 +177,7 @@ class Node:
     async def run(self, seeds: Sequence[str], cluster: Callable[[Node], Cluster]) -> None:
         outcome = await self.form(seeds).run()
         if isinstance(outcome, Founded):
-            self.become_member(cluster(self), CLUSTER)
+            self.become_member(cluster(self), self.founds)
         elif isinstance(outcome, Joined):
             assert outcome.key is not None and outcome.key.private_text() == KEY.private_text()
             self.become_member(cluster(self), outcome.cluster_id)
@@ -338,6 +339,19 @@ def test_a_waiting_node_is_invited(tmp_path: Path) -> None:
             await member.reception.invite(2, waiting.address, seconds=5)
             await running
             assert (await member.reception.invite(2, waiting.address, seconds=5)).stage == "member"
+
+    asyncio.run(run())
+
+
+def test_a_node_of_another_cluster_is_not_invited(tmp_path: Path) -> None:
+    async def run() -> None:
+        member, other = Node(tmp_path / "1", 1, bootstrap=True), Node(tmp_path / "2", 2, bootstrap=True)
+        async with listening(member, other):
+            await form([member])
+            other.founds = "cd" * 16
+            await form([other])
+            with pytest.raises(Conflict, match="a node of another cluster"):
+                await member.reception.invite(2, other.address, seconds=5)
 
     asyncio.run(run())
 

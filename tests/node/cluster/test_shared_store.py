@@ -67,6 +67,16 @@ def test_only_the_leader_archives_and_all_members_know_what_is_archived(shared: 
     shared.wait_until_equal()
 
 
+def test_a_node_with_an_unused_store_of_its_own_is_not_taken_in(shared: ClusterOfNodes) -> None:
+    stranger = shared.stranger(9, storage={"object_store": (shared.folder / "another").as_uri()})
+    stranger.start()
+    reasons = "finds no object store that is in use", "finds no shared object store"
+    shared.wait(lambda: any(each in stranger.log for each in reasons), "it is told why")
+    if stranger.running:
+        stranger.kill()
+    assert len(shared.leader().get_json("/cluster/members")["members"]) == 3
+
+
 def test_a_wiped_member_takes_its_place_again_and_a_removed_one_says_so(shared: ClusterOfNodes) -> None:
     leader, wiped = shared.leader(), shared.followers()[0]
     wiped.kill()

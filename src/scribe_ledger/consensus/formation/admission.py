@@ -46,7 +46,9 @@ class LedgerFacts(NamedTuple):
     store_id: str = ""
     """Of the object store that the ledger has adopted; empty: none yet."""
     shares_store: bool = False
-    """Whether it is to adopt one: the settings name it."""
+    """Whether it is to adopt one: the settings name it. Then it does so before anybody is taken in."""
+    store_is_new: bool = False
+    """Whether it was adopted a moment ago: who asks may have looked at it before."""
 
 
 def judge(join: Join, view: View, facts: LedgerFacts, *, replace_wiped: bool, given_up: Callable[[int], bool]) -> int:
@@ -84,10 +86,18 @@ def _judge_fit(join: Join, facts: LedgerFacts) -> None:
             f"and this ledger follows version {facts.apply_version}",
             hint="upgrade that node",
         )
-    if info.store_id and facts.shares_store and not facts.store_id:
+    if facts.shares_store and not facts.store_id:
+        raise Conflict("this ledger has not adopted its object store yet", hint="it is asked again until it has")
+    if facts.store_is_new and not info.store_id:
         raise Conflict(
-            f"node {info.node_id} finds {_store(info.store_id)}, and this ledger has not adopted it yet",
-            hint="it is asked again until it has",
+            f"node {info.node_id} finds no object store that is in use, and this ledger uses"
+            f" {_store(facts.store_id)} since a moment ago",
+            hint="it is asked again",
+        )
+    if join.shares_store and not facts.store_id:
+        raise ConfigurationError(
+            f"the settings of node {info.node_id} name an object store, and this cluster has none",
+            hint="all members of a cluster need the same [storage] object_store",
         )
     if info.store_id != facts.store_id:
         raise ConfigurationError(

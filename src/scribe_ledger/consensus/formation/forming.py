@@ -101,6 +101,7 @@ class Formation:
         bootstrap: bool = False,
         holdings: Holdings = Holdings(),  # noqa: B008 - immutable
         policies: Mapping[str, str] | None = None,
+        shares_store: bool = False,
         timings: Timings = Timings(),  # noqa: B008 - immutable
     ) -> None:
         """``store_ledger``: the id of the ledger that the object store holds, empty for none.
@@ -127,7 +128,13 @@ class Formation:
             bootstrap=bootstrap,
             entries=holdings.entries,
         )
-        join = Join(info=info, entries=holdings.entries, policies=dict(policies or {}), ledger_key=holdings.ledger_key)
+        join = Join(
+            info=info,
+            entries=holdings.entries,
+            policies=dict(policies or {}),
+            ledger_key=holdings.ledger_key,
+            shares_store=shares_store,
+        )
         self._joiner = Joiner(requests, join)
         self._woken = asyncio.Event()
         self._said: dict[str, float] = {}

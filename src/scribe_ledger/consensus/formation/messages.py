@@ -135,6 +135,8 @@ class Join(Message):
     """That its settings ask for; empty: it takes what there is."""
     ledger_key: Text = ""
     """The verifier of a ledger key that the operator has put there; it needs none sent then."""
+    shares_store: bool = False
+    """Whether its settings name an object store, though nobody may have used that yet."""
 
 
 class Welcome(Message):

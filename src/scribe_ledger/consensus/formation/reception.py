@@ -29,7 +29,9 @@ from scribe_ledger.consensus.formation.messages import (
     decode_as,
     encode,
 )
+from scribe_ledger.consensus.transport.contract import Reason, Refused
 from scribe_ledger.errors import (
+    ConfigurationError,
     Conflict,
     ConsensusError,
     Forbidden,
@@ -42,7 +44,7 @@ from scribe_ledger.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from scribe_ledger.consensus.formation.messages import ForLeader, Requests
     from scribe_ledger.consensus.steward import Steward
@@ -54,6 +56,8 @@ LEADERLESS_SECONDS = 2.0
 """After so long without a leader that this node knows of, who asks is told so: an election takes less."""
 PROBE_SECONDS = 1.0
 """That another member may take to say who leads."""
+NEW_STORE_SECONDS = 30.0
+"""So long after the ledger has an object store, one who sees none may have looked before."""
 TRY_SECONDS = 5.0
 """That one question to the leader may take."""
 
@@ -80,6 +84,7 @@ class Reception:
         place: Callable[[], Place],
         facts: Callable[[], LedgerFacts],
         others: Callable[[], Sequence[str]] = tuple,
+        claim_store: Callable[[], Awaitable[object]] | None = None,
         tick_seconds: float,
         replace_wiped: bool = False,
         insecure: bool = False,
@@ -90,6 +95,8 @@ class Reception:
         self._place = place
         self._facts = facts
         self._others = others
+        self._claim_store = claim_store
+        self._store_seen: float | None = None
         self._ticks = max(1, round(TRY_SECONDS / tick_seconds))
         self._replace_wiped = replace_wiped
         self._insecure = insecure
@@ -135,7 +142,8 @@ class Reception:
 
     async def _take_in(self, join: Join, caller: Caller) -> Welcome:
         """Judged again here, each time: who asks again gets the same answer."""
-        view, facts = self._steward.view, self._facts()
+        facts = await self._facts_of_store()
+        view = self._steward.view
         if view is None:
             raise ConsensusError("this node leads no longer", hint="ask again")
         replaced = judge(join, view, facts, replace_wiped=self._replace_wiped, given_up=self._steward.may_replace)
@@ -154,6 +162,21 @@ class Reception:
             members=tuple(members[each] for each in sorted(members)),
             leader_address=self._place().address,
         )
+
+    async def _facts_of_store(self) -> LedgerFacts:
+        """With the object store adopted, if the ledger is to have one: no two members may have different ones."""
+        if self._claim_store is not None and self._facts().shares_store and not self._facts().store_id:
+            try:
+                await self._claim_store()
+            except (Unavailable, ConfigurationError):
+                raise
+            except ScribeError as error:
+                raise Unavailable(f"the leader cannot use the object store: {error.message}") from error
+        facts, now = self._facts(), asyncio.get_running_loop().time()
+        if self._store_seen is None and facts.store_id:
+            self._store_seen = now
+        is_new = self._store_seen is not None and now < self._store_seen + NEW_STORE_SECONDS
+        return facts._replace(store_is_new=is_new)
 
     async def _settled(self, wish: Callable[[Callable[[ScribeError | None], object]], object]) -> None:
         """Waits until the steward says that it is so; each wish ends at its deadline at the latest."""
@@ -219,7 +242,12 @@ class Reception:
 
     async def invite(self, node_id: int, address: str, *, seconds: float) -> Standing:
         """Tells a waiting node where the cluster is. It joins by itself then."""
-        answer, _ = await self._requests.request(address, encode(Probe()), timeout=seconds)
+        try:
+            answer, _ = await self._requests.request(address, encode(Probe()), timeout=seconds)
+        except Refused as error:
+            if error.reason in (Reason.CLUSTER, Reason.OURSELVES):
+                raise Conflict(f"{address} is no node that could join: {error.message}", hint=error.hint) from error
+            raise
         found, own = decode_as(Standing, answer), self._standing()
         if found.node_id != node_id:
             raise Conflict(f"node {found.node_id} is at {address}, not node {node_id}", hint="check the address")
