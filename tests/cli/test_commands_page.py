@@ -21,7 +21,7 @@ pytestmark = pytest.mark.docs
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "commands.md").read_text()
 SHARED = {"json", "data", "object_store", "url", "public_key", "trust"}
-BENCHMARKS = {"bench local", "bench http", "bench archive"}
+BENCHMARKS = {"bench local", "bench http", "bench archive", "bench cluster"}
 WITHOUT_LEDGER = {"keygen", "config show", "config check"}
 OWN_PUBLIC_KEY = {"verify", "checkpoint", "fsck", "restore"}
 """Commands where ``--public-key`` is an option of their own."""
