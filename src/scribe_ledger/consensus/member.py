@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from math import ceil, isfinite
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -83,6 +84,8 @@ class Member:
         """The newest of each other member."""
         self.acquaintances: dict[int, MemberInfo] = {}
         """Who is known before there is a record of the members: a node that joins answers them."""
+        self._found_at: dict[int, tuple[str, str]] = {}
+        """Members that were found at another address than the recorded one: that one, and where they are."""
         self.on_beat: list[Callable[[], object]] = []
         """Called after each tick."""
         self.on_turn: list[Callable[[], object]] = []
@@ -285,7 +288,7 @@ class Member:
     def _take_membership(self, membership: Membership) -> None:
         known = membership.members if membership.ids else self.acquaintances
         others = {
-            raft_id: info.raft_address
+            raft_id: self._address_of(info)
             for raft_id, info in known.items()
             if raft_id in membership.ids or not membership.ids
         }
@@ -296,8 +299,25 @@ class Member:
         for each in self.on_membership:
             each(membership)
 
+    def found_at(self, raft_id: int, address: str) -> None:
+        """A member answers there, and the record says otherwise: it is dialled there until the record changes."""
+        info = self._recorded(raft_id)
+        if info is not None and address != self._address_of(info) and raft_id != self.me.raft_id:
+            self._found_at[raft_id] = (info.raft_address, address)
+            self._take_membership(self.replica.membership)
+
+    def _address_of(self, info: MemberInfo) -> str:
+        recorded, found = self._found_at.get(info.raft_id, ("", ""))
+        return found if recorded == info.raft_address else info.raft_address
+
     def known(self, raft_id: int) -> MemberInfo | None:
-        """What is known of a member, or of whoever took this node in."""
+        """What is known of a member, or of whoever took this node in, and where it is."""
+        info = self._recorded(raft_id)
+        if info is None or raft_id not in self._found_at:
+            return info
+        return replace(info, raft_address=self._address_of(info))
+
+    def _recorded(self, raft_id: int) -> MemberInfo | None:
         return self.replica.membership.members.get(raft_id) or self.acquaintances.get(raft_id)
 
     def silence(self, raft_id: int) -> float | None:

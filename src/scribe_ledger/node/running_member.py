@@ -15,7 +15,7 @@ from scribe_ledger.consensus.cosigning import Cosigning
 from scribe_ledger.consensus.exchange import ReplicaSettings
 from scribe_ledger.consensus.formation.admission import LedgerFacts
 from scribe_ledger.consensus.formation.finding import announced
-from scribe_ledger.consensus.formation.messages import Standing, Update
+from scribe_ledger.consensus.formation.messages import Probe, Standing, Update, decode_as, encode
 from scribe_ledger.consensus.formation.reception import Place, Reception
 from scribe_ledger.consensus.member import Member, MemberSettings
 from scribe_ledger.consensus.replica import Replica
@@ -55,6 +55,9 @@ if TYPE_CHECKING:
 COSIGN_SECONDS = 2.0
 INTRODUCE_SECONDS = 5.0
 """Between two looks whether the cluster's record of this node is right; one reads memory."""
+LEADERLESS_SECONDS = 1.0
+"""The same while nobody leads; then the seeds are asked, too."""
+PROBE_SECONDS = 1.0
 TIDY_SECONDS = 60.0
 """Between two looks for what was prepared for a member that did not come back for it."""
 log = structlog.get_logger("scribe.cluster")
@@ -211,13 +214,32 @@ class RunningMember:
         """Tells the cluster where this node has changed since it was recorded: an address, a key, newer rules."""
         while True:
             await self._look_for_store()
+            if not self._reaches_leader:
+                await self._look_at_seeds()
             recorded = self._replica.membership.members.get(self.member.me.raft_id)
             if recorded is not None and recorded != self.member.me:
                 try:
                     await self.reception.ask(Update(info=self.member.me), seconds=INTRODUCE_SECONDS)
                 except ScribeError as error:
                     log.warning("the cluster could not be told what is new of this node", error=str(error))
-            await asyncio.sleep(INTRODUCE_SECONDS)
+            await asyncio.sleep(INTRODUCE_SECONDS if self._reaches_leader else LEADERLESS_SECONDS)
+
+    @property
+    def _reaches_leader(self) -> bool:
+        leader = self._replica.leader
+        return bool(leader) and (leader == self.member.me.raft_id or self._transport.connected(leader))
+
+    async def _look_at_seeds(self) -> None:
+        """Members that all moved while they were stopped know no address of each other but those in the settings."""
+        ids = self._replica.membership.ids
+        for address in self._config.network.seed_peers:
+            try:
+                answer, who = await self._transport.request(address, encode(Probe()), timeout=PROBE_SECONDS)
+                found = decode_as(Standing, answer)
+            except ScribeError:
+                continue  # nobody, or a stranger: there are other seeds, and the next look
+            if found.raft_id == who.raft_id and found.cluster_id == self._ledger.ledger_id and found.raft_id in ids:
+                self.member.found_at(found.raft_id, address)
 
     async def _look_for_store(self) -> None:
         """The id of the shared store is known once somebody has used it."""
@@ -283,7 +305,7 @@ class RunningMember:
         """Where the other members hear requests, voters first."""
         membership, me = self._replica.membership, self.member.me.raft_id
         known = [each for each in (*membership.voters, *membership.learners) if each != me]
-        return [info.raft_address for each in known if (info := membership.members.get(each)) is not None]
+        return [info.raft_address for each in known if (info := self.member.known(each)) is not None]
 
     def _facts(self) -> LedgerFacts:
         ledger = self._ledger
