@@ -18,6 +18,7 @@ from scribe_ledger.merkle.note import Signer
 from scribe_ledger.objects.identity import read_identity
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from random import Random
 
@@ -42,6 +43,7 @@ async def find_cluster(
     random: Random,
     *,
     bootstrap: bool,
+    on_waiting: Callable[[str], object] = lambda _: None,
 ) -> Outcome:
     """Returns when this node is a member, or is to make the cluster."""
     recognise(config, identity)
@@ -61,6 +63,7 @@ async def find_cluster(
         holdings=await asyncio.to_thread(_holdings, config),
         policies=_policies(config),
         shares_store=config.has_explicit_object_store,
+        on_waiting=on_waiting,
     )
     switchboard.formation = formation
     try:

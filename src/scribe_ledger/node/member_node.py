@@ -56,6 +56,8 @@ def run_member(config: Config, listener: Listener, logs: Logs, signals: StopSign
     """Serves until a signal asks it to stop."""
     import uvloop
 
+    for warning in config.warnings:  # before the way into a cluster, which they may explain
+        log.warning(warning)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         while True:
             node = MemberNode(config, listener, logs, signals, bootstrap=bootstrap)
@@ -98,7 +100,7 @@ class MemberNode:
             room = WaitingRoom(config.node.id)
             await room.open(self._listener.sockets)
             parts.push_async_callback(room.close)
-            ledger = await self._ledger_of(identity, transport, switchboard, store)
+            ledger = await self._ledger_of(identity, transport, switchboard, store, room)
             if ledger is None:
                 return  # it was asked to stop before it found a cluster
             await parts.enter_async_context(_closing(ledger))
@@ -128,12 +130,26 @@ class MemberNode:
             log.info("a full snapshot is installed", position=installed.position, entries=installed.size)
 
     async def _ledger_of(
-        self, identity: NodeIdentity, transport: Transport, switchboard: Switchboard, store: ObjectStore | str
+        self,
+        identity: NodeIdentity,
+        transport: Transport,
+        switchboard: Switchboard,
+        store: ObjectStore | str,
+        room: WaitingRoom,
     ) -> ServedLedger | None:
         """The ledger of this member, after it has become one."""
         config = self._config
         outcome = await self._until_stopped(
-            find_cluster(config, identity, transport, switchboard, store, Random(), bootstrap=self._bootstrap)
+            find_cluster(
+                config,
+                identity,
+                transport,
+                switchboard,
+                store,
+                Random(),
+                bootstrap=self._bootstrap,
+                on_waiting=room.say,
+            )
         )
         if outcome is None:
             return None

@@ -126,8 +126,9 @@ class Serving:
         except OSError as error:  # nobody reads it; the log says the same
             log.debug("the banner could not be printed", error=str(error))
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or it fails again when the process ends
-        for warning in config.warnings:
-            log.warning(warning)
+        if cluster is None:  # a member said them before it looked for the others
+            for warning in config.warnings:
+                log.warning(warning)
         for warning in self._warnings():
             log.warning(warning)
         log.info(

@@ -31,6 +31,8 @@ class WaitingRoom:
 
     def __init__(self, node_id: int) -> None:
         self._node_id = node_id
+        self.waiting_for = ""
+        """What this node waits for, as its log says it too."""
         self._servers: list[asyncio.Server] = []
 
     async def open(self, sockets: Iterable[socket.socket]) -> None:
@@ -57,11 +59,17 @@ class WaitingRoom:
         finally:
             writer.close()
 
+    def say(self, waiting_for: str) -> None:
+        self.waiting_for = waiting_for
+
     def _answer(self, line: bytes) -> bytes:
         said = {"node_id": self._node_id, "version": __version__, "state": FORMING}
         if line.split(b" ")[1:2] == [LIVE]:
             return _http(b"200 OK", {"status": "ok", **said})
-        error = Unavailable("this node is finding its cluster", hint="retry after a moment, or ask another node")
+        reason = f": {self.waiting_for}" if self.waiting_for else ""
+        error = Unavailable(
+            f"this node is finding its cluster{reason}", hint="retry after a moment, or ask another node"
+        )
         told = {"kind": error.kind, "message": error.message, "hint": error.hint}
         return _http(b"503 Service Unavailable", {"error": told, "status": "unavailable", **said})
 

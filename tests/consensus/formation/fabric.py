@@ -129,6 +129,7 @@ class Node:
         self.outcome: Outcome | None = None
         self.refuses: ScribeError | None = None
         self.welcomes_to = ""
+        self.waiting_for = ""
         self.formation: Formation | None = None
 
     @property
@@ -199,6 +200,7 @@ class Node:
             bootstrap=self.bootstrap,
             holdings=self.holdings,
             timings=Timings(probe=0.3, ask=0.3, join=0.5),
+            on_waiting=lambda text: setattr(self, "waiting_for", text),
         )
         self.network.nodes[self.address] = self
         outcome = await self.formation.run()

@@ -14,6 +14,7 @@ from scribe_ledger.consensus.formation.forming import Founded, Holdings, Restart
 from scribe_ledger.consensus.formation.identity import Promise
 from scribe_ledger.consensus.formation.joining import Joined
 from scribe_ledger.consensus.formation.messages import Invite, Leave, encode
+from scribe_ledger.consensus.transport.contract import Reason, Refused
 from scribe_ledger.errors import ConfigurationError, Conflict, Forbidden, Unavailable
 
 if TYPE_CHECKING:
@@ -73,6 +74,51 @@ def test_with_bootstrap_a_node_need_not_wait_for_others() -> None:
         seconds, outcomes = await start([node], [0])
         assert outcomes == [Founded(bootstrap=True)]
         assert seconds < 0.5
+
+    simulate(run)
+
+
+class Refusing:
+    """Somebody who is there and would not speak with us."""
+
+    caller = None
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+
+    async def answer(self, *_: object) -> bytes:
+        self.asked.append(asyncio.get_running_loop().time())
+        raise Refused("the other node does not know the cluster's secret", hint="set it", reason=Reason.SECRET)
+
+
+def test_with_bootstrap_a_node_does_not_found_beside_one_that_refuses_it(capsys: pytest.CaptureFixture[str]) -> None:
+    async def run() -> None:
+        network, refusing = Network(Random(3)), Refusing()
+        node = three(network, bootstrap=(1,))[0]
+        network.nodes["127.0.0.1:9002"] = refusing  # type: ignore[assignment]
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(node.run(), 60)
+        assert node.identity.promised_to is None
+        assert refusing.asked[4] - refusing.asked[0] >= 1.5  # 0.1, 0.2, 0.4 and 0.8 s apart, and then more
+        assert 15 <= len(refusing.asked) <= 20
+        assert "is refused; 127.0.0.1:9002 refuses: the other node does not know" in node.waiting_for
+        del network.nodes["127.0.0.1:9002"]
+        assert await node.run() == Founded(bootstrap=True)
+
+    simulate(run)
+    said = [line for line in capsys.readouterr().out.splitlines() if "is refused" in line]
+    assert len(said) in (2, 3)
+    assert all("warning" in line for line in said)
+
+
+def test_who_refuses_one_node_does_not_keep_two_others_from_founding() -> None:
+    async def run() -> None:
+        network = Network(Random(5))
+        nodes = three(network)
+        network.nodes["127.0.0.1:9003"] = Refusing()  # type: ignore[assignment]
+        seconds, _ = await start(nodes[:2], [0, 0])
+        assert seconds < 1
+        assert [node.founded for node in nodes] == [True, False, False]
 
     simulate(run)
 

@@ -15,7 +15,7 @@ import structlog
 
 from scribe_ledger.consensus.formation.finding import announce_forever
 from scribe_ledger.consensus.formation.joining import Joined, Joiner
-from scribe_ledger.consensus.formation.looking import Lookout, Sight
+from scribe_ledger.consensus.formation.looking import Lookout, Sight, Silence
 from scribe_ledger.consensus.formation.messages import (
     AskPromise,
     Invite,
@@ -103,8 +103,11 @@ class Formation:
         policies: Mapping[str, str] | None = None,
         shares_store: bool = False,
         timings: Timings = Timings(),  # noqa: B008 - immutable
+        on_waiting: Callable[[str], object] = lambda _: None,
     ) -> None:
         """``store_ledger``: the id of the ledger that the object store holds, empty for none.
+
+        ``on_waiting`` is told what this node waits for, after each look.
 
         ``store_id``: of the store, which has one as soon as somebody has used it; without it ``info`` says all.
         """
@@ -118,6 +121,7 @@ class Formation:
         self._bootstrap = bootstrap
         self._holdings = holdings
         self._timings = timings
+        self._on_waiting = on_waiting
         self._lookout = Lookout(
             requests, raft_id=identity.raft_id, address=info.raft_address, seeds=seeds, sources=sources
         )
@@ -200,7 +204,7 @@ class Formation:
         if await self._found(sight):
             log.info("this node founds the cluster", by="--bootstrap" if self._bootstrap else "agreement")
             return Founded(self._bootstrap)
-        self._say(self._waiting(sight))
+        self._say(self._waiting(sight), is_refused=any(each.present for each in sight.silent.values()))
         return None
 
     async def _join(self, sight: Sight, cluster_id: str) -> Joined | None:
@@ -226,8 +230,8 @@ class Formation:
         if not promises.may_stand() or not promises.is_best(asked.values()):
             return False
         if self._bootstrap:
-            if any(lookout.failures[each] < self._timings.absent_looks for each in sight.silent):
-                return False
+            if any(lookout.failures.get(each, 0) < self._timings.absent_looks for each in sight.silent):
+                return False  # who refuses is alive, and may belong to a cluster
         elif not lookout.seeds or len(sight.near) + 1 < _majority(lookout.count):
             return False
         await self._check_store()
@@ -332,20 +336,29 @@ class Formation:
                 f"waits for the node at {promise.address} to found the cluster, as promised "
                 "(if that node is gone for good, start this one on an empty folder)"
             )
-        seen = ", ".join(f"node {each.node_id} at {address}" for address, each in sorted(sight.all.items())) or "nobody"
-        silent = "".join(f"; {address}: {reason}" for address, reason in sorted(sight.silent.items()))
+        seen = ", ".join(f"node {each.node_id} at {address}" for address, each in sorted(sight.all.items()))
+        present = any(each.present for each in sight.silent.values())
+        seen = f"sees {seen}" if seen else "is refused" if present else "sees nobody"
+        silent = "".join(f"; {_silence(*each)}" for each in sorted(sight.silent.items()))
         objections = "".join(f"; {address} objects: {reason}" for address, reason in sorted(self._objections.items()))
         hint = "" if self._lookout.seeds or self._bootstrap else "; without seeds a cluster begins with --bootstrap"
-        return f"looks for a cluster, and sees {seen}{silent}{objections}{hint}"
+        return f"looks for a cluster, and {seen}{silent}{objections}{hint}"
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str, *, is_refused: bool = False) -> None:
         """Once, and again after a while."""
+        self._on_waiting(text)
         now = asyncio.get_running_loop().time()
         lately = {each: at for each, at in self._said.items() if now - at < self._timings.say_again}
         if text not in lately and len(lately) < MAX_SAYINGS:
-            log.info(text)
+            (log.warning if is_refused else log.info)(text)
             lately[text] = now
         self._said = lately
+
+
+def _silence(address: str, silence: Silence) -> str:
+    if silence.present:
+        return f"{address} refuses: {silence.reason}"
+    return silence.reason if silence.reason.startswith(address) else f"{address}: {silence.reason}"
 
 
 def _majority(count: int) -> int:

@@ -6,7 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.consensus.formation.messages import Probe, Standing, decode_as, encode
-from scribe_ledger.errors import ScribeError
+from scribe_ledger.consensus.transport.contract import Reason, Refused
+from scribe_ledger.errors import NetworkError, ScribeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,6 +16,16 @@ if TYPE_CHECKING:
     from scribe_ledger.consensus.formation.messages import Requests
 
 MAX_INVITATIONS = 64
+FIRST_REST, LONGEST_REST = 0.1, 5.0
+"""Seconds for which who refused is not asked again; twice as long each time. Refusals fire alarms over there."""
+
+
+class Silence(NamedTuple):
+    """Why an address gave no answer."""
+
+    reason: str
+    present: bool = False
+    """Whether somebody is there all the same: it took the connection, and would not speak with us."""
 
 
 class Sight(NamedTuple):
@@ -24,8 +35,8 @@ class Sight(NamedTuple):
     """By address; without this node."""
     others: Mapping[str, Standing]
     """Who is found elsewhere."""
-    silent: Mapping[str, str]
-    """Why an address gave no answer."""
+    silent: Mapping[str, Silence]
+    """Addresses that gave no answer."""
 
     @property
     def all(self) -> dict[str, Standing]:
@@ -53,7 +64,8 @@ class Lookout:
         self._invitations: list[str] = []
         self._at: dict[str, int] = {}
         self.failures: dict[str, int] = {}
-        """Looks in a row that an address did not answer."""
+        """Looks in a row in which nobody was at an address. Who refuses is there."""
+        self._refusals: dict[str, _Rest] = {}
 
     @property
     def seeds(self) -> list[str]:
@@ -80,29 +92,52 @@ class Lookout:
         found = await asyncio.gather(*(source.addresses() for source in self._sources))
         elsewhere = [*self._invitations, *(address for each in found for address in each)]
         addresses = [each for each in dict.fromkeys([*self._seeds, *elsewhere]) if each not in self._ourselves]
-        answers = await asyncio.gather(*(self._probe(each, seconds) for each in addresses))
+        answers = await asyncio.gather(*(self._ask(each, seconds) for each in addresses))
         standings = {each: answer for each, answer in zip(addresses, answers, strict=True) if answer}
         return self._sight(addresses, standings)
 
-    def _sight(self, addresses: Sequence[str], answers: Mapping[str, Standing | str]) -> Sight:
+    def _sight(self, addresses: Sequence[str], answers: Mapping[str, Standing | Silence]) -> Sight:
         standings = {each: answer for each, answer in answers.items() if isinstance(answer, Standing)}
-        silent = {each: answer for each, answer in answers.items() if isinstance(answer, str)}
-        self.failures = {each: self.failures.get(each, 0) + 1 for each in silent}
+        silent = {each: answer for each, answer in answers.items() if isinstance(answer, Silence)}
+        self.failures = {each: self.failures.get(each, 0) + 1 for each in silent if not silent[each].present}
         self._ourselves.update(each for each, standing in standings.items() if standing.raft_id == self._raft_id)
         self._at.update({each: standing.raft_id for each, standing in standings.items()})
         met = {each: standing for each, standing in standings.items() if each not in self._ourselves}
         seeds = {each: standing for each, standing in met.items() if each in self._seeds}
         return Sight(seeds, {each: met[each] for each in addresses if each in met and each not in seeds}, silent)
 
-    async def _probe(self, address: str, seconds: float) -> Standing | str:
+    async def _ask(self, address: str, seconds: float) -> Standing | Silence | None:
+        """What it says now, or said when it refused a moment ago; None: that is this node."""
+        now = asyncio.get_running_loop().time
+        rest = self._refusals.get(address)
+        if rest is not None and now() < rest.until:
+            return Silence(rest.reason, present=True)
         try:
-            answer, caller = await self._requests.request(address, encode(Probe()), timeout=seconds)
-            standing = decode_as(Standing, answer)
-        except ScribeError as error:
-            if getattr(error, "reason", "") == "ourselves":
+            answer = await self._probe(address, seconds)
+        except Refused as error:
+            if error.reason == Reason.OURSELVES:
                 self._ourselves.add(address)
-                return ""
-            return error.message
+                return None
+            pause = FIRST_REST if rest is None else min(2 * rest.pause, LONGEST_REST)
+            self._refusals[address] = _Rest(str(error), pause, now() + pause)
+            return Silence(str(error), present=True)
+        except ScribeError as error:
+            return Silence(error.message, present=not isinstance(error, NetworkError))
+        self._refusals.pop(address, None)
+        return answer
+
+    async def _probe(self, address: str, seconds: float) -> Standing | Silence:
+        answer, caller = await self._requests.request(address, encode(Probe()), timeout=seconds)
+        standing = decode_as(Standing, answer)
         if standing.raft_id != caller.raft_id:
-            return f"it says to be {standing.raft_id}, and has proven to be {caller.raft_id}"
+            said = f"it says to be {standing.raft_id}, and has proven to be {caller.raft_id}"
+            return Silence(said, present=True)
         return standing
+
+
+class _Rest(NamedTuple):
+    """Of an address that refused."""
+
+    reason: str
+    pause: float
+    until: float

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from scribe_ledger.config.addresses import split_address
 from scribe_ledger.config.problems import UnsuitableError
 from scribe_ledger.consensus.transport.connection import Connection, tls_refusal
-from scribe_ledger.consensus.transport.contract import Refused
+from scribe_ledger.consensus.transport.contract import Reason, Refused
 from scribe_ledger.consensus.transport.greeting import check_shielded, greet
 from scribe_ledger.errors import ConfigurationError, NetworkError
 
@@ -39,22 +39,30 @@ class Dialler:
         self._tls = auth.client_context()
 
     async def dial(self, address: str, *, expect: int, purpose: Purpose) -> tuple[Connection, Caller]:
-        """``Refused`` with a reason, or ``NetworkError`` where nobody answers."""
-        connection = await self._connect(address)
+        """``Refused`` with a reason: somebody is there. Another ``NetworkError``: nobody is."""
+        connection = await self.connect(address)
+        return connection, await self.meet(connection, address, expect=expect, purpose=purpose)
+
+    async def meet(self, connection: Connection, address: str, *, expect: int, purpose: Purpose) -> Caller:
+        """Who is at the other end of what ``connect`` gave; else ``Refused``, and it is closed."""
         try:
             async with asyncio.timeout(self._limits.handshake):
-                return connection, await self._greet(connection, expect, purpose)
+                return await self._greet(connection, expect, purpose)
         except TimeoutError as error:
             connection.fail(error)
-            raise NetworkError(f"{address} does not finish the handshake") from error
+            raise Refused(f"{address} does not finish the handshake", reason=Reason.TIMEOUT) from error
         except Refused as error:
             connection.refuse(error)  # so that the other end can tell too
             raise
+        except NetworkError as error:
+            connection.fail(error)
+            raise Refused(f"{address} ends the connection in the handshake", reason=Reason.HALF) from error
         except BaseException as error:
             connection.fail(error)
             raise
 
-    async def _connect(self, address: str) -> Connection:
+    async def connect(self, address: str) -> Connection:
+        """A socket on which nothing is said yet. ``NetworkError`` where nobody answers."""
         host, port = _parts(address)
         loop = asyncio.get_running_loop()
         made: list[Connection] = []

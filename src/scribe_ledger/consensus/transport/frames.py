@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 HEAD = Struct(">II")
 MAX_FRAME_BYTES = (16 << 20) + (64 << 10)
 """Of the body. The engine's largest message, and a little."""
+_HTTP = int.from_bytes(b"HTTP")
+"""The length that an answer of a web server would begin with; above every limit."""
 MAX_GREETING_BYTES = 1024
 """Of a body before the other end has proven anything."""
 
@@ -72,6 +74,8 @@ class FrameReader:
             else:
                 length, checksum = HEAD.unpack_from(view, offset)
                 offset += HEAD.size
+            if length == _HTTP:
+                raise Refused("that is an HTTP port: seeds name the Raft port", reason=Reason.GARBAGE)
             if not 0 < length <= self.limit:
                 reason = Reason.OVERSIZED if length else Reason.GARBAGE
                 raise Refused(f"a frame of {length} bytes; the limit is {self.limit}", reason=reason)

@@ -160,12 +160,15 @@ class Transport:
     ) -> tuple[bytes, Caller]:
         """The answer, and who gave it. Errors of the other end are raised as what they were there.
 
-        ``NetworkError``: it never got the request; ``OutcomeUnknown``: it may have.
+        ``NetworkError``: it never got the request, and if it is ``Refused``, somebody is there; ``OutcomeUnknown``: it
+        may have.
         """
-        asked = False
+        connected = asked = False
         try:
             async with asyncio.timeout(timeout):
-                connection, other = await self._dialler.dial(address, expect=expect, purpose=Purpose.REQUEST)
+                connection = await self._dialler.connect(address)
+                connected = True
+                other = await self._dialler.meet(connection, address, expect=expect, purpose=Purpose.REQUEST)
                 try:
                     ask(connection, request)
                     asked = True
@@ -173,9 +176,12 @@ class Transport:
                 finally:
                     connection.close()
         except (TimeoutError, NetworkError) as error:
-            if not asked:
-                raise error if isinstance(error, NetworkError) else _no_answer(NetworkError, address) from error
-            raise _no_answer(OutcomeUnknown, address) from error
+            if asked:
+                raise OutcomeUnknown(f"{address} was asked and gave no answer") from error
+            if isinstance(error, NetworkError):
+                raise
+            said = f"{address} could not be asked in time"
+            raise (Refused(said, reason=Reason.TIMEOUT) if connected else NetworkError(said)) from error
         if isinstance(answer, ScribeError):
             raise answer
         return answer, other
@@ -269,9 +275,3 @@ class Transport:
 
     def _known(self) -> set[int]:
         return {*self._peers, *self._incoming}
-
-
-def _no_answer(kind: type[NetworkError | OutcomeUnknown], address: str) -> NetworkError | OutcomeUnknown:
-    if kind is NetworkError:
-        return kind(f"{address} could not be asked in time")
-    return kind(f"{address} was asked and gave no answer")

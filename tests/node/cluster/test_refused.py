@@ -1,0 +1,51 @@
+"""A node whose seeds answer and refuse it: it founds nothing beside them, and says why it waits wherever one looks."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.cluster_of_nodes import ClusterOfNodes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.cluster
+
+
+def test_bootstrap_with_a_wrong_secret_founds_nothing_and_says_why(tmp_path: Path) -> None:
+    with ClusterOfNodes(tmp_path, 1, {"cluster": {"secret": "the right secret of all members"}}) as cluster:
+        member = cluster.nodes[0]
+        member.start("--bootstrap")
+        cluster.wait(lambda: member.is_healthy, "it serves")
+        wiped = cluster.stranger(
+            2,
+            seeds=[member.raft_address, f"127.0.0.1:{member.port}", "127.0.0.1:17946"],
+            cluster={"secret": "another secret, not of the members"},
+        )
+        cluster.nodes.append(wiped)
+        wiped.start("--bootstrap")
+
+        def said() -> str:
+            status, body = wiped.ask("GET", "/health")
+            assert status == 503, body
+            return str(json.loads(body)["error"]["message"])
+
+        cluster.wait(lambda: "does not know the cluster's secret" in said(), "health says why")
+        cluster.wait(lambda: "HTTP port: seeds name the Raft port" in said(), "what is no Raft port is told")
+        message = said()
+        assert "sees nobody" not in message
+        assert message.count("127.0.0.1:17946") == 1
+        [line] = [line for line in wiped.log.splitlines() if "is refused" in line][:1]
+        assert "warn" in line
+        assert "does not know the cluster's secret" in line
+        assert "the original's discovery port" in wiped.log[: wiped.log.index("looks for a cluster")]
+        assert "founds the cluster" not in wiped.log
+
+        def refused() -> int:
+            raft = member.ask("GET", "/metrics/prometheus")[1].decode()
+            lines = [line for line in raft.splitlines() if "refused" in line and 'reason="secret"' in line]
+            return int(float(lines[0].split()[-1]))
+
+        assert 1 <= refused() <= 8
