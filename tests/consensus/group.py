@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from scribe_ledger.consensus.log.store import Contents, Entry, HardState, LogWrite
 from scribe_ledger.consensus.membership import MemberInfo, Membership
 from scribe_ledger.consensus.replica import Replica, ReplicaSettings, Turn
-from scribe_ledger.errors import Overloaded
+from scribe_ledger.errors import Overloaded, SerializationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -61,6 +61,11 @@ class Machine:
         self.overloaded = 0
         self.timestamps: list[int] = []
         self.local: list[object] = []
+        self.unreadable: set[bytes] = set()
+
+    def check(self, unit: bytes) -> None:
+        if unit in self.unreadable:
+            raise SerializationError("a unit of a newer version")
 
     def apply(
         self, position: int, timestamp: int, units: Sequence[bytes], local: Sequence[object] | None

@@ -44,6 +44,9 @@ class Counted:
     def extent(self) -> Extent:
         return Extent(len(self.applied), bytes(32), 0, bytes(32))
 
+    def check(self, unit: bytes) -> None:
+        """All can be read."""
+
     def apply(
         self, position: int, timestamp: int, units: Sequence[bytes], local: Sequence[object] | None
     ) -> Sequence[object]:

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.ledger.programs import encoded, program, segment
 
-from scribe_ledger.errors import SerializationError
+from scribe_ledger.errors import ConfigurationError, SerializationError
 from scribe_ledger.ledger import commands, wire
 from scribe_ledger.ledger.commands import Puts
 from scribe_ledger.ledger.manifest import Adopt, Archive, Retire, Retired
@@ -206,3 +206,24 @@ def decoded(unit: bytes) -> Sequence[Command]:
     found = wire.decode(unit)
     assert not isinstance(found, Adopt | Archive | Retire | Retired)
     return found
+
+
+@pytest.mark.parametrize("version", [2, 1 << 31, 1 << 70])
+def test_rules_that_this_program_does_not_know_are_refused_before_they_are_agreed_on(version: int) -> None:
+    for unit in ([commands.configure({"apply_version": version})], [command_of(), commands.configure({"apply_version": version})]):
+        with pytest.raises(ConfigurationError):
+            wire.check_unit(wire.encode_unit(unit))
+    wire.check_unit(wire.encode_unit([commands.configure({"apply_version": 1})]))
+
+
+def test_what_ends_a_member_does_not_pass_the_check() -> None:
+    plain = wire.encode_unit([command_of()])
+    wire.check_unit(plain)
+    for bad in (b"", b"\x02" + plain[1:], b"\x01\x09" + plain[2:], b"\x01\x04{}", b"\x01\x03\x00"):
+        with pytest.raises(SerializationError):
+            wire.check_unit(bad)
+
+
+def command_of() -> Command:
+    [command] = commands.put_many([(b"key", b"value")])
+    return command

@@ -57,7 +57,7 @@ class Applier:
         self.term = terms[-1][1]
         self._terms = terms
         self._reshaped: tuple[int, Membership] | None = None
-        self.membership = membership
+        self._membership, self.ids = membership, membership.ids
         self.on_membership: Callable[[Membership], None] | None = None
         self.stalled = False
         self.stopped = False
@@ -65,6 +65,14 @@ class Applier:
 
     # self.applied: what readers see. self.worked_off: the last entry of the engine's that is done with; behind the
     # other one only where an installed snapshot held entries that the engine gives out later.
+
+    @property
+    def membership(self) -> Membership:
+        return self._membership
+
+    @membership.setter
+    def membership(self, membership: Membership) -> None:
+        self._membership, self.ids = membership, membership.ids
 
     @property
     def waiting(self) -> int:

@@ -20,8 +20,12 @@ NOT_NOW = 2
 MISSING = 3
 """One before it did not arrive. Send again, from ``next`` on."""
 
+UNREADABLE = 4
+"""One of its units cannot be read there, or would end whoever applies it. It is never taken in that term."""
+
 RAFT_PREFIX = bytes([RAFT])
 
+_REASONS = {NOT_LEADER, NOT_NOW, MISSING, UNREADABLE}
 _FORWARD = Struct(">BBQQQQ")
 _FORWARDED = Struct(">BBBQQQQ")
 
@@ -50,6 +54,7 @@ class Forwarded(NamedTuple):
     """That it was sent for."""
     session: int
     next: int
+    """The bundle to go on with; of ``UNREADABLE``, the one that it is about."""
     leader: int
     """As far as the refusing node knows; 0: it does not."""
 
@@ -74,7 +79,7 @@ def encode_forwarded(forwarded: Forwarded) -> bytes:
 
 
 def decode_forwarded(frame: memoryview) -> Forwarded:
-    if len(frame) != _FORWARDED.size or frame[1] != FORMAT or frame[2] not in {NOT_LEADER, NOT_NOW, MISSING}:
+    if len(frame) != _FORWARDED.size or frame[1] != FORMAT or frame[2] not in _REASONS:
         raise ValueError("not an answer to a bundle")
     _, _, *fields = _FORWARDED.unpack(frame)
     return Forwarded(*fields)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from scribe_ledger.consensus.bundles import UNIT_OVERHEAD_BYTES, encode_units
 from scribe_ledger.consensus.exchange import NEVER
-from scribe_ledger.consensus.frames import NOT_LEADER, Forward, encode_forward
-from scribe_ledger.errors import OutcomeUnknown, Overloaded, ScribeError, TooLarge, Unavailable
+from scribe_ledger.consensus.frames import NOT_LEADER, UNREADABLE, Forward, encode_forward
+from scribe_ledger.errors import InvalidRequest, OutcomeUnknown, Overloaded, ScribeError, TooLarge, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -140,8 +140,24 @@ class Proposals:
             return
         if answer.reason == NOT_LEADER:
             self._refused_term = answer.term
+        elif answer.reason == UNREADABLE:
+            self._unreadable(answer.next)
         else:
             self.resend(answer.next)
+
+    def _unreadable(self, sequence: int) -> None:
+        """The leader never takes this bundle. Its units are asked for one by one, and only what is to blame fails."""
+        bundle = self._under_way.pop(sequence, None)
+        if bundle is None:
+            return
+        waiters = [waiter for waiter in bundle.waiters if waiter is not None]
+        if len(bundle.units) == 1:
+            self._forget(bundle.units)
+            hint = "all nodes need the same version of scribe-ledger: see `scribe cluster members`"
+            _fail(waiters, InvalidRequest("the leader of the cluster cannot read this write", hint=hint))
+            return
+        bundle.waiters = [waiter and (*waiter[:-1], True) for waiter in bundle.waiters]
+        self._wait_again(bundle)
 
     def resend(self, sequence: int = 1) -> None:
         """At the next tick, what is under way from this bundle on is sent to the same leader again."""

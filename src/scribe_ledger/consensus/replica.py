@@ -18,7 +18,15 @@ from scribe_raft import ConfChangeRefused, Node, ProposalDropped, RaftError, Raf
 from scribe_ledger.consensus import changes, frames
 from scribe_ledger.consensus.abdication import hand_over
 from scribe_ledger.consensus.applying import Applier
-from scribe_ledger.consensus.bundles import BUNDLE, MEMBERS, Header, check_units, encode_entry, encode_members
+from scribe_ledger.consensus.bundles import (
+    BUNDLE,
+    MEMBERS,
+    Header,
+    check_units,
+    decode_units,
+    encode_entry,
+    encode_members,
+)
 from scribe_ledger.consensus.exchange import NEVER, ArrivedSnapshot, Counters, Progress, ReplicaSettings, Turn
 from scribe_ledger.consensus.log.store import LogWrite
 from scribe_ledger.consensus.membership import Membership
@@ -77,6 +85,8 @@ class Replica:
         self.raft_id = raft_id
         self.counters = Counters()
         self.poisoned: str | None = None
+        self._ended: str | None = None
+        """Why nothing is asked of it any more."""
         self._session, self._machine, self._settings, self._clock, self._seed = session, machine, settings, clock, seed
         record = machine.membership
         membership = Membership.decode(record) if record else Membership(0, 0)
@@ -154,12 +164,20 @@ class Replica:
         kind = view[0] if view else 0
         if kind == frames.RAFT:
             self._receive_message(sender, view[1:])
+        elif self.is_stranger(sender):
+            self.counters.refused += 1
         elif kind == frames.FORWARD:
             self._receive_bundle(sender, frames.decode_forward(view))
         elif kind == frames.FORWARDED:
             self._proposals.refused(frames.decode_forwarded(view))
         else:
             raise ValueError(f"a frame of kind {kind} is not for the replica")
+
+    def is_stranger(self, raft_id: int) -> bool:
+        """Whether it is in no configuration known here. Only Raft's own messages are heard from it: this node may lag
+        behind, and not know its leader yet."""
+        known = self._applier.ids
+        return bool(known) and raft_id not in known
 
     def _receive_message(self, sender: int, message: memoryview) -> None:
         if frames.is_snapshot(message):
@@ -195,12 +213,24 @@ class Replica:
         if verdict is Verdict.MISSING:
             self._answer(sender, forward, frames.MISSING, following)
         elif verdict is Verdict.TAKE:
-            if self._propose(BUNDLE, sender, forward.session, forward.sequence, forward.body):
+            if not self._can_read(forward.body):
+                self._answer(sender, forward, frames.UNREADABLE, forward.sequence)
+            elif self._propose(BUNDLE, sender, forward.session, forward.sequence, forward.body):
                 self._taking.took(sender, forward)
                 self.counters.taken += 1
                 self.counters.proposals += count
             else:
                 self._answer(sender, forward, frames.NOT_NOW, following)
+
+    def _can_read(self, body: bytes | memoryview) -> bool:
+        """Whether all units of a bundle may be in the log: one that ends its machine would end every member."""
+        check = self._machine.check
+        try:
+            for unit in decode_units(bytes(body), 0):
+                check(unit)
+        except ScribeError:
+            return False
+        return True
 
     def _answer(self, origin: int, forward: frames.Forward, reason: int, following: int) -> None:
         self.counters.refused += 1
@@ -230,15 +260,16 @@ class Replica:
     def submit(
         self, unit: bytes, local: object, done: Callable[[object], object], *, ticks: int, alone: bool = False
     ) -> None:
-        """``done`` is called once, with the outcome or a ``ScribeError``. ``Overloaded`` is raised: it never is."""
-        if self.poisoned:
-            raise Unavailable(f"this member stopped: {self.poisoned}")
+        """``done`` is called once, with the outcome or a ``ScribeError``. What is refused at once is raised."""
+        if self._ended is not None:
+            raise Unavailable(self._ended)
+        self._machine.check(unit)
         self._proposals.submit(unit, local, done, ticks, alone)
 
     def read(self, done: Callable[[ScribeError | None], object], *, ticks: int) -> None:
         """``done(None)`` is called when what is read here from then on is linearizable."""
-        if self.poisoned:
-            raise Unavailable(f"this member stopped: {self.poisoned}")
+        if self._ended is not None:
+            raise Unavailable(self._ended)
         self._reads.add(done, ticks)
 
     @_guarded
@@ -547,7 +578,8 @@ class Replica:
             self.abandon(f"this member stopped: {why}")
 
     def abandon(self, why: str) -> None:
-        """Tells everybody who waits that nothing more will come of it here."""
+        """Tells everybody who waits, and who asks from now on, that nothing more will come of it here."""
+        self._ended = self._ended or why
         self._proposals.abandon(why)
         self._reads.abandon(why)
         self._changes.hidden(why)

@@ -34,6 +34,13 @@ class StateMachine(Protocol):
         """The root of its tree at a size that it has."""
         ...
 
+    def check(self, unit: bytes) -> object:
+        """Raises a ``ScribeError`` for a unit that would end this machine, or that it cannot read.
+
+        Asked before a unit is proposed: in the log it would end every member, at each start again.
+        """
+        ...
+
     def apply(
         self, position: int, timestamp: int, units: Sequence[bytes], local: Sequence[object] | None
     ) -> Sequence[object]:

@@ -108,6 +108,9 @@ class ReplicatedMachine:
         """What the manifest's digest was at a version that it has had."""
         return self.machine.manifest_table.digest_at(self.machine.committed.manifest, version)
 
+    check = staticmethod(wire.check_unit)
+    """Raises for a unit that would end this machine, or that it cannot read."""
+
     # --- applying ----------------------------------------------------------------------------------------------
 
     def apply(

@@ -18,13 +18,14 @@ import struct
 from functools import lru_cache
 from hashlib import sha256
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import orjson
 
 from scribe_ledger.errors import ScribeError, SerializationError
 from scribe_ledger.ledger.commands import Columns, Command, Condition, Puts, columns_of
 from scribe_ledger.ledger.manifest import Adopt, Archive, Change, change_from_json, change_to_json
+from scribe_ledger.ledger.policy import check_known
 from scribe_ledger.ledger.records import REQUEST_DIGEST_BYTES
 from scribe_ledger.merkle.hashing import HASH_BYTES, ZERO_HASH
 from scribe_ledger.merkle.leaf import HEADER, decode_leaf
@@ -56,6 +57,13 @@ _BLOB = struct.Struct(">Q32s32s")
 
 _KIND_BITS = 3
 _HAS_REQUEST, _HAS_CONDITION, _IN_BLOB, _NO_DEDUPE = 4, 8, 16, 32
+_PLAIN_LEADS = tuple(
+    bytes([VERSION, form, request | dedupe])
+    for form in (_ONE, _PUTS)
+    for request in (0, _HAS_REQUEST)
+    for dedupe in (0, _NO_DEDUPE)
+)
+"""How units begin that hold nothing but puts of values; the most common first."""
 _KINDS = {0: Kind.PUT, 1: Kind.DELETE, 2: Kind.CONFIG}
 _BITS = {kind: bits for bits, kind in _KINDS.items()}
 _ABSENT, _INDEX, _AT_VERSION = 1, 2, 4
@@ -69,6 +77,24 @@ _ENDINGS_REMEMBERED = 1024
 
 class NewerUnit(SerializationError):
     """The unit begins with a version that this program does not know."""
+
+
+# --- before it is agreed on --------------------------------------------------------------------------------------
+
+
+def check_unit(unit: bytes) -> None:
+    """Raises for a unit that this program cannot read, or that asks for rules which it does not know.
+
+    Cheap: plain puts cannot end who applies them, whatever is in them, and are known by their first bytes.
+    """
+    if unit.startswith(_PLAIN_LEADS):
+        return
+    found = decode(unit)
+    for command in () if is_change(unit) else cast("Sequence[Command]", found):
+        if command.kind is Kind.CONFIG:
+            version = json.loads(command.value or b"").get("apply_version")
+            if isinstance(version, int):
+                check_known(version)
 
 
 # --- encoding --------------------------------------------------------------------------------------------------
