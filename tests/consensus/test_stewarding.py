@@ -79,3 +79,18 @@ def test_rules_that_were_not_agreed_on_are_tried_again() -> None:
     leader.rules.answer = lambda: None
     leader.beat(PAUSE_TICKS + 1)
     assert (leader.rules.asked, leader.rules.version) == ([2, 2], 2)
+
+
+def test_what_cannot_be_recorded_is_refused_and_ends_nobody() -> None:
+    leader = Leader()
+
+    def propose(*_: object, **__: object) -> None:
+        raise TypeError("Integer exceeds 64-bit range")
+
+    leader.replica.propose_members = propose
+    told: list[object] = []
+    leader.beat()
+    leader.stewarding.steward.update(replace(INFOS[2], node_id=1 << 70), done=told.append, ticks=5)
+    leader.beat(10)
+    assert len(told) == 1
+    assert told[0] is not None

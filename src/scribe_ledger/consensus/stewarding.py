@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from scribe_ledger.consensus.stewardship.actions import Action, Change, HandOver, Tell, View
-from scribe_ledger.errors import ScribeError
+from scribe_ledger.errors import InvalidRequest, ScribeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,4 +88,6 @@ class Stewarding:
                 self._rules.raise_to(action.version, done)
         except ScribeError as error:
             done(error)
+        except (ValueError, TypeError) as error:  # what a member says of itself cannot be carried out
+            done(InvalidRequest(f"what is known of a member cannot be recorded: {error}"))
         self._wake()

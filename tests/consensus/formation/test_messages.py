@@ -14,7 +14,8 @@ from scribe_ledger.errors import SerializationError
 pytestmark = pytest.mark.consensus
 
 LARGE = (1 << 63) - 1
-INFO = MemberInfo(LARGE, 2, "127.0.0.1:9002", "127.0.0.1:8002", "key", 1, "store")
+KEY = "node-2+aa09cc6e+BDtqJ7zOtqQtYqOo0CpvDXNlMhV3HeJDpjrASKGLWdop"
+INFO = MemberInfo(LARGE, 2, "127.0.0.1:9002", "127.0.0.1:8002", KEY, 1, "store")
 STANDING = Standing(raft_id=LARGE, node_id=1, address="127.0.0.1:9001", bootstrap=True, promised_to=LARGE)
 
 
@@ -71,6 +72,32 @@ JOIN = json.loads(messages.encode(Join(info=INFO))[1:])
 def test_what_is_no_message_is_refused(text: bytes) -> None:
     with pytest.raises(SerializationError):
         messages.decode(text)
+
+
+@pytest.mark.parametrize("kind", ["join", "update"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("node_id", 0),
+        ("node_id", -5),
+        ("node_id", 1 << 63),
+        ("node_id", 1 << 70),
+        ("apply_version", 0),
+        ("apply_version", 1 << 31),
+        ("raft_address", "nonsense"),
+        ("raft_address", "http://h:1"),
+        ("raft_address", "h:99999"),
+        ("client_address", ""),
+        ("client_address", "h" * 300 + ":1"),
+        ("store_id", "s" * 257),
+        ("node_key", "garbage"),
+        ("node_key", "k" * 600),
+    ],
+)
+def test_what_no_member_could_record_is_no_member(kind: str, name: str, value: object) -> None:
+    info = {**JOIN["info"], name: value}
+    with pytest.raises(SerializationError):
+        messages.decode(b"F" + json.dumps({"version": 1, "type": kind, "info": info}).encode())
 
 
 def test_a_newer_version_is_refused_by_name() -> None:

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Protocol, Type
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
 
+from scribe_ledger.config.addresses import split_address
+from scribe_ledger.config.problems import UnsuitableError
 from scribe_ledger.consensus.membership import MemberInfo
-from scribe_ledger.errors import SerializationError
+from scribe_ledger.errors import ScribeError, SerializationError
+from scribe_ledger.merkle.note import Verifier
 
 if TYPE_CHECKING:
     from scribe_ledger.consensus.transport.contract import Caller
@@ -23,6 +26,10 @@ PREFIX = b"F"
 """The first byte of every request of this package."""
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_NAMED = 1000
+MAX_TEXT_BYTES = 256
+"""Of an address, or a store's id."""
+MAX_KEY_BYTES = 512
+"""Of a member's key, as text."""
 
 
 class Requests(Protocol):
@@ -55,10 +62,40 @@ def _read_info(value: object) -> object:
         for field in fields(info):
             if type(getattr(info, field.name)).__name__ != field.type:
                 raise ValueError(f"{field.name} of a member is of another type")
-        if not 0 < info.raft_id < 1 << 63:
-            raise ValueError("a member has an impossible Raft id")
+        _check_info(info)
         return info
     return value
+
+
+def _check_info(info: MemberInfo) -> None:
+    """What every member will record, dial and verify must be fit for that: a record that is not ends them all."""
+    for name, number, bits in (
+        ("Raft id", info.raft_id, 63),
+        ("label", info.node_id, 63),
+        ("apply_version", info.apply_version, 31),
+    ):
+        if not 0 < number < 1 << bits:
+            raise ValueError(f"a member has an impossible {name}")
+    for text in (info.raft_address, info.client_address, info.store_id):
+        if len(text.encode()) > MAX_TEXT_BYTES:
+            raise ValueError(f"a member says something of more than {MAX_TEXT_BYTES} bytes of itself")
+    try:
+        for address in (info.raft_address, info.client_address):
+            if split_address(address)[1] is None:
+                raise ValueError(f"a member has the address {address!r}, which has no port")
+    except UnsuitableError as error:
+        raise ValueError(f"a member has the address {address!r}, which {error}") from error
+    _check_key(info.node_key)
+
+
+def _check_key(key: str) -> None:
+    if len(key.encode()) > MAX_KEY_BYTES:
+        raise ValueError("a member's key is too long for one")
+    try:
+        if key:
+            Verifier.parse(key)
+    except ScribeError as error:
+        raise ValueError(f"a member's key is none: {error.message}") from error
 
 
 RaftId = Annotated[int, Field(ge=0, lt=1 << 63), BeforeValidator(_read_raft_id), PlainSerializer(str, when_used="json")]
