@@ -60,9 +60,9 @@ IDENTITY, LOCK, KEY, HEAD, STORE, OBJECTS, SPOOL, RESTORING, CLUSTER = (
 )
 UPLOADS = "uploads"
 """In the spool: which large values this folder has uploaded."""
-_OF_THE_NODE = {"node.json", "node.key", "raft", "incoming", "snapshots", "cosigned"}
+_OF_THE_NODE = {"node.json", "node.key", "raft", "incoming", "snapshots", "node.head"}
 """What a member of a cluster keeps beside its ledger, and has before it."""
-_FILES = {IDENTITY, KEY, HEAD, RESTORING, CLUSTER, "node.json", "node.key", "cosigned"}
+_FILES = {IDENTITY, KEY, HEAD, RESTORING, CLUSTER, "node.json", "node.key", "node.head"}
 _PARTS = {LOCK, STORE, OBJECTS, SPOOL, "lost+found"} | _OF_THE_NODE | _FILES | {f"{name}.new" for name in _FILES}
 _OPTIONAL = {"epoch", "read_only", "public_key"}
 """Fields of ``ledger.json`` that stand there only if they say something."""
