@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection, IncompleteRead
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -16,10 +17,10 @@ from tests.http.asking import ask, get, put
 from tests.http.serving import Served, serve
 
 from scribe_ledger.errors import Corruption
-from scribe_ledger.http import feed, pages, watch
+from scribe_ledger.http import application, feed, pages, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from scribe_ledger.http.lane import Lane
@@ -309,6 +310,34 @@ def test_who_leaves_in_the_middle_of_much_leaves_nothing_behind(served: Served) 
     assert not any(each.locked() for each in served.service.feed._behind.values())
     with watching(served, "?start=4990") as watcher:
         assert len(watcher.entries(10)) == 10
+
+
+@pytest.mark.parametrize("abort", [False, True])
+def test_a_reader_that_goes_away_just_as_a_piece_is_sent_is_no_failure(
+    served: Served, monkeypatch: pytest.MonkeyPatch, abort: bool
+) -> None:
+    """Its transport is closing, and nobody was told of it yet: uvloop raises where it is written to then."""
+    said: list[str] = []
+    pieces = watch.EventStream._pieces
+
+    async def leave_before_each(self: watch.EventStream) -> AsyncIterator[bytes]:
+        async for piece in pieces(self):
+            if b"id: 1\n" in piece:
+                for connection in served._connections():
+                    (connection.transport.abort if abort else connection.transport.close)()
+            yield piece
+
+    monkeypatch.setattr(watch.EventStream, "_pieces", leave_before_each)
+    note = lambda event, **_: said.append(event)  # noqa: E731
+    monkeypatch.setattr(application, "log", SimpleNamespace(debug=note, exception=note))
+    put(served, "/k")
+    with watching(served, "?start=0") as watcher:
+        assert indexes(watcher.entries(1)) == [0]
+        put(served, "/another")
+        with pytest.raises((IncompleteRead, ConnectionError)):
+            watcher.response.read()
+    wait_until(lambda: served.service.watchers == 0)
+    assert said == ["the client went away"]
 
 
 # --- ends ------------------------------------------------------------------------------------------------------

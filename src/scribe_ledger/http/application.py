@@ -23,6 +23,7 @@ from scribe_ledger.http.routing import Router
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
+    from scribe_ledger.http.lane import Lane
     from scribe_ledger.http.routing import Route
     from scribe_ledger.http.service import Service
 
@@ -106,19 +107,31 @@ class _Exchange:
         self.path: bytes = scope["raw_path"]
         self.status = 0
         self._send = send
+        self._connection: Lane | None = scope.get("extensions", {}).get("scribe", {}).get("connection")
         self._bytes = 0
         self._started = perf_counter()
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
         self.request_id = request_id_or_new(given)
 
     async def send(self, message: Message) -> None:
+        """Raises ``ClientDisconnect`` once the connection is closing, before its server hears of that."""
+        self._check_connected()
         if message["type"] == "http.response.start":
             self.status = message["status"]
             date = (b"date", http_date(int(time())))  # uvicorn's own may be a second behind a Last-Modified
             message["headers"] = [date, *message["headers"], (b"x-request-id", self.request_id)]
         else:
             self._bytes += len(message.get("body", b""))
-        await self._send(message)
+        try:
+            await self._send(message)
+        except RuntimeError:  # it waited for the client, who went away meanwhile
+            self._check_connected()
+            raise
+
+    def _check_connected(self) -> None:
+        if self._connection is not None and self._connection.transport.is_closing():
+            self._connection.cycle.disconnected = True  # or uvicorn misses the rest of the answer
+            raise ClientDisconnect
 
     async def refuse(self, error: ScribeError) -> None:
         metrics = self.service.metrics
