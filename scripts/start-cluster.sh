@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts a cluster on this machine and returns when it serves. Nodes that run already are left alone.
+# Starts a cluster on this machine and returns when all of its nodes are voters. Nodes that run already are left alone.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
 
@@ -100,6 +100,17 @@ all_serve() {
   done
 }
 
+voters_of() { ask "$(port_of "$1")" /cluster/status | sed -n 's/.*"voters": *\([0-9][0-9]*\).*/\1/p'; }
+
+# Each knows that all count for the majority. Until then what is acknowledged may be on one disk only.
+all_vote() {
+  local number voters
+  for ((number = 1; number <= count; number++)); do
+    voters="$(voters_of "$number")"
+    [ "${voters:-0}" -ge "$count" ] || return 1
+  done
+}
+
 # All name the same one, and it is known.
 one_leader() {
   local number leader first=""
@@ -111,8 +122,8 @@ one_leader() {
 }
 
 until [ "$SECONDS" -gt "$patience_seconds" ]; do
-  if all_serve && leader="$(one_leader)"; then
-    say "the cluster serves; node $leader leads"
+  if all_serve && all_vote && leader="$(one_leader)"; then
+    say "the cluster serves with $count voters; node $leader leads"
     for ((number = 1; number <= count; number++)); do
       say "http://127.0.0.1:$(port_of "$number")"
     done

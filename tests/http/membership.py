@@ -58,6 +58,7 @@ class FakeCluster(Gatherer):
         super().__init__(ledger.write_all)
         self.ledger = ledger
         self.state = "follower"
+        self.not_ready: ScribeError | None = None
         self.trouble: ScribeError | None = None
         self.takes_large_values: ScribeError | None = None
         self.has_leader = True

@@ -224,6 +224,8 @@ class Member:
             if gossip.info.raft_id != sender:
                 raise ValueError("a member reports for another")
             self.reports[sender] = gossip
+            if not self._transport.connected(sender):  # it has moved, if the record says otherwise
+                self.found_at(sender, gossip.info.raft_address)
             for each in self.on_report:
                 each(gossip)
             if not self.replica.membership.ids and sender not in self.acquaintances:
@@ -293,7 +295,9 @@ class Member:
             if raft_id in membership.ids or not membership.ids
         }
         others.pop(self.me.raft_id, None)
-        self._transport.set_peers(others)
+        # A wiped folder's next self has the address of the one that it replaces.
+        own = self.me.raft_address
+        self._transport.set_peers({raft_id: address for raft_id, address in others.items() if address != own})
         self.liveness.expect(others, self._loop.time())
         self.reports = {raft_id: report for raft_id, report in self.reports.items() if raft_id in others}
         for each in self.on_membership:

@@ -111,12 +111,17 @@ class Cluster(Protocol):
 
     @property
     def state(self) -> str:
-        """``leader``, ``follower``, ``learner`` or ``candidate``."""
+        """``leader``, ``follower``, ``learner``, ``candidate`` or ``removed``."""
         ...
 
     @property
     def trouble(self) -> ScribeError | None:
         """Why this member serves nothing: it differs from the majority, was removed, or its engine failed."""
+        ...
+
+    @property
+    def not_ready(self) -> ScribeError | None:
+        """Why this member should be sent no work yet, though it serves: it is a learner, or awaits other voters."""
         ...
 
     @property

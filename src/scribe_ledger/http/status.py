@@ -39,7 +39,7 @@ async def get_health(request: Request) -> Response:
     service = request.service
     archive = None if service.ledger.closed else await service.run(_archive_state, service)
     stores = {"object_store": service.store_health.to_json(), "archive": archive}
-    reason = _trouble(service)
+    reason = _trouble(service) or _not_ready(service)
     if reason is not None:
         service.metrics.errors[reason.kind] += 1
         fault = Problem(reason, beside=_identity(service, "unavailable") | stores)
@@ -64,6 +64,12 @@ def _trouble(service: Service) -> ScribeError | None:
     if service.ledger.identity.read_only:
         return None  # it was asked to do no more than read, and does
     return service.trouble or _without_leader(service)
+
+
+def _not_ready(service: Service) -> ScribeError | None:
+    if service.cluster is None or service.ledger.identity.read_only:
+        return None
+    return service.cluster.not_ready
 
 
 def _without_leader(service: Service) -> ScribeError | None:

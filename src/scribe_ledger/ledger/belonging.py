@@ -36,6 +36,8 @@ class Belonging(NamedTuple):
     """Whether this node made the cluster: then its first record of the members is its own to write."""
     rescuing: bool = False
     """Whether it is being made a ledger that stands alone: then no node is a member with it any more."""
+    awaits: int = 0
+    """How many voters there must have been before its founder is ready; 0: they were there, or it needs no others."""
 
 
 def read_belonging(path: Path) -> Belonging | None:
@@ -54,6 +56,7 @@ def read_belonging(path: Path) -> Belonging | None:
                 int(fields["raft_id"]),
                 bool(fields.get("founded", False)),
                 bool(fields.get("rescuing", False)),
+                int(fields.get("awaits", 0)),
             )
     except (ValueError, KeyError, TypeError) as error:
         raise Corruption(f"{file} cannot be read: {error}") from error

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from scribe_ledger.consensus.member import Member
     from scribe_ledger.http.clustering import SnapshotFigures
 
-LEADER, FOLLOWER, LEARNER, CANDIDATE = "leader", "follower", "learner", "candidate"
+LEADER, FOLLOWER, LEARNER, CANDIDATE, REMOVED = "leader", "follower", "learner", "candidate", "removed"
 
 
 def state_of(member: Member) -> str:
-    """``leader``, ``follower``, ``learner`` or ``candidate``."""
+    """``leader``, ``follower``, ``learner``, ``candidate`` or ``removed``."""
     replica = member.replica
+    if member.removed is not None:
+        return REMOVED
     if replica.is_leader:
         return LEADER
     if replica.raft_id not in replica.membership.voters:

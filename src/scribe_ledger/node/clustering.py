@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from scribe_ledger.ledger.receipts import Receipts
     from scribe_ledger.ledger.served import ServedLedger
     from scribe_ledger.merkle.checkpoint import Checkpoint
+    from scribe_ledger.node.readiness import Readiness
 
 CHANGE_SECONDS = 15.0
 """For a change of the members to be agreed on, elections included."""
@@ -55,6 +56,7 @@ class NodeCluster:
         cosigning: Cosigning,
         snapshot_figures: Callable[[], Mapping[str, SnapshotFigures]],
         refused: Callable[[], Mapping[str, int]],
+        readiness: Readiness,
     ) -> None:
         self.member = member
         self._reception = reception
@@ -62,6 +64,7 @@ class NodeCluster:
         self._cosigning = cosigning
         self._snapshot_figures = snapshot_figures
         self._refused = refused
+        self._readiness = readiness
         self._config = config
         self._ledger = ledger
         self._loop = asyncio.get_running_loop()
@@ -77,6 +80,7 @@ class NodeCluster:
         self._failure: ScribeError | None = None
         self.term = 0
         """The term in which this node leads; 0 while it does not. For the archiver."""
+        self._said_members: Membership | None = None
         self._said: tuple[str, int, int] = ("", 0, 0)
         member.on_turn.append(self._look)
         member.on_membership.append(self._say_members)
@@ -144,6 +148,10 @@ class NodeCluster:
     def trouble(self) -> ScribeError | None:
         return self._failure or self.member.diverged or self.member.removed
 
+    @property
+    def not_ready(self) -> ScribeError | None:
+        return self._readiness.not_ready
+
     def fail(self, error: ScribeError) -> None:
         """From now on everything is refused with this."""
         self._failure = self._failure or error
@@ -166,6 +174,8 @@ class NodeCluster:
         return status_of(self.member)
 
     def members(self) -> list[dict[str, Any]]:
+        if self.member.removed is not None:  # it hears nobody, and its record is old
+            raise self.member.removed
         return members_of(self.member, self._loop.time(), time.time_ns() // 1_000_000)
 
     def leader(self) -> dict[str, Any]:
@@ -259,10 +269,14 @@ class NodeCluster:
             log.warning("no leader", state=now[0], term=replica.term)
 
     def _say_members(self, membership: Membership) -> None:
+        if membership == self._said_members:
+            return  # only an address was found
+        self._said_members = membership
         labels = {each: info.node_id for each, info in membership.members.items()}
         voters = sorted(labels.get(each, 0) for each in membership.voters)
         learners = sorted(labels.get(each, 0) for each in membership.learners)
-        log.info("members", voters=voters, learners=learners, position=membership.index)
+        say = log.info if voters else log.debug  # a node that joins has no record yet
+        say("members", voters=voters, learners=learners, position=membership.index)
 
 
 def _told(snapshot: Description) -> dict[str, Any]:

@@ -127,13 +127,13 @@ def join_folder(config: Config, identity: NodeIdentity, outcome: Outcome) -> Non
     identity.save_member(outcome.cluster_id)
 
 
-def found(config: Config, identity: NodeIdentity, ledger: ServedLedger) -> None:
+def found(config: Config, identity: NodeIdentity, ledger: ServedLedger, *, awaits: int = 0) -> None:
     """Makes this ledger a cluster's, with this node as its only member. May be repeated after a crash.
 
     The mark comes first: from then on nobody else writes to the ledger, and ``is_to_found`` leads back to here.
     """
     if read_belonging(config.data_dir) is None:
-        write_belonging(config.data_dir, Belonging(ledger.ledger_id, identity.raft_id, founded=True))
+        write_belonging(config.data_dir, Belonging(ledger.ledger_id, identity.raft_id, founded=True, awaits=awaits))
     machine = ledger.state_machine
     record = machine.membership
     if not record or identity.raft_id not in Membership.decode(record).ids:  # then it is of a cluster that is no more

@@ -159,7 +159,7 @@ class MemberNode:
         ledger = await asyncio.to_thread(open_ledger, config, store, replicated=True)
         try:
             if isinstance(outcome, Founded):
-                await asyncio.to_thread(found, config, identity, ledger)
+                await asyncio.to_thread(found, config, identity, ledger, awaits=outcome.awaits)
         except BaseException:
             ledger.close()
             raise

@@ -24,7 +24,7 @@ from scribe_ledger.consensus.snapshots.keeper import Keeper, Moment
 from scribe_ledger.consensus.snapshots.sending import Sender
 from scribe_ledger.consensus.steward import Steward
 from scribe_ledger.consensus.stewarding import Stewarding
-from scribe_ledger.errors import ConsensusError, ScribeError
+from scribe_ledger.errors import ConfigurationError, Conflict, ConsensusError, ScribeError
 from scribe_ledger.http.clustering import SnapshotFigures
 from scribe_ledger.ledger.folder import KEY, system_clock
 from scribe_ledger.ledger.machine import APPLY_VERSION
@@ -32,6 +32,7 @@ from scribe_ledger.merkle.note import Signer, Verifier
 from scribe_ledger.node.clustering import NodeCluster, failure_of
 from scribe_ledger.node.forming import info_of, sources_of, store_id_of
 from scribe_ledger.node.opening import copies_of
+from scribe_ledger.node.readiness import Readiness
 from scribe_ledger.node.rules import LedgerRules
 from scribe_ledger.node.serving import Serving
 from scribe_ledger.node.switchboard import COSIGN, SNAPSHOT
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from scribe_ledger.consensus.cosigning import NodeHead
     from scribe_ledger.consensus.formation.identity import NodeIdentity
     from scribe_ledger.consensus.log.files import FileLog
-    from scribe_ledger.consensus.membership import MemberInfo
+    from scribe_ledger.consensus.membership import MemberInfo, Membership
     from scribe_ledger.consensus.transport import Transport
     from scribe_ledger.ledger.served import ServedLedger
     from scribe_ledger.node.listening import Listener
@@ -90,6 +91,7 @@ class RunningMember:
         self._is_made = False
         self._broke: BaseException | None = None
         """What broke while the parts were not all there: ``run`` raises it."""
+        self._said_label = 0
         self._handing_over: asyncio.Task[None] | None = None
         loop = asyncio.get_running_loop()
         machine = ledger.state_machine
@@ -181,6 +183,7 @@ class RunningMember:
             cosigning=self.cosigning,
             snapshot_figures=self._snapshot_figures,
             refused=lambda: transport.refused,
+            readiness=Readiness(config.data_dir, member),
         )
         self._serving = Serving(
             config, ledger, listener, logs, signals, cluster=self.cluster, on_stopping=self._begin_to_stop
@@ -191,6 +194,8 @@ class RunningMember:
         """Serves until the node is to stop; True if it is to begin again at once."""
         if self._broke is not None:
             raise failure_of(self._broke) from self._broke
+        self._check_label(self._replica.membership)
+        self.member.on_membership.append(self._look_at_label)
         await asyncio.to_thread(self.keeper.start)
         switchboard = self._switchboard
         switchboard.member, switchboard.catching_up, switchboard.sender = self.member, self.catching_up, self.sender
@@ -220,9 +225,30 @@ class RunningMember:
             if recorded is not None and recorded != self.member.me:
                 try:
                     await self.reception.ask(Update(info=self.member.me), seconds=INTRODUCE_SECONDS)
+                except Conflict as error:
+                    self._fail(_false_label(error.message))
                 except ScribeError as error:
                     log.warning("the cluster could not be told what is new of this node", error=str(error))
             await asyncio.sleep(INTRODUCE_SECONDS if self._reaches_leader else LEADERLESS_SECONDS)
+
+    def _check_label(self, membership: Membership) -> None:
+        """A member may change its label, and not to another's: whoever asks for that one would be answered by this."""
+        me = self.member.me
+        recorded = membership.members.get(me.raft_id)
+        if recorded is None or recorded.node_id == me.node_id:
+            return  # where two share a label from the beginning, one replaces the other
+        for raft_id, info in membership.members.items():
+            if info.node_id == me.node_id and raft_id in membership.ids:
+                raise _false_label(f"this folder is that of node {recorded.node_id}, and node {me.node_id} is another")
+        if me.node_id != self._said_label:
+            self._said_label = me.node_id
+            log.warning("this member has another label than before", node_id=me.node_id, before=recorded.node_id)
+
+    def _look_at_label(self, membership: Membership) -> None:
+        try:
+            self._check_label(membership)
+        except ConfigurationError as error:
+            self._fail(error)
 
     @property
     def _reaches_leader(self) -> bool:
@@ -361,3 +387,7 @@ class RunningMember:
         async with aclosing(stream) as pieces:
             async for piece in pieces:
                 yield piece
+
+
+def _false_label(reason: str) -> ConfigurationError:
+    return ConfigurationError(reason, hint="set [node] id to a label that no other member has")

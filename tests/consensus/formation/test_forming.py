@@ -64,6 +64,7 @@ def test_of_nodes_that_see_each_other_the_lowest_label_founds() -> None:
         nodes = three(Network(Random(2), delay=0.001))
         await start(nodes, [0, 0, 0])
         assert [node.founded for node in nodes] == [True, False, False]
+        assert nodes[0].outcome == Founded(bootstrap=False, awaits=2)
 
     simulate(run)
 

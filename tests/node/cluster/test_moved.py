@@ -1,4 +1,4 @@
-"""All members move at once: the record has addresses where nobody is any more, the settings have the new ones."""
+"""Members move: the record has addresses where nobody is any more, and the cluster goes on all the same."""
 
 from __future__ import annotations
 
@@ -33,3 +33,40 @@ def test_members_that_all_moved_find_each_other_by_their_seeds(tmp_path: Path) -
 
         cluster.wait(lambda: recorded() == wanted, "the record has the new addresses")
         assert cluster.nodes[1].put("after", b"y")["index"] == 1
+
+
+def test_a_member_that_is_needed_for_the_majority_moves(tmp_path: Path) -> None:
+    with ClusterOfNodes(tmp_path) as cluster:
+        cluster.start()
+        cluster.wait_until_formed()
+        stays, moves, dies = cluster.nodes
+        stays.put("before", b"x")
+        dies.kill()
+        moves.kill()
+        moves.move_raft_port()
+        moves.configure([stays.raft_address, dies.raft_address], cluster.sections)
+        moves.start()
+        cluster.wait(lambda: stays.is_healthy and moves.is_healthy, "the two that are left go on", seconds=10)
+        assert moves.put("after", b"y")["index"] == 1
+        assert stays.get("after") == b"y"
+
+
+def test_a_member_takes_no_label_of_another(tmp_path: Path) -> None:
+    with ClusterOfNodes(tmp_path) as cluster:
+        cluster.start()
+        cluster.wait_until_formed()
+        node = cluster.nodes[2]
+        node.kill()
+        node.configure(cluster.seeds_of(node), {"node": {"id": 1}})
+        node.start()
+        assert node.wait_for_end() != 0
+        assert "this folder is that of node 3, and node 1 is another" in node.log
+        node.configure(cluster.seeds_of(node), {"node": {"id": 7}})
+        node.start()
+        leader = cluster.leader(other_than=node)
+
+        def labels() -> list[int]:
+            return [each["node_id"] for each in leader.get_json("/cluster/members")["members"]]
+
+        cluster.wait(lambda: labels() == [1, 2, 7], "it has its new label")
+        assert node.log.count("has another label than before") == 1

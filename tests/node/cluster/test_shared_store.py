@@ -11,6 +11,7 @@ from tests.cluster_of_nodes import ClusterOfNodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.cluster_of_nodes import ClusterNode
 
@@ -49,6 +50,10 @@ def test_only_the_leader_archives_and_all_members_know_what_is_archived(shared: 
         leader.put(f"archived/{number}", b"%d" % number)
     status, refusal = order(followers[0], "/v1/archive", {})
     assert (status, refusal["error"]["kind"]) == (503, "unavailable")
+    assert f"node {leader.node_id} at 127.0.0.1:{leader.port}" in refusal["error"]["message"]
+    health = followers[0].get_json("/health")
+    assert (health["status"], health["archive"]["last_error"]) == ("ok", None)
+    assert followers[0].get_json("/metrics")["archive"]["runs"].get("failed", 0) == 0
     status, done = order(leader, "/v1/archive", {})
     assert status == 200, done
     assert done["archived_size"] >= 100
@@ -77,6 +82,43 @@ def test_a_node_with_an_unused_store_of_its_own_is_not_taken_in(shared: ClusterO
     assert len(shared.leader().get_json("/cluster/members")["members"]) == 3
 
 
+def test_a_member_that_comes_back_with_another_store_or_none_says_so(shared: ClusterOfNodes, tmp_path: Path) -> None:
+    shared.nodes[0].put("elsewhere", bytes(300_000))
+    node = shared.followers()[0]
+    shared.wait(lambda: len(node.get("elsewhere") or b"") == 300_000, "it has the entry")
+    adopted = json.loads((shared.folder / "objects" / "scribe.json").read_bytes())
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "scribe.json").write_text(json.dumps({**adopted, "store_id": "0" * 32}))
+
+    node.stop()
+    node.configure(shared.seeds_of(node), shared.sections | {"storage": {"object_store": other.as_uri()}})
+    node.start()
+    assert node.wait_for_end() == 3
+    assert f"is the object store {'0' * 32}, and this cluster uses {adopted['store_id']}" in node.log
+
+    node.configure(shared.seeds_of(node), shared.sections | {"storage": {}})
+    node.start()
+    health = shared.wait(
+        lambda: (found := json.loads(node.ask("GET", "/health")[1])).get("status") == "degraded" and found, "it serves"
+    )
+    assert "the settings of this node name none" in health["object_store"]["error"]
+    status, answer = node.ask("GET", "/elsewhere")
+    error = json.loads(answer)["error"]
+    assert (status, error["kind"]) == (503, "unavailable")
+    assert "[storage] object_store" in error["hint"]
+    assert node.ask("PUT", "/too-large-for-it", bytes(300_001))[0] == 400
+    node.put("small", b"x")
+    assert order(node, "/v1/archive", {})[0] == 409
+    assert node.get_json("/metrics")["archive"]["lag_seconds"] == 0
+
+    node.stop()
+    node.configure(shared.seeds_of(node), shared.sections)
+    node.start()
+    shared.wait_until_formed()
+    assert node.get("elsewhere") == bytes(300_000)
+
+
 def test_a_wiped_member_takes_its_place_again_and_a_removed_one_says_so(shared: ClusterOfNodes) -> None:
     leader, wiped = shared.leader(), shared.followers()[0]
     wiped.kill()
@@ -94,5 +136,13 @@ def test_a_wiped_member_takes_its_place_again_and_a_removed_one_says_so(shared: 
     shared.wait(lambda: wiped.ask("GET", "/health")[0] == 503, "it does not serve")
     error = json.loads(wiped.ask("GET", "/archived/1")[1])["error"]
     assert "removed from its cluster" in error["message"]
+    wiped.kill()
+    wiped.start()
+    shared.wait(lambda: b"removed from its cluster" in wiped.ask("GET", "/health")[1], "it says so again")
+    status, members = wiped.ask("GET", "/cluster/members")
+    assert status == 503, members
+    assert b"removed from its cluster" in members
+    assert wiped.get_json("/cluster/status")["state"] == "removed"
+    assert "dialled itself" not in wiped.log
     leader.put("two-are-left", b"x")
     assert len(leader.get_json("/cluster/members")["members"]) == 2

@@ -55,6 +55,8 @@ class Founded(NamedTuple):
     """It is to make the cluster, of its own ledger or of a new one, and to say so with ``save_member``."""
 
     bootstrap: bool
+    awaits: int = 0
+    """How many voters it is to have before it is ready. Whoever says ``--bootstrap`` may mean to be alone."""
 
 
 Outcome: TypeAlias = Restart | Founded | Joined
@@ -203,7 +205,7 @@ class Formation:
         self._check_labels(sight)
         if await self._found(sight):
             log.info("this node founds the cluster", by="--bootstrap" if self._bootstrap else "agreement")
-            return Founded(self._bootstrap)
+            return Founded(self._bootstrap, 0 if self._bootstrap else _majority(self._lookout.count))
         self._say(self._waiting(sight), is_refused=any(each.present for each in sight.silent.values()))
         return None
 

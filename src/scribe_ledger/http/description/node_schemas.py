@@ -22,7 +22,7 @@ from scribe_ledger.http.description.shapes import (
 from scribe_ledger.version import __version__
 
 _SEGMENT_ID = f"{0:020}-{1:020}-{examples.ENTRY['sha256']}"
-_STATES = ["standalone", "leader", "follower", "candidate", "learner"]
+_STATES = ["standalone", "leader", "follower", "candidate", "learner", "removed"]
 _NODE_ID = described(COUNT, "The node's label, `[node] id`.")
 _STATE: Schema = {"enum": _STATES, "description": "`standalone`: this node is no member of a cluster."}
 _SIZES: Schema = {
