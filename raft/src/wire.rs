@@ -120,6 +120,10 @@ fn check_numbers(message: &Message) -> Result<(), String> {
 }
 
 fn check_entries(message: &Message) -> Result<(), String> {
+    // Every entry has a term; 0 is that of the place before the first.
+    if message.index > 0 && message.log_term == 0 {
+        return Err(format!("entries after {} of term 0", message.index));
+    }
     let (mut index, mut term) = (message.index, message.log_term);
     for entry in message.entries.iter() {
         if entry.index != index + 1 || entry.term < term.max(1) || entry.term > message.term {

@@ -49,6 +49,7 @@ MALFORMED = {
     "a huge term": wire.message(wire.HEARTBEAT, term=HUGE),
     "a huge index": wire.message(wire.APPEND_RESPONSE, term=3, index=HUGE),
     "a huge hint": wire.message(wire.APPEND_RESPONSE, term=3, reject=1, reject_hint=HUGE),
+    "entries after one of no term": wire.message(wire.APPEND, term=3, index=1),
     "a gap before the entries": wire.message(wire.APPEND, term=3, index=1, log_term=2, entries=(wire.entry(3, 3),)),
     "a gap in the entries": wire.message(wire.APPEND, term=3, entries=(wire.entry(1, 3), wire.entry(3, 3))),
     "terms that fall": wire.message(wire.APPEND, term=3, entries=(wire.entry(1, 3), wire.entry(2, 2))),
