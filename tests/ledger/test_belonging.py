@@ -330,3 +330,10 @@ def test_a_member_behind_the_archive_is_told_to_wait_and_not_that_it_was_replace
 
 def _unit(key: str, value: str) -> bytes:
     return encode_unit([commands.put(key, value)])
+
+
+def test_a_write_that_the_cluster_never_answers_ends_at_its_deadline(tmp_path: Path) -> None:
+    with ServedLedger.open(tmp_path / "data", replicated=True) as ledger:
+        ledger.connect(lambda *_: None, seconds=0.01)
+        with pytest.raises(OutcomeUnknown, match=r"0\.01 seconds"):
+            ledger.put("k", "v")

@@ -111,7 +111,7 @@ class Member:
         self.cutter = LogCutter(replica, log_store, machine, settings.compaction)
         self._ticker = Ticker(self._loop, settings.tick_seconds, self._beat)
         self._reporter = Ticker(self._loop, settings.report_seconds, self._report)
-        self._stopping = False
+        self._stopping = self._broken = False
         self._refused = False
         replica.on_membership = self._take_membership
 
@@ -143,7 +143,7 @@ class Member:
     async def hand_over(self) -> None:
         """Leadership goes to the voter that is heard from and has the most of the log, if this node leads."""
         replica, now = self.replica, self._loop.time()
-        if replica.poisoned or not replica.is_leader:
+        if self._is_broken() or not replica.is_leader:
             return
         progress = replica.progress()
         others = [each for each in replica.membership.voters if each != replica.raft_id and each in progress]
@@ -159,15 +159,20 @@ class Member:
         until = now + HAND_OVER_SECONDS
         while self._leads_or_waits() and self._loop.time() < until:  # noqa: ASYNC110 - the engine tells nobody
             await asyncio.sleep(self.settings.tick_seconds / 5)
-        if self._leads_or_waits():
+        if self._is_broken():
+            log.warning("this member broke before leadership was handed over")
+        elif self._leads_or_waits():
             log.warning("nobody took leadership over in time", seconds=HAND_OVER_SECONDS)
         else:
             log.info("leadership was handed over", seconds=round(self._loop.time() - now, 3))
 
+    def _is_broken(self) -> bool:
+        return self._broken or self.replica.poisoned is not None
+
     def _leads_or_waits(self) -> bool:
         """Whether nobody else is known to lead."""
         replica = self.replica
-        return not replica.poisoned and (replica.is_leader or not replica.leader)
+        return not self._is_broken() and (replica.is_leader or not replica.leader)
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Runs beside; an error in it that is nobody else's ends the member."""
@@ -181,6 +186,7 @@ class Member:
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
+        self._broken = True
         self._ticker.stop()
         self._reporter.stop()
         self._on_failure(error)
@@ -223,6 +229,8 @@ class Member:
             gossip = Gossip.decode(frame)
             if gossip.info.raft_id != sender:
                 raise ValueError("a member reports for another")
+            if self.replica.is_stranger(sender):
+                return
             self.reports[sender] = gossip
             if not self._transport.connected(sender):  # it has moved, if the record says otherwise
                 self.found_at(sender, gossip.info.raft_address)
@@ -238,7 +246,7 @@ class Member:
         self.turns.wake()
 
     def on_lost(self, raft_id: int) -> None:
-        if raft_id in self.replica.membership.ids:
+        if not self.replica.poisoned and raft_id in self.replica.membership.ids:
             self.replica.report_unreachable(raft_id)
             self.turns.wake()
 

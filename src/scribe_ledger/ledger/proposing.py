@@ -1,8 +1,9 @@
 """``Proposer``: stands where a ``Sequencer`` stands, in the ledger of a cluster's member. It orders nothing itself.
 
 A write becomes a proposal, through the function that the node gave to ``connect``; the thread that asked waits until
-this member has applied it. The cluster bounds what waits and sets deadlines, so every proposal is answered. ``evict``
-stays on this machine, since no answer depends on it. Who applies is ``ReplicatedMachine``.
+this member has applied it. The cluster bounds what waits and sets deadlines, so every proposal is answered; no thread
+waits longer than the node said, all the same. ``evict`` stays on this machine, since no answer depends on it. Who
+applies is ``ReplicatedMachine``.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ Submit: TypeAlias = "Callable[[bytes, object, Callable[[Outcome], object], bool]
 its entry of the log. Any thread may call it, but not the one that applies. It may raise at once what it refuses."""
 
 
+_RETRY = "a retry with the same request id settles it"
+
+
 class _Answer:
     """A thread that waits for one outcome. Only the first counts."""
 
@@ -42,8 +46,9 @@ class _Answer:
             self._outcome = outcome
             self._arrived.set()
 
-    def wait(self) -> Outcome:
-        self._arrived.wait()
+    def wait(self, seconds: float | None) -> Outcome:
+        if not self._arrived.wait(seconds):
+            self.give(OutcomeUnknown(f"this node did not answer within {seconds:g} seconds", hint=_RETRY))
         assert self._outcome is not None
         return self._outcome
 
@@ -54,14 +59,18 @@ class Proposer:
     def __init__(self, replicated: ReplicatedMachine) -> None:
         self._replicated = replicated
         self._submit: Submit | None = None
+        self._seconds: float | None = None
         self._lock = threading.Lock()
         self._waiting: set[_Answer] = set()
         self._refusal: ScribeError | None = None
         self._closed = False
 
-    def connect(self, submit: Submit) -> None:
-        """From now on writes go there. Before that they are ``Unavailable``."""
-        self._submit = submit
+    def connect(self, submit: Submit, *, seconds: float | None = None) -> None:
+        """From now on writes go there. Before that they are ``Unavailable``.
+
+        ``seconds`` is the longest that a thread waits, should the cluster's own deadlines fail it.
+        """
+        self._submit, self._seconds = submit, seconds
 
     # --- writing -----------------------------------------------------------------------------------------------
 
@@ -118,7 +127,7 @@ class Proposer:
 
     def _wait(self, answer: _Answer) -> Outcome:
         try:
-            return answer.wait()
+            return answer.wait(self._seconds)
         finally:
             with self._lock:
                 self._waiting.discard(answer)
@@ -172,7 +181,7 @@ class Proposer:
             self._closed = True
             waiting = list(self._waiting)
         for answer in waiting:
-            answer.give(OutcomeUnknown("the ledger was closed", hint="a retry with the same request id settles it"))
+            answer.give(OutcomeUnknown("the ledger was closed", hint=_RETRY))
         if self._replicated.failure is None:
             self.flush()
 

@@ -89,11 +89,11 @@ class ServedLedger(Ledger):
             raise ConfigurationError("this ledger was opened to order its writes itself")
         return self._replicated
 
-    def connect(self, submit: Submit) -> None:
-        """Where a replicated ledger's writes go; until then they are ``Unavailable``."""
+    def connect(self, submit: Submit, *, seconds: float | None = None) -> None:
+        """Where a replicated ledger's writes go, and how long one waits at most. Until then they are ``Unavailable``."""
         if not isinstance(self._sequencer, Proposer):
             raise ConfigurationError("this ledger was opened to order its writes itself")
-        self._sequencer.connect(submit)
+        self._sequencer.connect(submit, seconds=seconds)
 
     def raise_apply_version(self, version: int) -> Receipt:
         """From the entry that this writes on, commands are judged by newer rules, for good.

@@ -38,6 +38,8 @@ CHANGE_SECONDS = 15.0
 """For a change of the members to be agreed on, elections included."""
 CLOSE_SECONDS = 5.0
 """What was accepted may take so long to be decided once nothing more is accepted. Nobody knows its outcome then."""
+ANSWER_SECONDS = 5.0
+"""After its deadline in the cluster a write of another thread waits so long for the loop to say so."""
 _STOPPING = Unavailable("the node is stopping", hint="ask another node, or this one when it is back")
 log = structlog.get_logger("scribe.cluster")
 
@@ -84,15 +86,18 @@ class NodeCluster:
         self._said: tuple[str, int, int] = ("", 0, 0)
         member.on_turn.append(self._look)
         member.on_membership.append(self._say_members)
-        ledger.connect(self._propose)
+        ledger.connect(self._propose, seconds=self._write_seconds + ANSWER_SECONDS)
 
     # --- writing -----------------------------------------------------------------------------------------------
 
     def submit(self, unit: Sequence[Command], done: Callable[[Outcome], object]) -> None:
-        if self._closed or self._failure is not None:
-            raise (self._failure or _STOPPING).again()
+        self._check_takes()
         self._replica.submit(encode_unit(unit), unit, cast("Callable[[object], object]", done), ticks=self._write_ticks)
         self._wake()
+
+    def _check_takes(self) -> None:
+        if self._closed or self._failure is not None:
+            raise (self._failure or _STOPPING).again()
 
     async def write(self, unit: Sequence[Command]) -> Receipts:
         answer: asyncio.Future[Outcome] = self._loop.create_future()
@@ -104,6 +109,7 @@ class NodeCluster:
 
     def _propose(self, unit: bytes, local: object, done: Callable[[Any], object], alone: bool) -> None:
         """For writes of other threads within this process. ``done`` is called in the loop."""
+        self._check_takes()
         self.member.submit_threadsafe(unit, local, done, seconds=self._write_seconds, alone=alone)
 
     @property

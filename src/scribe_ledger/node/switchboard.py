@@ -10,7 +10,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol
 
 from scribe_ledger.consensus.catching_up import INSTALLED
-from scribe_ledger.errors import SerializationError, Unavailable
+from scribe_ledger.errors import Forbidden, SerializationError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scribe_ledger.consensus.catching_up import CatchingUp
     from scribe_ledger.consensus.cosigning import Cosigning
     from scribe_ledger.consensus.member import Member
+    from scribe_ledger.consensus.membership import Membership
     from scribe_ledger.consensus.snapshots.sending import Sender
     from scribe_ledger.consensus.transport import Caller
 
@@ -56,6 +57,8 @@ class Switchboard:
         if member is None or not frame:
             return
         if frame[0] == INSTALLED and self.catching_up is not None:
+            if member.replica.is_stranger(sender):
+                return
             self.catching_up.on_installed(sender, frame)
             return
         member.on_frame(sender, frame)
@@ -70,14 +73,22 @@ class Switchboard:
         return await self.formation.answer(caller, request)
 
     async def on_stream(self, caller: Caller, request: bytes) -> AsyncIterator[bytes]:
-        del caller
         if request[:1] != SNAPSHOT:
             raise SerializationError("this asks for no stream that there is")
-        if self.sender is None:
+        if self.sender is None or self.member is None:
             raise _not_yet()
+        self._check_may_fetch(caller, self.member.replica.membership)
         async with aclosing(self.sender.on_stream(request[1:])) as pieces:
             async for piece in pieces:
                 yield piece
+
+    def _check_may_fetch(self, caller: Caller, membership: Membership) -> None:
+        """Who joins is a learner before it fetches anything. What it says of its cluster counts for nothing here."""
+        if caller.raft_id in membership.removed:
+            raise Forbidden(f"node {caller.node_id} was removed from this cluster", hint="it joins anew, if it may")
+        if caller.raft_id not in membership.ids:
+            why = f"node {caller.node_id} is no member of this cluster, as far as this node knows"
+            raise Unavailable(why, hint="ask again; this node may not know its newest members yet")
 
     def on_connected(self, raft_id: int) -> None:
         if self.member is not None:

@@ -1,0 +1,123 @@
+"""A member between strangers, and one that broke: who is heard, who is given a snapshot, what is said at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+from tests.consensus.group import Group, info
+from tests.consensus.looping import in_loop
+
+from scribe_ledger.consensus.agreement import Report
+from scribe_ledger.consensus.catching_up import INSTALLED
+from scribe_ledger.consensus.gossip import Gossip
+from scribe_ledger.consensus.log.memory import MemoryLog
+from scribe_ledger.consensus.member import Member, MemberSettings
+from scribe_ledger.consensus.transport import Caller
+from scribe_ledger.errors import ConsensusError, Forbidden, ScribeError, Unavailable
+from scribe_ledger.model import Extent
+from scribe_ledger.node.switchboard import SNAPSHOT, Switchboard
+
+pytestmark = pytest.mark.consensus
+
+STRANGER = 77
+
+
+def leading(*voters: int) -> tuple[Group, Member, list[BaseException]]:
+    group = Group(*voters)
+    group.lead(1)
+    transport: Any = SimpleNamespace(send=lambda *_: True, set_peers=lambda _: None, connected=lambda _: True)
+    failures: list[BaseException] = []
+    machine: Any = group.members[1].machine
+    member = Member(group[1], MemoryLog(), machine, transport, MemberSettings(), me=info(1), on_failure=failures.append)
+    return group, member, failures
+
+
+def report_of(raft_id: int) -> memoryview:
+    return memoryview(Gossip(info(raft_id), Report(Extent(5, bytes(32), 0, bytes(32))), 1).frame())
+
+
+@in_loop
+async def test_reports_are_kept_of_members_only() -> None:
+    _, member, _ = leading(1, 2)
+    for raft_id in (2, STRANGER):
+        member.on_frame(raft_id, report_of(raft_id))
+    assert [*member.reports] == [2]
+    assert STRANGER not in member.liveness.states(0)
+
+
+@in_loop
+async def test_a_connection_lost_by_a_member_whose_engine_broke_ends_nothing_else() -> None:
+    _, member, _ = leading(1, 2)
+    member.replica.poison("a broken invariant")
+    member.on_lost(2)
+
+
+@in_loop
+async def test_a_leader_that_breaks_does_not_say_that_it_handed_over() -> None:
+    _, member, failures = leading(1, 2)
+    now = asyncio.get_running_loop().time()
+    member.liveness.expect([2], now)
+    member.liveness.note(2, now, 0)
+    with capture_logs() as logs:
+        handing = asyncio.ensure_future(member.hand_over())
+        await asyncio.sleep(0)
+        member.replica.poison("a broken invariant")
+        await handing
+        await member.hand_over()
+    assert [each["event"] for each in logs] == ["this member broke before leadership was handed over"]
+    assert len(failures) <= 1
+
+
+def caller(raft_id: int, cluster_id: str = "") -> Caller:
+    return Caller(raft_id, cluster_id, 9, "127.0.0.1:1", None, encrypted=False, loopback=True)
+
+
+async def given(switchboard: Switchboard, raft_id: int) -> list[bytes] | ScribeError:
+    try:
+        return [piece async for piece in switchboard.on_stream(caller(raft_id), SNAPSHOT)]
+    except ScribeError as error:
+        return error
+
+
+@in_loop
+async def test_a_snapshot_is_given_to_members_only() -> None:
+    group, member, _ = leading(1, 2, 3)
+    switchboard = Switchboard()
+    assert isinstance(await given(switchboard, 2), Unavailable), "this node is no member yet"
+
+    async def pieces(_: bytes) -> Any:
+        yield b"piece"
+
+    switchboard.member, switchboard.sender = member, SimpleNamespace(on_stream=pieces)  # type: ignore[assignment]
+    group[1].propose_change([("remove", 3)], [], lambda _: None, ticks=100)
+    group.settle()
+    assert await given(switchboard, 2) == [b"piece"]
+    assert isinstance(await given(switchboard, STRANGER), Unavailable)
+    assert isinstance(await given(switchboard, 3), Forbidden), "whatever it says of its cluster"
+
+
+@in_loop
+async def test_only_a_member_says_that_it_has_installed_a_snapshot() -> None:
+    _, member, _ = leading(1, 2)
+    told: list[int] = []
+    switchboard = Switchboard()
+    switchboard.member = member
+    switchboard.catching_up = SimpleNamespace(on_installed=lambda sender, _: told.append(sender))  # type: ignore[assignment]
+    for raft_id in (2, STRANGER):
+        switchboard.on_frame(raft_id, memoryview(bytes([INSTALLED])))
+    assert told == [2]
+
+
+@in_loop
+async def test_a_member_that_broke_takes_no_more_writes_of_threads() -> None:
+    _, member, _ = leading(1)
+    member.replica.abandon("the disk is gone")
+    told: list[object] = []
+    member.submit_threadsafe(b"unit", None, told.append, seconds=60)
+    await asyncio.sleep(0.01)
+    assert [type(each) for each in told] == [Unavailable]
+    assert not isinstance(told[0], ConsensusError)
