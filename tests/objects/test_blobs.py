@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import random
 import subprocess
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scribe_ledger.errors import Corruption, StorageError
+from scribe_ledger.errors import Corruption, StorageError, Unavailable
 from scribe_ledger.merkle.chunks import chunk_digests, chunk_root
 from scribe_ledger.model import CHUNK_BYTES
 from scribe_ledger.objects.blobs import Blob, BlobStore, SpooledBlob
@@ -412,3 +413,15 @@ def test_a_file_that_cannot_be_read_is_a_storage_error(blobs: BlobStore, tmp_pat
     with pytest.raises(StorageError, match="Is a directory") as caught:
         blobs.open(*blob[:3])
     assert str(value_file(tmp_path, blob)) in caught.value.message
+
+
+def test_a_value_that_is_missing_from_another_store_is_not_damaged(tmp_path: Path) -> None:
+    objects = FolderStore(tmp_path / "objects")
+    blobs = BlobStore(objects, tmp_path / "spool", store_id=lambda: "1" * 32)
+    with pytest.raises(Unavailable, match="is not the object store") as refused:
+        blobs.open(bytes(32), 1, bytes(32))
+    assert "[storage] object_store" in refused.value.hint
+    identity = {"format": 1, "ledger_id": "a", "store_id": "1" * 32, "origin": "o", "vkey": "k", "created": 1}
+    objects.put_bytes("scribe.json", json.dumps(identity).encode())
+    with pytest.raises(Corruption, match="is missing"):
+        blobs.open(bytes(32), 1, bytes(32))

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from scribe_ledger.errors import Corruption
+from scribe_ledger.objects.identity import check_is
 from scribe_ledger.objects.paths import SEGMENTS
 from scribe_ledger.segments.faults import SegmentMissing
 from scribe_ledger.segments.segment import Segment
@@ -103,6 +104,7 @@ class ColdValues:
         if newer != gone:
             return newer
         if gone.segment_id not in self._instead:
+            check_is(self._objects, self._machine.committed.manifest.store_id)
             listed = (Segment.of_listing(found.path, found.size) for found in self._objects.list(SEGMENTS))
             others = [each for each in listed if each is not None and each.first_index <= index <= each.last_index]
             if not others:

@@ -117,7 +117,9 @@ class Ledger:
         self._machine = Machine(store, tiles.fetch)
         self._objects = objects
         self._owns_objects = owns_objects
-        self._blobs = BlobStore(objects, folder.path / SPOOL)
+        self._blobs = BlobStore(
+            objects, folder.path / SPOOL, store_id=lambda: self._machine.committed.manifest.store_id
+        )
         self._uploads = Uploads(folder.path / SPOOL / UPLOADS)
         self._adopting = threading.Lock()
         self._adopted: StoreIdentity | None = None

@@ -16,6 +16,7 @@ from scribe_ledger.errors import Corruption
 from scribe_ledger.model import CHUNK_BYTES
 from scribe_ledger.objects.chunk_file import ChunkDigests, decode_chunk_digests, encoded_size
 from scribe_ledger.objects.durable import make_root, storage_errors
+from scribe_ledger.objects.identity import check_is
 from scribe_ledger.objects.paths import (
     BLOBS,
     blob_path,
@@ -44,8 +45,10 @@ class BlobStore:
     on the same filesystem. Opening creates the spool and removes what a crash left in it.
     """
 
-    def __init__(self, objects: ObjectStore, spool: Path) -> None:
+    def __init__(self, objects: ObjectStore, spool: Path, *, store_id: Callable[[], str] = str) -> None:
+        """``store_id``: of the store that the values were put in, empty while there is none."""
         self._objects = objects
+        self._store_id = store_id
         self._spool = spool
         with storage_errors("open the spool in", spool):
             make_root(spool)
@@ -110,7 +113,8 @@ class BlobStore:
     def open(self, sha256: bytes, size: int, chunk_root: bytes) -> BlobReader:
         """The value as a seekable file that checks each chunk before a byte of it leaves.
 
-        Raises Corruption if the blob or its chunk digests are missing, or are not those of this entry.
+        Raises Corruption if the blob or its chunk digests are missing, or are not those of this entry; Unavailable if
+        they are missing since this is another store.
         """
         digests = self._chunk_digests(sha256, size, chunk_root)
         path = blob_path(sha256)
@@ -214,6 +218,8 @@ class BlobStore:
             )
 
     def _missing(self, what: str, path: str) -> Corruption:
+        if wanted := self._store_id():
+            check_is(self._objects, wanted)
         return Corruption(
             f"{what} is missing, though the ledger holds an entry for it: {self._objects.place(path)}",
             hint="is this the ledger's store? Else name that: --object-store, or [storage] object_store. Restore the"

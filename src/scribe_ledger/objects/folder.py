@@ -170,6 +170,8 @@ class FolderStore:
     def _temporary(self) -> TemporaryFile:
         """A file to begin with, in the folder that was opened: never in one that stands where a mount has gone."""
         with storage_errors("write to the object store in", self.root):
+            if not self.root.is_dir():
+                raise StorageError(f"{self.root} is not there any more", hint="mount it, or put the folder back")
             if _identity(self.root) != self._opened:
                 raise StorageError(
                     f"{self.root} is not the folder that was opened there", hint="mount it again, then start again"

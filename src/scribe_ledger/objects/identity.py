@@ -79,6 +79,20 @@ def claim(
     return found
 
 
+def check_is(store: ObjectStore, store_id: str) -> None:
+    """Raises ``Unavailable`` unless the store is that one. For when an object is missing: is it lost, or elsewhere?"""
+    found = read_identity(store)
+    if found is None or found.store_id != store_id:
+        raise not_that_store(store, store_id)
+
+
+def not_that_store(store: ObjectStore, store_id: str) -> Unavailable:
+    return Unavailable(
+        f"{store.url} is not the object store that this ledger's objects are in, {store_id}",
+        hint="name that store: --object-store, or [storage] object_store; or mount it again",
+    )
+
+
 def _decode(content: bytes, place: str) -> StoreIdentity:
     try:
         fields: dict[str, Any] = orjson.loads(content)
