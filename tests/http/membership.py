@@ -73,6 +73,9 @@ class FakeCluster(Gatherer):
         self.orders: list[tuple[Any, ...]] = []
         self.with_cosignatures: Checkpoint | ScribeError = Unavailable("no quorum of cosigners answered")
 
+    def fail(self, error: ScribeError) -> None:
+        self.trouble = error
+
     # --- reading -----------------------------------------------------------------------------------------------
 
     def read(self, done: Callable[[ScribeError | None], object]) -> None:

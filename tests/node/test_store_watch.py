@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -113,3 +114,66 @@ def test_a_store_that_hangs_is_waited_for_by_one_thread(
     assert service.store_health.ok is True
     assert len(asked) == 1
     assert said[0] == ("warning", "the object store cannot be used")
+
+
+# --- of a member -----------------------------------------------------------------------------------------------
+
+
+class Member:
+    """What a watch asks of the cluster, and tells it."""
+
+    term = 0
+
+    def __init__(self) -> None:
+        self.failed: list[Exception] = []
+
+    def catch_up(self) -> None:
+        return
+
+    def fail(self, error: Exception) -> None:
+        self.failed.append(error)
+
+
+def test_a_member_without_a_store_has_none_to_look_at(ledger: ServedLedger, said: list[Any]) -> None:
+    service = service_of(ledger)
+    look(StoreWatch(service, leading=Member(), is_named=False))
+    assert (service.store_health.ok, said) == (None, [])
+
+
+def test_a_member_that_names_none_where_there_is_one_is_told_which_setting_is_missing(
+    tmp_path: Path, said: list[Any]
+) -> None:
+    with ServedLedger.open(tmp_path / "data", object_store=(tmp_path / "shared").as_uri()) as opened:
+        opened.adopt_store()
+    with ServedLedger.open(tmp_path / "data") as opened:
+        service = service_of(opened)
+        look(StoreWatch(service, leading=Member(), is_named=False))
+        assert service.store_health.ok is False
+        assert "[storage] object_store" in service.store_health.error
+
+
+def test_another_store_that_turns_up_later_ends_what_a_member_serves(
+    tmp_path: Path, said: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ServedLedger.open(tmp_path / "data") as opened:
+        member = Member()
+        opened.adopt_store()
+        service = SimpleNamespace(**vars(service_of(opened)), cluster=member)
+        watch = StoreWatch(service, leading=member)  # type: ignore[arg-type]
+        look(watch)
+        assert service.store_health.ok is True
+        found = json.loads(opened.objects.get("scribe.json") or b"")
+        opened.objects.put_bytes("scribe.json", json.dumps({**found, "store_id": "0" * 32}).encode(), replace=True)
+        with pytest.raises(ConfigurationError, match="and this cluster uses"):
+            look(watch)
+        monkeypatch.setattr(store_watch, "CHECK_SECONDS", 0.001)
+
+        async def run() -> None:
+            task = asyncio.ensure_future(watch.run())
+            async with asyncio.timeout(20):
+                while not member.failed:  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+            task.cancel()
+
+        asyncio.run(run())
+    assert isinstance(member.failed[0], ConfigurationError)

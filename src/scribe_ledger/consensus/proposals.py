@@ -265,7 +265,7 @@ def _fail(waiters: Iterable[Waiter | None], error: ScribeError) -> None:
 
 def _not_sent(leader: int) -> Unavailable:
     if not leader:
-        hint = "a majority of the voting members must run and reach each other: see /cluster/status"
+        hint = "a majority of the voting members must run and reach each other: see /cluster/members"
         return Unavailable("the cluster had no leader before the deadline; nothing was written", hint=hint)
     why = "the leader of the cluster took no more writes before the deadline; nothing was written"
     return Unavailable(why, hint="retry after a pause")

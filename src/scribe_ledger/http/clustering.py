@@ -124,6 +124,10 @@ class Cluster(Protocol):
         """Why this member should be sent no work yet, though it serves: it is a learner, or awaits other voters."""
         ...
 
+    def fail(self, error: ScribeError) -> None:
+        """From now on this member serves nothing: everything is refused with this."""
+        ...
+
     @property
     def takes_large_values(self) -> ScribeError | None:
         """Why values over ``inline_max`` are refused: the members share no object store. None if they do."""

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 
 from scribe_ledger.consensus.formation.messages import Leave, Replace, Transfer
-from scribe_ledger.errors import ConfigurationError, ConsensusError, NotFound, ScribeError, Unavailable
+from scribe_ledger.errors import (
+    ConfigurationError,
+    Conflict,
+    ConsensusError,
+    NetworkError,
+    NotFound,
+    ScribeError,
+    Unavailable,
+)
 from scribe_ledger.ledger.wire import encode_unit
 from scribe_ledger.node.cluster_views import figures_of, members_of, node_id_of, state_of, status_of
 
@@ -196,7 +204,15 @@ class NodeCluster:
     # --- changes of the cluster --------------------------------------------------------------------------------
 
     async def join(self, node_id: int, address: str) -> dict[str, Any]:
-        await self._reception.invite(node_id, address, seconds=CHANGE_SECONDS)
+        if node_id == self.member.me.node_id:
+            raise Conflict(f"node {node_id} is a member already: it is the one that was asked")
+        try:
+            await self._reception.invite(node_id, address, seconds=CHANGE_SECONDS)
+        except NetworkError as error:
+            if error.hint:
+                raise
+            hint = f"start node {node_id}, and name the host and raft_port at which it listens for its peers"
+            raise NetworkError(error.message, hint=hint) from error
         return await self._member_with(lambda each: each["node_id"] == node_id, f"node {node_id} has not joined yet")
 
     async def leave(self, node_id: int) -> dict[str, Any]:
@@ -268,7 +284,7 @@ class NodeCluster:
         if now == self._said:
             return
         before, self._said = self._said, now
-        self.term = now[2]
+        self.term = 0 if self._failure is not None else now[2]
         if now[:2] != before[:2] and replica.leader:
             log.info("leader", leader=node_id_of(self.member, replica.leader), state=now[0], term=replica.term)
         elif before[1] and not replica.leader:

@@ -1,8 +1,10 @@
 """``StoreWatch``: looks at the object store when the node starts and now and then afterwards, and says what it finds.
 
 A store that cannot be reached is a warning: the node works on what it has. A store of another ledger is a refusal to
-start. One in which another node has gone on with this ledger (a higher epoch, or entries that this one never had) ends
-writing here, loudly, and reads go on.
+start, and so is, for a member, another one than its ledger has adopted; what turns out later ends what a member serves.
+A member whose settings name no store, though its cluster has one, is degraded, and has no archiver. A store in which
+another node has gone on with this ledger (a higher epoch, or entries that this one never had) ends writing here,
+loudly, and reads go on.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import structlog
 from scribe_ledger.errors import ConfigurationError, ScribeError, Unavailable
 from scribe_ledger.http.archiving import StoreHealth
 from scribe_ledger.ledger.guard import Superseded
-from scribe_ledger.objects.identity import read_identity
+from scribe_ledger.objects.identity import not_that_store, read_identity
 
 if TYPE_CHECKING:
     from scribe_ledger.archive.leading import Leading
@@ -35,8 +37,10 @@ log = structlog.get_logger("scribe.store")
 class StoreWatch:
     """Keeps ``Service.store_health``, and tells the log when that changes. The archiver tells for itself."""
 
-    def __init__(self, service: Service, *, leading: Leading | None = None) -> None:
+    def __init__(self, service: Service, *, leading: Leading | None = None, is_named: bool = True) -> None:
+        """``is_named``: whether the settings name the store; if not it is one in the ledger's own folder."""
         self._service = service
+        self._is_named = is_named
         self._leading = leading
         self._ledger = service.ledger
         self._guarded = float("-inf")
@@ -54,6 +58,8 @@ class StoreWatch:
                 await self.look()
             except ConfigurationError as error:  # it could not be asked when the node started
                 self._note(error)
+                if self._service.cluster is not None:
+                    self._service.cluster.fail(error)
 
     async def look(self) -> None:
         """Raises ``ConfigurationError`` where the store is not this ledger's."""
@@ -64,7 +70,13 @@ class StoreWatch:
         except ScribeError as error:
             self._note(error)
         else:
-            self._note(None)
+            if not self._has_none:
+                self._note(None)
+
+    @property
+    def _has_none(self) -> bool:
+        """Whether this is a member of a cluster that keeps nothing in a store."""
+        return self._leading is not None and not self._is_named and not self._ledger.manifest.store_id
 
     async def _within_deadline(self) -> None:
         """One look at a time: a thread that waits for the store is waited for again, not joined by another."""
@@ -76,9 +88,11 @@ class StoreWatch:
 
     def _look(self) -> None:
         """In a thread."""
+        if self._has_none:
+            return
         self._ledger.objects.check()
         if self._leading is not None:
-            _check_same_ledger(self._ledger)
+            _check_is_shared(self._ledger, is_named=self._is_named)
             if not self._leading.term:
                 return
         if monotonic() - self._guarded >= GUARD_SECONDS:
@@ -99,8 +113,23 @@ class StoreWatch:
             log.info("the object store can be used again", object_store=url)
 
 
-def _check_same_ledger(ledger: ServedLedger) -> None:
+def _check_is_shared(ledger: ServedLedger, *, is_named: bool) -> None:
+    """That the store is the one that the members share, if they have one."""
+    adopted = ledger.manifest.store_id  # before the store is asked: it is claimed first
     found = read_identity(ledger.objects)
+    if found is None and adopted and not is_named:
+        raise Unavailable(
+            f"this cluster keeps large values and its archive in the object store {adopted}, and the settings of this"
+            " node name none",
+            hint="set [storage] object_store as on the other members, and start the node again",
+        )
+    if found is None and adopted:
+        raise not_that_store(ledger.objects, adopted)
+    if found is not None and found.ledger_id == ledger.ledger_id and adopted not in ("", found.store_id):
+        raise ConfigurationError(
+            f"{ledger.objects.url} is the object store {found.store_id}, and this cluster uses {adopted}",
+            hint="set [storage] object_store as on the other members",
+        )
     if found is not None and found.ledger_id != ledger.ledger_id:
         raise ConfigurationError(
             f"{ledger.objects.url} holds the objects of {found.origin} (ledger {found.ledger_id}), and this cluster's"
