@@ -148,6 +148,30 @@ def test_orders_reach_the_cluster(member: Served) -> None:
     assert (answer.status, answer.error["message"]) == (409, "node 3 is a member already")
 
 
+def test_who_does_not_lead_says_where_to_archive_and_counts_no_pass(member: Served) -> None:
+    answer = ask(member, "POST", "/v1/archive")
+    assert (answer.status, answer.error["kind"]) == (503, "unavailable")
+    assert "node 2 at 10.0.0.2:8001" in answer.error["message"]
+    cluster_of(member).has_leader = False
+    assert "none is known" in ask(member, "POST", "/v1/archive").error["message"]
+    cluster_of(member).has_leader = True
+    assert get(member, "/metrics").json["archive"]["runs"] == {"ok": 0, "failed": 0}
+    cluster_of(member).state = "leader"
+    assert ask(member, "POST", "/v1/archive").status == 200
+
+
+def test_a_member_without_an_archiver_has_nothing_pending_and_names_the_setting(member: Served) -> None:
+    put(member, "/k")
+    member.service.archiver = member.service.archive_desk = None
+    answer = ask(member, "POST", "/v1/archive")
+    assert answer.status == 409
+    assert "[storage] object_store" in answer.error["hint"]
+    figures = get(member, "/metrics").json["archive"]
+    assert [figures[name] for name in ("pending_entries", "pending_bytes", "lag_seconds")] == [0, 0, 0]
+    assert figures["store_up"] is None
+    assert "\nscribe_object_store_up " not in get(member, "/metrics/prometheus").text
+
+
 @pytest.mark.parametrize(
     ("action", "body", "message"),
     [

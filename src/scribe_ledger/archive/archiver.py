@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from scribe_ledger.archive.background import Background
 from scribe_ledger.archive.compaction import compact
 from scribe_ledger.archive.evicting import evict
-from scribe_ledger.archive.leading import Alone, Deposed, not_leading
+from scribe_ledger.archive.leading import Alone, Deposed, NotLeading, not_leading
 from scribe_ledger.archive.pacing import Pace, Stopping
 from scribe_ledger.archive.publishing import Publisher
 from scribe_ledger.archive.retiring import Retirer
@@ -86,7 +86,7 @@ class Archiver:
             before = self._ledger.manifest.archived_size
             try:
                 result = self._run(everything=everything)
-            except (Stopping, Deposed):
+            except (Stopping, Deposed, NotLeading):
                 raise
             except ScribeError as error:
                 self._note(error)

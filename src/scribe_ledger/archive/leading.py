@@ -37,7 +37,11 @@ class Deposed(Unavailable):
     """Another leads now, and goes on with what this pass has left."""
 
 
-def not_leading() -> Unavailable:
-    return Unavailable(
+class NotLeading(Unavailable):
+    """Something was ordered that only the leader does. No pass has failed."""
+
+
+def not_leading() -> NotLeading:
+    return NotLeading(
         "only the leader of the cluster archives", hint="ask the leader: `scribe cluster status` names it"
     )

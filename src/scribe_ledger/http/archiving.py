@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scribe_ledger.errors import Unavailable
@@ -23,7 +22,7 @@ class StoreHealth(NamedTuple):
     url: str
     """Without secrets."""
     ok: bool | None
-    """None before the first look."""
+    """None before the first look, and in a cluster that has no store to look at."""
     error: str = ""
     checked: int = 0
     """When, in milliseconds since 1970."""
@@ -49,17 +48,16 @@ class ArchiveFigures(NamedTuple):
 
 
 def archive_figures(ledger: ServedLedger, archiver: Archiver | None, health: StoreHealth) -> ArchiveFigures:
-    """It may wait for the disk."""
-    pending = ledger.pending
-    figures = ArchiveFigures(
-        pending_entries=pending.entries,
-        pending_bytes=pending.bytes,
-        lag_seconds=max(time() - pending.since / 1000, 0) if pending.entries else 0,
-        store_up=health.ok,
-    )
+    """It may wait for the disk. Nothing is pending where nothing is to be archived."""
+    figures = ArchiveFigures(store_up=health.ok)
     if archiver is not None:
+        pending = ledger.pending
         figures = figures._replace(
-            lag_seconds=archiver.lag_seconds, runs=dict(archiver.runs), sealed_entries=archiver.sealed_entries
+            pending_entries=pending.entries,
+            pending_bytes=pending.bytes,
+            lag_seconds=archiver.lag_seconds,
+            runs=dict(archiver.runs),
+            sealed_entries=archiver.sealed_entries,
         )
     if ledger.evicted:  # else nothing was ever read from segments, and what reads them is not loaded
         reader = ledger.cold.reader
