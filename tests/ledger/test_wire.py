@@ -210,7 +210,8 @@ def decoded(unit: bytes) -> Sequence[Command]:
 
 @pytest.mark.parametrize("version", [2, 1 << 31, 1 << 70])
 def test_rules_that_this_program_does_not_know_are_refused_before_they_are_agreed_on(version: int) -> None:
-    for unit in ([commands.configure({"apply_version": version})], [command_of(), commands.configure({"apply_version": version})]):
+    newer = commands.configure({"apply_version": version})
+    for unit in ([newer], [command_of(), newer]):
         with pytest.raises(ConfigurationError):
             wire.check_unit(wire.encode_unit(unit))
     wire.check_unit(wire.encode_unit([commands.configure({"apply_version": 1})]))

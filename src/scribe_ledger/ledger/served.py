@@ -90,7 +90,7 @@ class ServedLedger(Ledger):
         return self._replicated
 
     def connect(self, submit: Submit, *, seconds: float | None = None) -> None:
-        """Where a replicated ledger's writes go, and how long one waits at most. Until then they are ``Unavailable``."""
+        """Where a replicated ledger's writes go, and how long one may wait. Until then they are ``Unavailable``."""
         if not isinstance(self._sequencer, Proposer):
             raise ConfigurationError("this ledger was opened to order its writes itself")
         self._sequencer.connect(submit, seconds=seconds)
