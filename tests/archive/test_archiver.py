@@ -750,3 +750,14 @@ def test_work_gives_way_to_writes_unless_the_backlog_is_long(ledger: ServedLedge
     seconds[0] += 0.01
     pace()
     assert rests.seconds == expected, "the archive would fall behind"
+
+
+def test_archived_values_whose_store_is_not_there_are_unavailable_and_not_damaged(tmp_path: Path) -> None:
+    with ServedLedger.open(tmp_path / "data", object_store=(tmp_path / "objects").as_uri()) as ledger:
+        ledger.put("k", b"value")
+        Archiver(ledger, ArchiveSettings(hot_size=0)).run_once(everything=True)
+    (tmp_path / "objects").rename(tmp_path / "elsewhere")
+    with ServedLedger.open(tmp_path / "data", object_store=(tmp_path / "objects").as_uri()) as ledger:
+        with pytest.raises(Unavailable, match="is not the object store") as refused:
+            assert ledger.get("k")
+        assert "[storage] object_store" in refused.value.hint

@@ -286,3 +286,13 @@ def test_nothing_is_written_into_a_folder_that_stands_where_another_was_opened(t
     with pytest.raises(StorageError, match="not the folder that was opened"):
         store.check()
     assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_a_store_whose_folder_is_gone_says_what_to_do(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "objects")
+    (tmp_path / "objects").rename(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match="is not there any more") as gone:
+        store.put_bytes("name", b"x")
+    assert "mount it" in gone.value.hint
+    (tmp_path / "elsewhere").rename(tmp_path / "objects")
+    assert store.put_bytes("name", b"x")

@@ -218,8 +218,7 @@ class BlobStore:
             )
 
     def _missing(self, what: str, path: str) -> Corruption:
-        if wanted := self._store_id():
-            check_is(self._objects, wanted)
+        check_is(self._objects, self._store_id())
         return Corruption(
             f"{what} is missing, though the ledger holds an entry for it: {self._objects.place(path)}",
             hint="is this the ledger's store? Else name that: --object-store, or [storage] object_store. Restore the"

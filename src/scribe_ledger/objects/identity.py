@@ -80,7 +80,12 @@ def claim(
 
 
 def check_is(store: ObjectStore, store_id: str) -> None:
-    """Raises ``Unavailable`` unless the store is that one. For when an object is missing: is it lost, or elsewhere?"""
+    """Raises ``Unavailable`` unless the store is that one, where there is one at all.
+
+    For when an object is missing: is it lost, or elsewhere?
+    """
+    if not store_id:
+        return
     found = read_identity(store)
     if found is None or found.store_id != store_id:
         raise not_that_store(store, store_id)
