@@ -248,17 +248,15 @@ class ConsensusSettings(Section):
         default=1000, description="Longest such wait, in milliseconds; above the shortest, twice it is usual."
     )
     heartbeat_interval_ms: Positive = Field(default=100, description="Milliseconds between a leader's heartbeats.")
-    max_payload_entries: Positive = Field(default=300, description="Entries in one message to a follower.")
-    snapshot_logs_since_last: Positive = Field(default=5000, description="Log entries after which a snapshot is taken.")
+    max_payload_entries: Positive = Field(
+        default=300, description="Accepted, and of no effect: messages to a follower are bounded by bytes, at 1 MiB."
+    )
+    snapshot_logs_since_last: Positive = Field(default=5000, description="Log entries after which the log is cut.")
     max_in_snapshot_log_to_keep: Whole = Field(
-        default=1000, description="Entries kept behind a snapshot, so that a slow follower needs no snapshot."
+        default=1000, description="Entries kept when the log is cut, so that a slow follower needs no snapshot."
     )
-    log_max_bytes: Whole = Field(
-        default=268_435_456, description="Take a snapshot and cut the log beyond this many bytes; 0: no limit."
-    )
-    log_max_age_secs: Whole = Field(
-        default=0, description="Take a snapshot and cut what is older than this many seconds; 0: no limit."
-    )
+    log_max_bytes: Whole = Field(default=268_435_456, description="Cut the log beyond this many bytes; 0: no limit.")
+    log_max_age_secs: Whole = Field(default=0, description="Cut what is older than this many seconds; 0: no limit.")
     snapshots_keep: Positive = Field(default=2, description="Snapshots kept on disk.")
     replace_wiped: bool = Field(
         default=False, description="Let a node that lost its folder replace its old self without an operator's word."
