@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+import structlog
 from click.testing import CliRunner
 from tests.http.serving import serve
 
@@ -19,6 +21,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.http.serving import Served
+
+
+@pytest.fixture(autouse=True)
+def quiet_nodes() -> Iterator[None]:
+    """A node in this process would say on the command's own output that a client went away."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
+    yield
+    structlog.reset_defaults()
 
 
 class Answer(NamedTuple):

@@ -118,15 +118,15 @@ def test_the_settings_file_of_the_same_folder_names_the_store(evicted: Cli, tmp_
     file.write_text(f'[node]\ndata_dir = "data"\n[storage]\nobject_store = "{url}"\n')
     assert evicted("get", "key/007").out == b"value 7"
     file.write_text(f'[node]\ndata_dir = "elsewhere"\n[storage]\nobject_store = "{url}"\n')
-    assert evicted("get", "key/007", "--json", code=3).error["kind"] == "corruption"
+    assert evicted("get", "key/007", "--json", code=3).error["kind"] == "unavailable"
     file.write_text("this is no TOML")
     assert evicted("stats").out, "what says nothing of object stores need not be understood"
 
 
-def test_a_value_whose_store_was_not_named_is_missing_by_name_and_not_absent(evicted: Cli) -> None:
+def test_a_value_whose_store_was_not_named_is_out_of_reach_and_not_absent(evicted: Cli) -> None:
     error = evicted("get", "key/007", "--json", code=3).error
-    assert error["kind"] == "corruption"
-    assert "segments/" in error["message"]
+    assert error["kind"] == "unavailable"
+    assert "is not the object store that this ledger's objects are in" in error["message"]
 
 
 def test_the_store_of_another_ledger_is_refused(evicted: Cli, tmp_path: Path) -> None:
