@@ -26,7 +26,7 @@ find_command() {
 is_running() {
   local pid
   pid="$(cat "$1" 2>/dev/null)" && [ -n "$pid" ] &&
-    ps -p "$pid" -o stat=,args= 2>/dev/null | grep -v '^Z' | grep -q 'scribe-node'
+    ps -ww -p "$pid" -o stat=,args= 2>/dev/null | grep -v '^Z' | grep -q 'scribe-node'
 }
 
 # The answer to one GET, with its status line. Bash alone: curl need not be there.
