@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.cluster
 
+
+@pytest.fixture(autouse=True)
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The coverage of what is timed would be in the times."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
 TINY = Scale(entries=500, cached=500, passes=1, pass_seconds=1, singles=10, starts=1, kills=1, harm_seconds=1)
 needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 
