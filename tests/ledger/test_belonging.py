@@ -33,7 +33,7 @@ from scribe_ledger.ledger.folder import CLUSTER
 from scribe_ledger.ledger.guard import Standing, check_standing
 from scribe_ledger.ledger.manifest import Adopt, Archive
 from scribe_ledger.ledger.policy import Policy
-from scribe_ledger.ledger.served import ServedLedger
+from scribe_ledger.ledger.served import MemberLedger, ServedLedger
 from scribe_ledger.ledger.wire import encode_unit
 from scribe_ledger.merkle.hashing import hash_leaf
 from scribe_ledger.merkle.note import Signer
@@ -94,7 +94,7 @@ class Cluster:
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[ServedLedger]:
-    with ServedLedger.open(tmp_path / "data", replicated=True, inline_max=1000) as opened:
+    with MemberLedger.open(tmp_path / "data", inline_max=1000) as opened:
         cluster = Cluster(opened)
         yield opened
         cluster.close()
@@ -107,7 +107,7 @@ def test_a_member_folder_is_an_empty_ledger_with_the_given_identity_and_key(tmp_
     key = Signer.generate(ORIGIN)
     for _ in range(2):  # repeated after a crash, it is there already
         member(tmp_path / "data", private_key_text=key.private_text() + "\n", policy=Policy(overwrite="forbid"))
-    with ServedLedger.open(tmp_path / "data", replicated=True) as ledger:
+    with MemberLedger.open(tmp_path / "data") as ledger:
         assert (ledger.ledger_id, ledger.origin, ledger.size) == (LEDGER_ID, ORIGIN, 0)
         assert ledger.policy.overwrite == "forbid"
         assert ledger.public_key == str(key.verifier)
@@ -135,7 +135,7 @@ def test_what_the_node_keeps_there_before_is_no_stranger(tmp_path: Path) -> None
         (tmp_path / name).write_text("{}")
     (tmp_path / "raft").mkdir()
     member(tmp_path)
-    with ServedLedger.open(tmp_path, replicated=True) as ledger:
+    with MemberLedger.open(tmp_path) as ledger:
         assert ledger.size == 0
 
 
@@ -219,7 +219,7 @@ def test_entries_from_elsewhere_are_refused(ledger: ServedLedger, tmp_path: Path
 
 
 def test_before_the_cluster_is_found_writes_are_unavailable(tmp_path: Path) -> None:
-    with ServedLedger.open(tmp_path / "data", replicated=True) as ledger, pytest.raises(Unavailable):
+    with MemberLedger.open(tmp_path / "data") as ledger, pytest.raises(Unavailable):
         ledger.put("k", "v")
 
 
@@ -227,7 +227,7 @@ def test_what_is_refused_at_once_is_raised_or_is_that_units_outcome(tmp_path: Pa
     def full(*_: object) -> None:
         raise Overloaded("too many wait")
 
-    with ServedLedger.open(tmp_path / "data", replicated=True) as ledger:
+    with MemberLedger.open(tmp_path / "data") as ledger:
         ledger.connect(full)
         with pytest.raises(Overloaded):
             ledger.put("k", "v")
@@ -237,7 +237,7 @@ def test_what_is_refused_at_once_is_raised_or_is_that_units_outcome(tmp_path: Pa
 def test_who_waits_while_the_ledger_closes_is_told(tmp_path: Path) -> None:
     submitted = threading.Event()
     told: list[BaseException] = []
-    ledger = ServedLedger.open(tmp_path / "data", replicated=True)
+    ledger = MemberLedger.open(tmp_path / "data")
     ledger.connect(lambda *_: submitted.set())
 
     def write() -> None:
@@ -289,7 +289,7 @@ def test_what_was_taken_is_read_at_once_whatever_was_cached(ledger: ServedLedger
         publish()
 
     ledger.on_commit(around)
-    with ServedLedger.open(tmp_path / "giver", replicated=True) as giver:
+    with MemberLedger.open(tmp_path / "giver") as giver:
         other = giver.state_machine
         ours = ledger.state_machine
         other.take(ours.export(other.describe(), 1, 1, b""))
@@ -302,7 +302,7 @@ def test_what_was_taken_is_read_at_once_whatever_was_cached(ledger: ServedLedger
 
 def test_relaxed_durability_and_a_cluster_exclude_each_other(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="relaxed"):
-        ServedLedger.open(tmp_path / "data", replicated=True, durability="relaxed")
+        MemberLedger.open(tmp_path / "data", durability="relaxed")
 
 
 def test_a_ledger_of_its_own_has_no_cluster(tmp_path: Path) -> None:
@@ -333,7 +333,7 @@ def _unit(key: str, value: str) -> bytes:
 
 
 def test_a_write_that_the_cluster_never_answers_ends_at_its_deadline(tmp_path: Path) -> None:
-    with ServedLedger.open(tmp_path / "data", replicated=True) as ledger:
+    with MemberLedger.open(tmp_path / "data") as ledger:
         ledger.connect(lambda *_: None, seconds=0.01)
         with pytest.raises(OutcomeUnknown, match=r"0\.01 seconds"):
             ledger.put("k", "v")

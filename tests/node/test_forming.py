@@ -20,6 +20,7 @@ from scribe_ledger.errors import Conflict, Forbidden
 from scribe_ledger.ledger import belonging, folder
 from scribe_ledger.ledger.belonging import read_belonging
 from scribe_ledger.ledger.replicated import ReplicatedMachine
+from scribe_ledger.ledger.served import MemberLedger
 from scribe_ledger.merkle.note import Signer
 from scribe_ledger.node import forming
 from scribe_ledger.node.opening import open_ledger
@@ -76,7 +77,7 @@ def start(config: Config, joined: Joined | None = None) -> tuple[object, Members
         if isinstance(outcome, Founded) and joined is not None:
             outcome = joined
         forming.join_folder(config, identity, outcome)
-        with open_ledger(config, "", replicated=True) as ledger:
+        with open_ledger(config, "", MemberLedger) as ledger:
             if isinstance(outcome, Founded):
                 forming.found(config, identity, ledger)
             record = ledger.state_machine.membership

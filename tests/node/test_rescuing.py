@@ -17,7 +17,7 @@ from scribe_ledger.consensus.membership import MemberInfo, Membership
 from scribe_ledger.errors import Conflict, Corruption, Forbidden, LedgerLocked
 from scribe_ledger.ledger.belonging import Belonging, read_belonging, write_belonging
 from scribe_ledger.ledger.commands import put
-from scribe_ledger.ledger.served import ServedLedger
+from scribe_ledger.ledger.served import MemberLedger
 from scribe_ledger.ledger.wire import encode_unit
 from scribe_ledger.node import forming
 from scribe_ledger.node.rescuing import rescue
@@ -48,7 +48,7 @@ def member(tmp_path: Path) -> Path:
         raft_id = identity.raft_id
         write_belonging(data, Belonging(ledger_id, raft_id))
         identity.save_member(ledger_id)
-    with ServedLedger.open(data, replicated=True) as replicated:
+    with MemberLedger.open(data) as replicated:
         machine = replicated.state_machine
         begin = machine.position + 1
         voters = (raft_id, 7, 8)
@@ -130,7 +130,7 @@ def test_a_ledger_that_was_rescued_founds_a_cluster_with_its_history(member: Pat
     with closing(NodeIdentity.load_or_create(member)) as identity:
         assert old is not None
         assert identity.raft_id != old.raft_id
-        with ServedLedger.open(member, replicated=True) as ledger:
+        with MemberLedger.open(member) as ledger:
             forming.found(config, identity, ledger)
             machine = ledger.state_machine
             membership = Membership.decode(machine.membership)
@@ -143,7 +143,7 @@ def test_a_record_of_members_that_are_no_more_does_not_outlive_founding(member: 
     config = Config.load(environ={}, overrides={"node.data_dir": str(member)})
     with (
         closing(NodeIdentity.load_or_create(member)) as identity,
-        ServedLedger.open(member, replicated=True) as ledger,
+        MemberLedger.open(member) as ledger,
     ):
         machine = ledger.state_machine
         machine.set_membership(machine.position + 1, Membership(machine.position + 1, 9, voters=(7, 8)).encode())

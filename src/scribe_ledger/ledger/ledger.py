@@ -13,7 +13,7 @@ import secrets
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self, TypeVar, Unpack
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, ClassVar, Self, TypeVar, Unpack
 
 from scribe_ledger.errors import (
     ConfigurationError,
@@ -88,6 +88,9 @@ DURABILITIES = ("full", "relaxed")
 class Ledger:
     """An append-only key-value ledger in a folder. Open one with ``Ledger.open`` and close it when done."""
 
+    _is_replicated: ClassVar[bool] = False
+    """Whether a cluster puts its writes in order, and not this ledger itself."""
+
     def __init__(
         self,
         folder: DataFolder,
@@ -103,7 +106,6 @@ class Ledger:
         inline_max: int,
         objects: ObjectStore,
         owns_objects: bool,
-        replicated: bool = False,
     ) -> None:
         self._folder = folder
         self._clock = clock
@@ -138,7 +140,7 @@ class Ledger:
         self._signing = open_signing(folder, identity, self._machine, self._reader, objects)
         self._replicated = (
             ReplicatedMachine(store, self._machine, publish=self._publish, publish_all=self._publish_all)
-            if replicated
+            if self._is_replicated
             else None
         )
         self._sequencer: Sequencer | Proposer
@@ -187,47 +189,9 @@ class Ledger:
         ``object_store``: a URL such as ``s3://bucket/prefix``, or the folder's own ``objects``. ``max_cache_size`` is
         for values and for row groups of the archive, half each, unless ``cold_cache_size`` says what the latter get.
         """
-        return cls._open(
-            path,
-            name=name,
-            create=create,
-            overwrite=overwrite,
-            deletes=deletes,
-            durability=durability,
-            flush_interval_ms=flush_interval_ms,
-            max_cache_size=max_cache_size,
-            cache_capacity=cache_capacity,
-            cold_cache_size=cold_cache_size,
-            inline_max=inline_max,
-            object_store=object_store,
-            clock=clock,
-            open_store=open_store,
-        )
-
-    @classmethod
-    def _open(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        name: str = "",
-        create: bool = True,
-        overwrite: str | None = None,
-        deletes: str | None = None,
-        durability: str = "full",
-        flush_interval_ms: int = 200,
-        max_cache_size: int = 256 << 20,
-        cache_capacity: int = 100_000,
-        cold_cache_size: int | None = None,
-        inline_max: int = 256 << 10,
-        object_store: ObjectStore | str = "",
-        clock: Callable[[], int] = system_clock,
-        open_store: Callable[[Path], Store] = RocksStore,
-        replicated: bool = False,
-    ) -> Self:
-        """``replicated``: for a node of a cluster; what is written goes there, and comes back to be applied."""
         if durability not in DURABILITIES:
             raise ConfigurationError(f"the durability {durability!r} is unknown", hint="full or relaxed")
-        if replicated and durability != "full":
+        if cls._is_replicated and durability != "full":
             raise ConfigurationError("a cluster does not take relaxed durability", hint="leave it at full")
         _check_numbers(
             flush_interval_ms=flush_interval_ms,
@@ -266,7 +230,6 @@ class Ledger:
                 inline_max=inline_max,
                 objects=objects,
                 owns_objects=objects is not object_store,
-                replicated=replicated,
             )
         except BaseException:
             if objects is not None and objects is not object_store:

@@ -6,7 +6,7 @@ say in the moment of a commit. Applications use ``Ledger``; nothing here is prom
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 from scribe_ledger.errors import ConfigurationError, InvalidRequest
 from scribe_ledger.ledger.cache import EVERY_KEY
@@ -21,7 +21,6 @@ from scribe_ledger.merkle.leaf import timestamps_of
 from scribe_ledger.objects.blobs import Blob
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
@@ -60,11 +59,6 @@ class Pending(NamedTuple):
 class ServedLedger(Ledger):
     """Opened like any ledger."""
 
-    @classmethod
-    def open(cls, path: str | os.PathLike[str], *, replicated: bool = False, **options: Any) -> Self:
-        """``replicated``: for a node of a cluster; what is written goes there, and comes back to be applied."""
-        return cls._open(path, replicated=replicated, **options)
-
     def __init__(self, *parts: Any, **options: Any) -> None:
         super().__init__(*parts, **options)
         self._around_commit: AroundCommit | None = None
@@ -84,7 +78,7 @@ class ServedLedger(Ledger):
 
     @property
     def state_machine(self) -> ReplicatedMachine:
-        """What the cluster drives. Only a ledger that was opened with ``replicated`` has it."""
+        """What the cluster drives. Only a ``MemberLedger`` has it."""
         if self._replicated is None:
             raise ConfigurationError("this ledger was opened to order its writes itself")
         return self._replicated
@@ -303,3 +297,9 @@ class ServedLedger(Ledger):
             super()._publish_all()
             return
         self._cache.commit(EVERY_KEY, lambda: around(EVERY_KEY, self._machine.commit))
+
+
+class MemberLedger(ServedLedger):
+    """That of a member of a cluster: what is written goes there, and comes back to be applied."""
+
+    _is_replicated: ClassVar[bool] = True

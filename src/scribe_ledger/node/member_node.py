@@ -26,6 +26,7 @@ from scribe_ledger.consensus.log.files import FileLog
 from scribe_ledger.consensus.snapshots.installing import finish_installation, install_incremental
 from scribe_ledger.consensus.transport import Auth, Me, Transport
 from scribe_ledger.ledger.folder import system_clock
+from scribe_ledger.ledger.served import MemberLedger
 from scribe_ledger.merkle.note import Verifier
 from scribe_ledger.node.forming import check_not_being_rescued, find_cluster, found, join_folder
 from scribe_ledger.node.opening import copies_of, open_ledger, open_store
@@ -156,7 +157,7 @@ class MemberNode:
         if isinstance(outcome, Joined):
             self._acquaintances = outcome.members
         await asyncio.to_thread(join_folder, config, identity, outcome)
-        ledger = await asyncio.to_thread(open_ledger, config, store, replicated=True)
+        ledger = await asyncio.to_thread(open_ledger, config, store, MemberLedger)
         try:
             if isinstance(outcome, Founded):
                 await asyncio.to_thread(found, config, identity, ledger, awaits=outcome.awaits)

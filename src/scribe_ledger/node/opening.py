@@ -34,9 +34,9 @@ def copies_of(store: Store | None = None) -> Copies:
     return cast("Copies", StoreCopies(store))
 
 
-def open_ledger(config: Config, store: ObjectStore | str, *, replicated: bool = False) -> ServedLedger:
+def open_ledger(config: Config, store: ObjectStore | str, kind: type[ServedLedger] = ServedLedger) -> ServedLedger:
     storage, given = config.storage, config.source
-    return ServedLedger.open(
+    return kind.open(
         config.data_dir,
         name=config.node.name,
         # A policy that nobody asked for must not disagree with the one that the ledger has.
@@ -49,5 +49,4 @@ def open_ledger(config: Config, store: ObjectStore | str, *, replicated: bool = 
         cache_capacity=0,
         cold_cache_size=cold_cache_share(config),
         object_store=store,
-        replicated=replicated,
     )

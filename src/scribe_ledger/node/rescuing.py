@@ -30,7 +30,7 @@ from scribe_ledger.consensus.snapshots.keeper import SNAPSHOTS
 from scribe_ledger.consensus.starting import start_from
 from scribe_ledger.errors import Conflict, Corruption, Overloaded
 from scribe_ledger.ledger.belonging import read_belonging, remove_belonging, write_belonging
-from scribe_ledger.ledger.served import ServedLedger
+from scribe_ledger.ledger.served import MemberLedger, ServedLedger
 from scribe_ledger.node.opening import copies_of
 from scribe_ledger.objects.durable import storage_errors, sync_directory
 
@@ -75,7 +75,7 @@ def rescue(data_dir: Path, *, step: Callable[[str], object] = lambda _: None) ->
         if belonging is None:
             raise _no_member(data_dir)
         finish_installation(data_dir, copies_of())
-        with closing(ServedLedger.open(data_dir, create=False, replicated=True)) as ledger:
+        with closing(MemberLedger.open(data_dir, create=False)) as ledger:
             install_incremental(ledger.state_machine, data_dir)
             rescued = _stand_alone(data_dir, belonging, ledger, step)
         _remove_parts(data_dir, step)

@@ -12,7 +12,7 @@ from scribe_ledger.errors import NetworkError
 from scribe_ledger.ledger import commands, wire
 from scribe_ledger.ledger.belonging import create_member_folder
 from scribe_ledger.ledger.policy import Policy
-from scribe_ledger.ledger.served import ServedLedger
+from scribe_ledger.ledger.served import MemberLedger
 from scribe_ledger.ledger.store_copies import StoreCopies
 from scribe_ledger.merkle.note import Signer
 
@@ -54,7 +54,7 @@ class Node:
 
     def open(self) -> None:
         self._opened = True
-        self.ledger = ServedLedger.open(self.path, replicated=True)
+        self.ledger = MemberLedger.open(self.path)
         self.machine: StateMachine = self.ledger.state_machine
         self.copies = StoreCopies(self.ledger._store)
 

@@ -113,7 +113,7 @@ KILLED_CHILD = """
 import os, signal, sys
 from pathlib import Path
 from scribe_ledger.consensus.snapshots.installing import finish_installation, install_incremental
-from scribe_ledger.ledger.served import ServedLedger
+from scribe_ledger.ledger.served import MemberLedger
 from scribe_ledger.ledger.store_copies import StoreCopies
 
 path, last = Path(sys.argv[1]), sys.argv[2]
@@ -123,7 +123,7 @@ def step(name):
         os.kill(os.getpid(), signal.SIGKILL)
 
 finish_installation(path, StoreCopies(), step=step)
-install_incremental(ServedLedger.open(path, replicated=True).state_machine, path, step=step)
+install_incremental(MemberLedger.open(path).state_machine, path, step=step)
 """
 
 

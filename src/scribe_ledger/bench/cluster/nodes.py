@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Self
 from scribe_ledger.bench.cluster.profiled import NODE
 from scribe_ledger.bench.command import NotMeasurable
 from scribe_ledger.bench.http.servers import cpu_seconds_of, environment
-from scribe_ledger.errors import Unavailable
+from scribe_ledger.consensus.engine import require_engine
+from scribe_ledger.errors import ConfigurationError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -230,6 +231,6 @@ def bytecode(folder: Path) -> dict[str, str]:
 def check_engine() -> None:
     """Raises ``NotMeasurable`` where the consensus engine is not installed."""
     try:
-        import scribe_raft  # noqa: F401
-    except ImportError as error:
-        raise NotMeasurable("scribe-raft is not installed", hint="pip install ./raft") from error
+        require_engine()
+    except ConfigurationError as error:
+        raise NotMeasurable(error.message, hint=error.hint) from error
