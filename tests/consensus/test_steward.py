@@ -322,20 +322,38 @@ def test_an_operator_gives_up_a_dead_member_and_no_other() -> None:
     leader = Leader(membership([1, 2, 3]))
     leader.dead.add(3)
     leader.tick()
-    leader.steward.replace(3)
+    for node_id in (3, 2, 9):
+        leader.steward.replace(node_id, done=leader.done, ticks=100)
+    assert leader.run() == ["tell 3=10.0.0.3:9001"]
+    assert [type(each) for each in leader.answers] == [Conflict, NotFound, type(None)]
     assert leader.steward.may_replace(3)
     assert not leader.steward.may_replace(2)
-    with pytest.raises(Conflict):
-        leader.steward.replace(2)
-    with pytest.raises(NotFound):
-        leader.steward.replace(9)
+
+
+def test_who_was_given_up_is_so_for_the_next_leader_until_it_says_otherwise() -> None:
+    leader = Leader(membership([1, 2, 3]))
+    leader.dead.add(3)
+    leader.tick()
+    leader.steward.replace(3, done=leader.done, ticks=100)
+    leader.run()
+    heir = Leader(Membership.decode(leader.membership.encode()), me=2)  # it knows the record only
+    heir.dead.add(3)
+    heir.tick()
+    assert heir.steward.may_replace(3)
+    heir.steward.replace(3, done=heir.done, ticks=100)
+    assert (heir.run(), heir.answers) == ([], [None])
+    heir.dead.clear()
+    heir.steward.update(info(3), done=heir.done, ticks=100)
+    heir.run()
+    assert not heir.steward.may_replace(3)
 
 
 def test_a_replacement_goes_through_from_the_operators_word_on() -> None:
     leader = Leader(membership([1, 2, 3]))
     leader.dead.add(3)
     leader.tick()
-    leader.steward.replace(3)
+    leader.steward.replace(3, done=leader.done, ticks=100)
+    assert leader.run() == ["tell 3=10.0.0.3:9001"]
     leader.match[7] = 0
     leader.steward.add(info(7, node_id=3), replaced=3, done=leader.done, ticks=100)
     assert leader.run() == ["learner:7"]
@@ -375,7 +393,7 @@ def test_who_does_not_lead_is_asked_nothing() -> None:
     with pytest.raises(ConsensusError):
         steward.leave(1, done=lambda _: None, ticks=1)
     with pytest.raises(ConsensusError):
-        steward.replace(1)
+        steward.replace(1, done=lambda _: None, ticks=1)
 
 
 def test_a_leader_that_is_deposed_says_so_to_all_who_wait() -> None:

@@ -34,6 +34,9 @@ class MemberInfo:
     """The newest rules of ``apply`` that it knows."""
     store_id: str = ""
     """Of the object store that it reads; empty where it has none of its own account."""
+    given_up: bool = False
+    """Whether an operator said that its folder is lost: the next node with its label may take its place. It says the
+    contrary itself if it comes back."""
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> MemberInfo:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.consensus.stewardship.actions import Change, HandOver, RaiseApplyVersion, View
 from scribe_ledger.consensus.stewardship.duties import duty, newer_rules
-from scribe_ledger.consensus.stewardship.wishes import Add, Know, Lead, Remove, Settled, Wish, unknown
-from scribe_ledger.errors import Conflict, ConsensusError, Overloaded, Unavailable
+from scribe_ledger.consensus.stewardship.wishes import Add, GiveUp, Know, Lead, Remove, Settled, Wish, unknown
+from scribe_ledger.errors import ConsensusError, Overloaded, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,8 +40,6 @@ class Steward:
         self.view: View | None = None
         """What the leader saw last; None while this node does not lead."""
         self._wishes: list[_Asked] = []
-        self._replaceable: dict[int, int] = {}
-        """By label, the Raft id that an operator gave up."""
         self._under_way: Action | None = None
         self._resume_at = 0
         self._seen = (-1, -1)
@@ -69,7 +67,6 @@ class Steward:
         """This node leads no longer. ``leader``: who does, 0 if that is not known."""
         before, self.view = self.view, None
         self._under_way, self._joint_since = None, 0
-        self._replaceable.clear()
         asked, self._wishes = self._wishes, []
         for each in asked:
             each.done(_after_leading(each.wish, before, leader))
@@ -94,24 +91,14 @@ class Steward:
         """A member has moved, or knows newer rules."""
         self._wish(Know(info), done, ticks)
 
-    def replace(self, node_id: int) -> None:
-        """The next self of this node may take its place, as soon as it asks; raises the reason if it may not."""
-        view = self._leading()
-        found = view.labelled(node_id)
-        if not found:
-            raise unknown(node_id)
-        if len(found) > 1:
-            return  # that is what is going on
-        if view.is_alive(found[0]):
-            raise Conflict(
-                f"node {node_id} answers: there is nothing to replace",
-                hint="to remove it, use `scribe cluster leave`; to replace it, stop it first",
-            )
-        self._replaceable[node_id] = found[0]
+    def replace(self, node_id: int, *, done: Callable[[ScribeError | None], object], ticks: int) -> None:
+        """The next self of this node may take its place, as soon as it asks."""
+        self._wish(GiveUp(node_id), done, ticks)
 
     def may_replace(self, raft_id: int) -> bool:
-        """Whether an operator gave up this member."""
-        return raft_id in self._replaceable.values()
+        """Whether an operator gave up this member. It is on record, so the next leader knows too."""
+        info = None if self.view is None else self.view.membership.members.get(raft_id)
+        return info is not None and info.given_up
 
     # --- inside ------------------------------------------------------------------------------------------------
 
@@ -137,9 +124,6 @@ class Steward:
         if isinstance(self._under_way, RaiseApplyVersion) and view.apply_version >= self._under_way.version:
             self._under_way = None
         self._seen = seen
-        self._replaceable = {
-            node_id: raft_id for node_id, raft_id in self._replaceable.items() if raft_id in membership.ids
-        }
 
     def _free(self, view: View) -> bool:
         return self._under_way is None or view.now >= self._resume_at

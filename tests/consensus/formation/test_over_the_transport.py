@@ -289,6 +289,8 @@ def test_members_leave_lead_and_move_through_any_node(tmp_path: Path) -> None:
             assert cluster.leader is second
             await third.reception.ask(Update(info=replace(third.info, client_address="h:1")), seconds=10)
             assert cluster.membership.members[third.info.raft_id].client_address == "h:1"
+            with pytest.raises(Forbidden, match="give itself up"):
+                await third.reception.ask(Update(info=replace(third.info, given_up=True)), seconds=10)
             with pytest.raises(NotFound):
                 await third.reception.ask(Leave(node_id=9), seconds=10)
             with pytest.raises(Conflict, match="answers"):
@@ -319,6 +321,7 @@ def test_a_wiped_node_comes_back_in_its_own_place(tmp_path: Path, by: str) -> No
             await until(lambda: nodes[2].identity.raft_id not in seen(cluster))
             if by == "an operator":
                 await nodes[1].reception.ask(Replace(node_id=3), seconds=10)
+                assert cluster.membership.members[nodes[2].identity.raft_id].given_up
             await running
             await until(lambda: wiped.identity.raft_id in cluster.membership.voters)
             assert nodes[2].identity.raft_id in cluster.membership.removed

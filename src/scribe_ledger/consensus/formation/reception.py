@@ -137,7 +137,7 @@ class Reception:
                 await self._settled(lambda done: self._steward.update(message.info, done=done, ticks=self._ticks))
                 return Done(text="known")
             case Replace():
-                self._steward.replace(message.node_id)
+                await self._settled(lambda done: self._steward.replace(message.node_id, done=done, ticks=self._ticks))
                 return Done(text=f"node {message.node_id} is replaced as soon as its next self asks to join")
 
     async def _take_in(self, join: Join, caller: Caller) -> Welcome:
@@ -263,5 +263,7 @@ class Reception:
 def _check_caller(message: ForLeader, caller: Caller, cluster_id: str) -> None:
     if isinstance(message, (Join, Update)) and message.info.raft_id != caller.raft_id:
         raise Forbidden("a node speaks of itself only")
+    if isinstance(message, (Join, Update)) and message.info.given_up:
+        raise Forbidden("a node does not give itself up", hint="an operator does: `scribe cluster replace`")
     if not isinstance(message, Join) and caller.cluster_id != cluster_id:
         raise Forbidden("only a member changes the cluster")

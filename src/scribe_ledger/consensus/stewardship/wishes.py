@@ -6,7 +6,7 @@ wish that was fulfilled meanwhile is settled at once there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from scribe_ledger.consensus.stewardship.actions import Change, HandOver, Tell
@@ -85,6 +85,29 @@ class Remove:
 
 
 @dataclass(frozen=True)
+class GiveUp:
+    """The folder of the member with this label is lost, and it is on record that its next self may take its place."""
+
+    node_id: int
+
+    def next(self, view: View) -> Next:
+        found = view.labelled(self.node_id)
+        if not found:
+            return Settled(unknown(self.node_id))
+        info = view.membership.members[found[0]]
+        if len(found) > 1 or info.given_up:
+            return Settled()  # two: it is being replaced
+        if view.is_alive(info.raft_id):
+            return Settled(
+                Conflict(
+                    f"node {self.node_id} answers: there is nothing to replace",
+                    hint="to remove it, use `scribe cluster leave`; to replace it, stop it first",
+                )
+            )
+        return Tell((replace(info, given_up=True),), why=f"an operator gave up node {self.node_id}")
+
+
+@dataclass(frozen=True)
 class Lead:
     """The voter with this label leads."""
 
@@ -135,7 +158,7 @@ class Know:
         return Tell((info,), why=f"node {info.node_id} tells what it is now")
 
 
-Wish: TypeAlias = Add | Remove | Lead | Know
+Wish: TypeAlias = Add | Remove | GiveUp | Lead | Know
 
 
 def removed(raft_id: int) -> ScribeError:
