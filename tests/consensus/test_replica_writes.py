@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from tests.consensus.group import Group
 
+from scribe_ledger.config.sections import ConsensusSettings
 from scribe_ledger.consensus import frames
 from scribe_ledger.consensus.bundles import encode_units
+from scribe_ledger.consensus.exchange import ReplicaSettings
 from scribe_ledger.errors import OutcomeUnknown, Overloaded, TooLarge, Unavailable
 
 pytestmark = pytest.mark.consensus
@@ -30,6 +32,15 @@ def test_bundles_hold_units_up_to_their_size_and_larger_ones_travel_alone() -> N
     group.write(1, "a" * 4, "b" * 2, "c" * 20, "d", "e")
     assert [len({p for p, _ in group.members[1].machine.units}), group.bundles_applied()] == [3, 3]
     group.assert_all_have("aaaa", "bb", "c" * 20, "d", "e")
+
+
+def test_bundles_hold_no_more_units_than_the_settings_say() -> None:
+    settings = ReplicaSettings.of(ConsensusSettings(max_payload_entries=2), tick_ms=50)
+    group = Group(1, max_entry_units=settings.max_entry_units)
+    group.lead(1)
+    group.write(1, "a", "b", "c", "d", "e")
+    assert group.bundles_applied() == 3
+    group.assert_all_have("a", "b", "c", "d", "e")
 
 
 def test_a_unit_that_asks_for_it_travels_alone() -> None:

@@ -23,6 +23,8 @@ class ReplicaSettings(NamedTuple):
     heartbeat_ticks: int = 2
     max_entry_bytes: int = 64 << 10
     """Units are put together up to this. A larger one travels alone."""
+    max_entry_units: int = 300
+    """And up to so many."""
     bundles_in_flight: int = 4
     max_waiting_units: int = 100_000
     max_waiting_bytes: int = 128 << 20
@@ -39,7 +41,12 @@ class ReplicaSettings(NamedTuple):
         heartbeat = max(1, round(consensus.heartbeat_interval_ms / tick_ms))
         shortest = max(heartbeat + 1, ceil(consensus.election_timeout_min / tick_ms))
         longest = max(shortest + 1, ceil(consensus.election_timeout_max / tick_ms))
-        return cls(election_ticks_min=shortest, election_ticks_max=longest, heartbeat_ticks=heartbeat)
+        return cls(
+            election_ticks_min=shortest,
+            election_ticks_max=longest,
+            heartbeat_ticks=heartbeat,
+            max_entry_units=consensus.max_payload_entries,
+        )
 
 
 class Turn(NamedTuple):

@@ -51,7 +51,7 @@ class Proposals:
         self._session = session
         self._settings = settings
         self._counters = counters
-        self._entry_bytes = settings.max_entry_bytes
+        self._entry_bytes, self._entry_units = settings.max_entry_bytes, settings.max_entry_units
         self._waiting_max, self._bytes_max = settings.max_waiting_units, settings.max_waiting_bytes
         self._unit_bytes_max = settings.max_message_bytes - 2048  # room for what a message has around it
         self._queue: deque[Waiter] = deque()
@@ -113,7 +113,7 @@ class Proposals:
         first = queue.popleft()
         unit, _, _, _, alone = first
         waiters, room = [first], self._entry_bytes - len(unit)
-        while queue and not alone:
+        while queue and not alone and len(waiters) < self._entry_units:
             head = queue[0]
             unit, _, _, _, alone = head
             room -= len(unit) + UNIT_OVERHEAD_BYTES
