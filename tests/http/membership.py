@@ -150,6 +150,12 @@ class FakeCluster(Gatherer):
         self.orders.append(("transfer", node_id))
         return {"leader_id": node_id, "address": f"10.0.0.{node_id}:8001"}
 
+    async def archive(self) -> dict[str, Any]:
+        self.orders.append(("archive",))
+        if not self.has_leader:
+            raise Unavailable("no leader could be asked to archive")
+        return {"version": 9, "archived_size": 38, "sealed": 3, "evicted": 0, "compacted": 0, "removed": 0}
+
     async def snapshot(self) -> dict[str, Any]:
         return (await self.snapshots())[0]
 

@@ -43,5 +43,5 @@ class NotLeading(Unavailable):
 
 def not_leading() -> NotLeading:
     return NotLeading(
-        "only the leader of the cluster archives", hint="ask the leader: `scribe cluster status` names it"
+        "only the leader of the cluster archives", hint="order it again: any member has the leader do it"
     )

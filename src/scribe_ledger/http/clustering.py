@@ -172,6 +172,10 @@ class Cluster(Protocol):
         """Hands leadership over, and waits until it is; ``leader_id`` and ``address``."""
         ...
 
+    async def archive(self) -> dict[str, Any]:
+        """Has the leader archive all that is committed; what its pass did. ``Unavailable`` if none takes the order."""
+        ...
+
     async def snapshot(self) -> dict[str, Any]:
         """Makes one of this node's ledger now; what ``snapshots`` says of it."""
         ...

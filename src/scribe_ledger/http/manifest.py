@@ -6,12 +6,11 @@ archived meanwhile; the ETag names it, so that who follows the archive learns ch
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
-from scribe_ledger.errors import Conflict, Unavailable
-from scribe_ledger.http.archiving import archive_json
+from scribe_ledger.http.archiving import archive_here
 from scribe_ledger.http.conditions import is_known
 from scribe_ledger.http.headers import JSON_TYPE, NOSNIFF
 from scribe_ledger.http.replies import reply, reply_bytes, reply_json, reply_stream
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from scribe_ledger.http.clustering import Cluster
     from scribe_ledger.http.headers import Headers
     from scribe_ledger.http.request import Request
     from scribe_ledger.ledger.manifest import Manifest
@@ -62,34 +60,13 @@ async def get_manifest(request: Request) -> Response:
 
 
 async def archive(request: Request) -> Response:
-    """Seals and uploads all that is committed, and answers when that is done."""
-    desk, cluster = request.service.archive_desk, request.service.cluster
-    if desk is None:
-        raise _no_archiver(cluster)
-    if cluster is not None and cluster.state != "leader":
-        raise _elsewhere(cluster.leader())
-    if request.ledger.failure is not None:
-        raise request.ledger.failure.again()  # who may not write here may not write there
-    result = await desk.archive()
-    return reply_json(archive_json(result))
-
-
-def _no_archiver(cluster: Cluster | None) -> Conflict:
-    if cluster is None:
-        return Conflict("this node has no archiver", hint="all entries are kept in its data folder; copy it for safety")
-    return Conflict(
-        "this node has no archiver: its settings name no object store",
-        hint="set [storage] object_store, the same on all members; until then each of them keeps all entries",
-    )
-
-
-def _elsewhere(leader: dict[str, Any]) -> Unavailable:
-    if leader["leader_id"] is None:
-        return Unavailable("only the leader of the cluster archives, and none is known", hint="try again")
-    return Unavailable(
-        f"only the leader of the cluster archives: node {leader['leader_id']} at {leader['address']}",
-        hint="ask that node",
-    )
+    """Seals and uploads all that is committed, and answers when that is done: here, or on the leader."""
+    cluster = request.service.cluster
+    if cluster is None or cluster.state == "leader":
+        return reply_json(await archive_here(request.service))
+    if cluster.trouble is not None:
+        raise cluster.trouble.again()
+    return reply_json(await cluster.archive())
 
 
 def _since(ledger: ServedLedger, since: int) -> _Lists:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from scribe_ledger.ledger.receipts import Receipts
     from scribe_ledger.ledger.served import ServedLedger
     from scribe_ledger.merkle.checkpoint import Checkpoint
+    from scribe_ledger.node.archive_orders import ArchiveOrders
     from scribe_ledger.node.readiness import Readiness
 
 CHANGE_SECONDS = 15.0
@@ -64,6 +65,7 @@ class NodeCluster:
         reception: Reception,
         keeper: Keeper,
         cosigning: Cosigning,
+        archive_orders: ArchiveOrders,
         snapshot_figures: Callable[[], Mapping[str, SnapshotFigures]],
         refused: Callable[[], Mapping[str, int]],
         readiness: Readiness,
@@ -72,6 +74,7 @@ class NodeCluster:
         self._reception = reception
         self._keeper = keeper
         self._cosigning = cosigning
+        self._archive_orders = archive_orders
         self._snapshot_figures = snapshot_figures
         self._refused = refused
         self._readiness = readiness
@@ -252,6 +255,9 @@ class NodeCluster:
             if self._loop.time() > until:
                 raise Unavailable(otherwise, hint="it is known here; look again in a moment")
             await asyncio.sleep(self.member.settings.tick_seconds)
+
+    async def archive(self) -> dict[str, Any]:
+        return await self._archive_orders.order()
 
     # --- snapshots and signatures ------------------------------------------------------------------------------
 

@@ -25,10 +25,12 @@ from scribe_ledger.consensus.snapshots.sending import Sender
 from scribe_ledger.consensus.steward import Steward
 from scribe_ledger.consensus.stewarding import Stewarding
 from scribe_ledger.errors import ConfigurationError, Conflict, ConsensusError, ScribeError
+from scribe_ledger.http.archiving import archive_here
 from scribe_ledger.http.clustering import SnapshotFigures
 from scribe_ledger.ledger.folder import KEY, system_clock
 from scribe_ledger.ledger.machine import APPLY_VERSION
 from scribe_ledger.merkle.note import Signer, Verifier
+from scribe_ledger.node.archive_orders import ArchiveOrders
 from scribe_ledger.node.clustering import NodeCluster, failure_of
 from scribe_ledger.node.forming import info_of, sources_of, store_id_of
 from scribe_ledger.node.opening import copies_of
@@ -174,6 +176,13 @@ class RunningMember:
             reach=lambda: self.cluster.linearize(),  # noqa: PLW0108 - it is made below
             ask=self._ask_member,
         )
+        self.archive_orders = ArchiveOrders(
+            transport,
+            leads=lambda: replica.is_leader,
+            place=self._place,
+            members=lambda: replica.membership.ids,
+            here=lambda: archive_here(self._serving.service),
+        )
         self.cluster = NodeCluster(
             config,
             ledger,
@@ -181,6 +190,7 @@ class RunningMember:
             reception=self.reception,
             keeper=self.keeper,
             cosigning=self.cosigning,
+            archive_orders=self.archive_orders,
             snapshot_figures=self._snapshot_figures,
             refused=lambda: transport.refused,
             readiness=Readiness(config.data_dir, member),
@@ -200,6 +210,7 @@ class RunningMember:
         switchboard = self._switchboard
         switchboard.member, switchboard.catching_up, switchboard.sender = self.member, self.catching_up, self.sender
         switchboard.formation, switchboard.cosigning = self.reception, self.cosigning
+        switchboard.archive_orders = self.archive_orders
         self.member.start()
         introducing = asyncio.ensure_future(self._introduce())
         try:
@@ -213,6 +224,7 @@ class RunningMember:
             await self._transport.close()  # nothing is given to others once the ledger is closed
             await self.keeper.stop()
             switchboard.member = switchboard.catching_up = switchboard.sender = switchboard.cosigning = None
+            switchboard.archive_orders = None
         return self._begins_again
 
     async def _introduce(self) -> None:

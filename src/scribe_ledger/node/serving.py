@@ -65,9 +65,9 @@ class Serving:
         self._archiving = Archiving(Archiver(ledger, ArchiveSettings.of(config), leading=cluster), ledger)
         archives = cluster is None or config.has_explicit_object_store
         self._archiver = self._archiving.archiver if archives else None
-        self._service = Service(ledger, config, metrics, access=logs.access, archiver=self._archiver, cluster=cluster)
+        self.service = Service(ledger, config, metrics, access=logs.access, archiver=self._archiver, cluster=cluster)
         self._server = NodeServer(
-            self._service,
+            self.service,
             signals,
             max_connections=connection_limit(),
             on_started=self._say_started,
@@ -76,8 +76,8 @@ class Serving:
 
     async def run(self, sockets: list[socket.socket]) -> None:
         """Returns when the node was asked to stop, and raises what it failed by. It closes the sockets."""
-        disk = DiskWatch(self._service, self._config.data_dir, self._config.storage.disk_reserve)
-        store = StoreWatch(self._service, leading=self._cluster, is_named=self._config.has_explicit_object_store)
+        disk = DiskWatch(self.service, self._config.data_dir, self._config.storage.disk_reserve)
+        store = StoreWatch(self.service, leading=self._cluster, is_named=self._config.has_explicit_object_store)
         watches: list[asyncio.Task[None]] = []
         try:
             await disk.look()  # before the first write is taken
@@ -91,7 +91,7 @@ class Serving:
             for watch in watches:
                 watch.cancel()
             await self._archiving.stop()
-            await self._service.close()
+            await self.service.close()
         if self._failure is not None:
             raise ScribeError(f"a task in the background failed: {self._failure}") from self._failure
 

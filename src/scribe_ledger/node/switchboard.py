@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from scribe_ledger.consensus.membership import Membership
     from scribe_ledger.consensus.snapshots.sending import Sender
     from scribe_ledger.consensus.transport import Caller
+    from scribe_ledger.node.archive_orders import ArchiveOrders
 
+ARCHIVE = b"A"
 COSIGN = b"C"
 SNAPSHOT = b"S"
 """First bytes of requests; those about membership have their own."""
@@ -42,6 +44,7 @@ class Switchboard:
         self.catching_up: CatchingUp | None = None
         self.sender: Sender | None = None
         self.cosigning: Cosigning | None = None
+        self.archive_orders: ArchiveOrders | None = None
 
     def admits(self, caller: Caller) -> str:
         """Who was removed may ask to join again, and gets the reason there; it has no say any more."""
@@ -68,6 +71,10 @@ class Switchboard:
             if self.cosigning is None:
                 raise _not_yet()
             return await self.cosigning.answer(request[1:])
+        if request == ARCHIVE:
+            if self.archive_orders is None:
+                raise _not_yet()
+            return await self.archive_orders.answer(caller)
         if self.formation is None:
             raise _not_yet()
         return await self.formation.answer(caller, request)
