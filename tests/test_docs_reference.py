@@ -29,7 +29,9 @@ from scribe_ledger.config.catalogue import SETTINGS
 from scribe_ledger.http import lane, watch
 from scribe_ledger.http.batch import MAX_BATCH_ID_BYTES
 from scribe_ledger.http.description.reference import BEGIN, with_routes
+from scribe_ledger.http.json_bodies import FEW_PARTS
 from scribe_ledger.http.lookup import MAX_ANSWER_BYTES
+from scribe_ledger.http.operations import OPERATION_PARTS
 from scribe_ledger.http.parameters import LIMIT
 from scribe_ledger.http.paths import RESERVED
 from scribe_ledger.ledger import folder, records
@@ -151,6 +153,8 @@ def test_figures_of_the_http_page_are_those_of_the_code() -> None:
         f"`[storage] inline_max` ({SETTINGS['storage.inline_max'].default >> 10} KiB)",
         f"`[api] max_batch_size` operations ({SETTINGS['api.max_batch_size'].default:,})",
         f"({SETTINGS['api.max_batch_bytes'].default >> 20} MiB)",
+        f"{OPERATION_PARTS} members and values for each",
+        f"on the average, and {FEW_PARTS:,} more",
         f"{lane.MAX_HEAD_BYTES >> 10} KiB, and {lane.HEADER_SECONDS} seconds to send it",
         *(f"`{name.decode()}`" for name in RESERVED),
     }

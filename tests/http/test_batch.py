@@ -9,6 +9,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 from tests.http.asking import Answer, ask, get, put
 from tests.http.serving import Served, serve
@@ -274,6 +275,39 @@ def test_a_body_that_does_not_say_how_long_it_is_is_refused_when_it_is_too_long(
         connection.sendall(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
         connection.sendall(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
         assert connection.recv(1000).startswith(b"HTTP/1.1 413 ")
+
+
+JUNK = {"numbers": b"0,", "arrays": b"[],", "objects": b'{"":0},', "nested": b"[[[[],0],0],0],"}
+
+
+@pytest.mark.parametrize("piece", JUNK.values(), ids=JUNK.keys())
+@pytest.mark.parametrize(("target", "field"), [("/v1/batch", b"operations"), ("/v1/get", b"keys")])
+def test_a_body_of_more_parts_than_it_can_need_is_not_read(
+    served: Served, monkeypatch: pytest.MonkeyPatch, target: str, field: bytes, piece: bytes
+) -> None:
+    monkeypatch.setattr(orjson, "loads", None)  # the parser would hold everybody up
+    body = b'{"%b":[%b0]}' % (field, piece * (2_000_000 // len(piece)))
+    answer = ask(served, "POST", target, body)
+    assert (answer.status, answer.error["kind"]) == (413, "too_large")
+    assert "parts" in answer.error["message"]
+
+
+def test_separators_in_texts_are_no_parts(served: Served) -> None:
+    text = '[{,"\\' * 100_000
+    assert post(served, put_of("text", text), put_of("more", "\\")).status == 201
+    assert get(served, "/text").body == text.encode()
+
+
+def test_an_operation_may_have_as_much_metadata_as_an_entry(tmp_path: Path) -> None:
+    metadata = {f"m{number:x}": "" for number in range(1000)}
+    with serve(tmp_path / "data", settings={"api.max_batch_size": 1}) as served:
+        assert post(served, put_of("rich", "v", metadata=metadata)).status == 201
+
+
+def test_an_error_says_where_bytes_are_no_utf8(served: Served) -> None:
+    answer = send(served, b'{"operations":\n  [{"op": "put", "key": "\xc3\xa9\xff"}]}')
+    assert answer.status == 400
+    assert "not UTF-8 at line 2, column 27" in answer.error["message"]
 
 
 def test_the_largest_batch_that_fits_is_taken(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import contextlib
 import json
 import re
 import socket
+from base64 import b64encode
 from email.utils import parsedate_to_datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.request import Request, urlopen
 
@@ -56,6 +58,10 @@ def get(target: str, *headers: str) -> bytes:
 def chunked(target: str, *pieces: bytes) -> bytes:
     body = b"".join([b"%x\r\n%b\r\n" % (len(piece), piece) for piece in [*pieces, b""]])
     return request("PUT", target, "Transfer-Encoding: chunked", length=False) + body
+
+
+def sha256_of(value: bytes) -> str:
+    return b64encode(sha256(value).digest()).decode()
 
 
 ALL_BYTES = "".join(f"%{byte:02X}" for byte in range(256))
@@ -165,9 +171,23 @@ CASES = [
     Case("keep-alive", [put("/k", b"v", "Connection: keep-alive"), get("/k", "Connection: Keep-Alive")]),
     Case("wrong methods", [request("POST", "/k", body=b"v"), request("PATCH", "/k", body=b"v"), get("/k")]),
     Case("expectation", [put("/k", b"v", "Expect: 100-continue"), get("/k")]),
+    Case(
+        "digests",
+        [
+            put("/k", b"v", f"Repr-Digest: sha-256=:{sha256_of(b'v')}:"),
+            put("/k", b"w", f"Content-Digest: sha-256=:{sha256_of(b'v')}:"),
+            get("/k"),
+        ],
+    ),
+    Case(
+        "parts and codings",
+        [put("/k", b"v", "Content-Range: bytes 0-0/2"), put("/k", b"v", "Content-Encoding: gzip"), get("/k")],
+    ),
+    Case("two hosts", [put("/k", b"v"), get("/k", "User-Agent: x", "Host: another.example", "Accept-Charset: utf-8")]),
 ]
 LAST_CASES = [
     Case("close", [put("/k", b"v", "Connection: close")]),
+    Case("an expectation that is refused", [put("/k", b"w", "Expect: 100-continue", "If-None-Match: *")]),
     Case("HTTP/1.0", [get("/k").replace(b"HTTP/1.1", b"HTTP/1.0")]),
     Case("HTTP/1.0 that stays", [get("/k", "Connection: keep-alive").replace(b"HTTP/1.1", b"HTTP/1.0")]),
 ]

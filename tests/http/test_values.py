@@ -323,6 +323,70 @@ def test_expect_is_answered_before_the_body_is_sent(served: Served) -> None:
     assert get(served, "/expect").body == b"body"
 
 
+@pytest.mark.parametrize("condition", ['if-match: "0"', "if-none-match: *"])
+def test_a_condition_that_fails_is_answered_before_the_body_is_sent(served: Served, condition: str) -> None:
+    put(served, "/expected", b"1")
+    put(served, "/expected", b"2")
+    with socket.create_connection((served.host, served.port), timeout=10) as connection, connection.makefile() as lines:
+        head = f"PUT /expected HTTP/1.1\r\nhost: h\r\ncontent-length: 4\r\nexpect: 100-continue\r\n{condition}\r\n\r\n"
+        connection.sendall(head.encode())
+        answer = lines.read()  # to the end: where the body would come, nothing else can be told from it
+    assert answer.startswith("HTTP/1.1 412 ")
+    assert "connection: close\n" in answer
+
+
+def test_a_retry_that_expects_leave_gets_its_receipt(served: Served) -> None:
+    put(served, "/once", b"body", If_None_Match="*", Idempotency_Key="one")
+    again = put(served, "/once", b"body", If_None_Match="*", Idempotency_Key="one", Expect="100-continue")
+    assert (again.status, again.json["created"]) == (200, False)
+
+
+# --- what a client says of its value ---------------------------------------------------------------------------
+
+
+def digest_of(value: bytes) -> str:
+    return base64.b64encode(hashlib.sha256(value).digest()).decode()
+
+
+@pytest.mark.parametrize("value", [b"v", b"v" * 400_000], ids=["small", "large"])
+@pytest.mark.parametrize("field", ["Repr-Digest", "Content-Digest"])
+def test_a_value_must_have_the_digest_that_its_client_names(tmp_path: Path, value: bytes, field: str) -> None:
+    with serve(tmp_path / "data") as served:
+        wrong = ask(served, "PUT", "/k", value, {field: f"sha-512=:AAAA:, sha-256=:{digest_of(b'other')}:"})
+        assert (wrong.status, wrong.error["kind"]) == (400, "invalid")
+        assert field in wrong.error["message"] and digest_of(value) in wrong.error["message"]
+        assert served.ledger.size == 0
+        assert [path for path in (tmp_path / "data" / "objects").rglob("*") if path.is_file()] == []
+        assert list((tmp_path / "data" / "spool").iterdir()) == []
+        right = ask(served, "PUT", "/k", value, {field: f"sha-256=:{digest_of(value)}:;x=1, md5=:AAAA:"})
+        assert right.status == 201
+        assert get(served, "/k").headers["repr-digest"] == f"sha-256=:{digest_of(value)}:"
+
+
+@pytest.mark.parametrize("field", ["md5=:AAAA:", "xsha-256=:AAAA:", "sha-512=:AAAA:", ""])
+def test_digests_of_other_algorithms_are_ignored(served: Served, field: str) -> None:
+    assert ask(served, "PUT", "/unchecked", b"v", {"Repr-Digest": field}).status in {200, 201}
+
+
+@pytest.mark.parametrize("field", ["sha-256=abc", "sha-256=:AAAA:", "sha-256=", f"sha-256={'A' * 43}="])
+def test_a_digest_that_is_none_is_refused(served: Served, field: str) -> None:
+    answer = ask(served, "PUT", "/unchecked", b"v", {"Repr-Digest": field})
+    assert answer.status == 400 and "Repr-Digest" in answer.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("header", "value"), [("Content-Range", "bytes 0-0/1"), ("Content-Encoding", "gzip"), ("Content-Encoding", "br, x")]
+)
+def test_what_a_put_would_not_give_back_is_refused(served: Served, header: str, value: str) -> None:
+    answer = ask(served, "PUT", "/not-whole", b"v", {header: value})
+    assert answer.status == 400 and header in answer.error["message"]
+    assert get(served, "/not-whole").status == 404
+
+
+def test_a_body_as_it_is_may_say_so(served: Served) -> None:
+    assert ask(served, "PUT", "/identity", b"v", {"Content-Encoding": "identity"}).status == 201
+
+
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "x"}, {"X-Scribe-Meta-a": "b"}])
 def test_a_body_over_the_limit_is_refused_before_it_is_read(tmp_path: Path, headers: dict[str, str]) -> None:
     with serve(tmp_path / "data", settings={"api.max_value_size": 1000}) as served:

@@ -11,7 +11,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 
 from scribe_ledger.config.addresses import split_address
-from scribe_ledger.errors import Forbidden, OutcomeUnknown, ScribeError
+from scribe_ledger.errors import Forbidden, InvalidRequest, OutcomeUnknown, ScribeError
 from scribe_ledger.http.headers import http_date
 from scribe_ledger.http.problems import error_answer
 from scribe_ledger.http.replies import reply
@@ -77,14 +77,15 @@ class Application:
 
     async def _route(self, exchange: _Exchange) -> None:
         scope = exchange.scope
+        _check_host(scope)
         _check_origin(scope, self._names)
         route, rest = self._router.find(scope["method"], scope["raw_path"])
         exchange.route = route.path
-        request = Request(self._service, route, rest, scope, exchange.receive, exchange.request_id)
+        request = Request(self._service, route, rest, scope, exchange.hear, exchange.request_id)
         self._check_serves(route)
         try:
             response = await route.handler(request)
-            await response(scope, exchange.receive, exchange.send)
+            await response(scope, exchange.hear, exchange.send)
         finally:
             self._service.release(request.held)
 
@@ -112,6 +113,12 @@ class _Exchange:
         self._started = perf_counter()
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
         self.request_id = request_id_or_new(given)
+        self._heard = False
+
+    async def hear(self) -> Message:
+        """What the client sends. The first time tells one that waits for leave that it may send."""
+        self._heard = True
+        return await self.receive()
 
     async def send(self, message: Message) -> None:
         """Raises ``ClientDisconnect`` once the connection is closing, before its server hears of that."""
@@ -136,7 +143,10 @@ class _Exchange:
     async def refuse(self, error: ScribeError) -> None:
         metrics = self.service.metrics
         metrics.errors[error.kind] = metrics.errors.get(error.kind, 0) + 1
-        response = reply(*error_answer(error, self.request_id))
+        status, headers, body = error_answer(error, self.request_id)
+        if not self._heard and any(name == b"expect" for name, _ in self.scope["headers"]):
+            headers = [*headers, (b"connection", b"close")]  # whether the body comes all the same, nobody can know
+        response = reply(status, headers, body)
         await response(self.scope, self.receive, self.send)
 
     def note(self) -> None:
@@ -152,6 +162,13 @@ class _Exchange:
                 self.request_id,
                 self.scope["client"],
             )
+
+
+def _check_host(scope: Scope) -> None:
+    """RFC 9112 3.2: every proxy on the way must be able to know which host is meant, and mean the same one."""
+    hosts = sum(name == b"host" for name, _ in scope["headers"])
+    if hosts > 1 or (not hosts and scope["http_version"] == "1.1"):
+        raise InvalidRequest(f"the request has {hosts} headers Host", hint="HTTP/1.1 wants one")
 
 
 def _check_origin(scope: Scope, known: frozenset[str]) -> None:

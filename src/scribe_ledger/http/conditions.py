@@ -64,6 +64,18 @@ def range_of(request: Request, entry: Entry, size: int) -> tuple[int, int] | Non
     return start, stop
 
 
+def check_is_whole(request: Request) -> None:
+    """A PUT brings the whole value, as it is to be given back; two headers of RFC 9110 say that it brings another."""
+    if request.header(b"content-range") is not None:
+        raise InvalidRequest("a PUT takes no Content-Range: it stores the whole value", hint="send all of it")
+    coding = request.header(b"content-encoding")
+    if coding is not None and coding.strip().lower() != b"identity":
+        raise InvalidRequest(
+            "a PUT takes no Content-Encoding: a reader would get the bytes without it",
+            hint="send the value as it is to be read; Content-Type, or a header X-Scribe-Meta-*, can say what it is",
+        )
+
+
 def write_condition(request: Request, *, may_create: bool) -> dict[str, Any]:
     """The conditions of a write, as ``put`` and ``delete`` take them."""
     options: dict[str, Any] = {}

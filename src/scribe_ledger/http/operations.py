@@ -6,6 +6,7 @@ import binascii
 from typing import TYPE_CHECKING, Any
 
 from scribe_ledger.errors import InvalidRequest, ScribeError, TooLarge
+from scribe_ledger.http.json_bodies import FEW_PARTS
 from scribe_ledger.http.request import JSON_ENVELOPE_BYTES
 from scribe_ledger.ledger import commands
 from scribe_ledger.ledger.commands import Puts
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 OPERATION_BYTES = 128
 """What an operation may have in JSON beside its key and value, on the average."""
+OPERATION_PARTS = 12
+"""How many fields and metadata, on the average: all fields that go together are eleven."""
 _KEY_FIELDS = {"op", "key", "key_base64"}
 _SHARED_FIELDS = {"metadata", "if_index", "if_version", "request_id"}
 _FIELDS = {
@@ -29,6 +32,11 @@ _FIELDS = {
 def most_json_bytes(limits: ApiSettings) -> int:
     """How large a body may be that names as many keys and brings as many bytes as a batch may have."""
     return limits.max_batch_bytes * 4 // 3 + limits.max_batch_size * OPERATION_BYTES + JSON_ENVELOPE_BYTES
+
+
+def most_json_parts(limits: ApiSettings) -> int:
+    """How many parts such a body may have."""
+    return limits.max_batch_size * OPERATION_PARTS + FEW_PARTS
 
 
 def read_operations(operations: list[Any], request_id: str | None, limits: ApiSettings) -> Sequence[Command]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
-import orjson
 from starlette.requests import ClientDisconnect
 
-from scribe_ledger.errors import InvalidRequest, TooLarge
+from scribe_ledger.errors import TooLarge
+from scribe_ledger.http.json_bodies import FEW_PARTS, check_parts, may_have_more, read_object
 from scribe_ledger.http.parameters import Query
 
 if TYPE_CHECKING:
@@ -54,6 +54,11 @@ class Request:
         length = self.header(b"content-length")
         return int(length) if length is not None and length.isdigit() else None
 
+    @property
+    def awaits_leave(self) -> bool:
+        """Whether the client sends its body only when it is told that it may."""
+        return (self.header(b"expect") or b"").lower() == b"100-continue"
+
     async def pieces(self, most: int) -> AsyncGenerator[bytes]:
         """The body as it arrives. More than ``most`` bytes raise ``TooLarge``, before any is read if that is known."""
         if (self.content_length or 0) > most:
@@ -83,21 +88,12 @@ class Request:
         self.service.hold(size)
         self.held += size
 
-    async def json(self, most: int) -> dict[str, Any]:
-        """The body as a JSON object."""
+    async def json(self, most: int, *, parts: int = FEW_PARTS) -> dict[str, Any]:
+        """The body as a JSON object of at most so many bytes and parts."""
         data = await self.body(most)
-        try:
-            found = orjson.loads(data)
-        except orjson.JSONDecodeError as error:
-            place = f"line {error.lineno}, column {error.colno}"
-            raise InvalidRequest(
-                f"the body is not JSON: {error.msg} at {place}", hint="see /docs for its shape"
-            ) from None
-        if not isinstance(found, dict):
-            raise InvalidRequest(
-                f"the body is a JSON {_json_name(found)}, not an object", hint="see /docs for its shape"
-            )
-        return found
+        if may_have_more(data, parts):
+            await self.service.run(check_parts, data, parts)
+        return read_object(data)
 
     async def wait_until_readable(self, *, settled: bool = False) -> None:
         """Does what ``consistency`` and ``after`` ask for. On a node that stands alone every read is linearizable.
@@ -129,7 +125,3 @@ class Request:
 
 def _too_large(most: int) -> TooLarge:
     return TooLarge(f"the body has more than {most} bytes", hint="send less, or raise the limit in [api]")
-
-
-def _json_name(value: object) -> str:
-    return {list: "array", str: "text", int: "number", float: "number", bool: "boolean"}.get(type(value), "null")

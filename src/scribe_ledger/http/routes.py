@@ -56,7 +56,7 @@ VALUES = [
             put_value,
             "Store the body as the key's new version",
             parameters=(IF_VERSION, DEDUPE),
-            headers=(*_WRITE_HEADERS, "If-None-Match", "Content-Type"),
+            headers=(*_WRITE_HEADERS, "If-None-Match", "Content-Type", "Repr-Digest"),
             body="bytes",
             answers={200: "Receipt", 201: "Receipt"},
         ),

@@ -6,17 +6,20 @@ import re
 from binascii import hexlify
 from contextlib import aclosing
 from functools import partial
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from scribe_ledger.errors import InvalidRequest, NotFound
 from scribe_ledger.http.answers import Answer, head_of, is_large
-from scribe_ledger.http.conditions import check_read, range_of, write_condition
+from scribe_ledger.http.conditions import check_is_whole, check_read, range_of, write_condition
+from scribe_ledger.http.digests import check_digest, claimed_digests
 from scribe_ledger.http.headers import META_PREFIX, Headers, entry_headers, split
 from scribe_ledger.http.problems import Problem
 from scribe_ledger.http.replies import reply, reply_stream
 from scribe_ledger.ledger import commands
+from scribe_ledger.ledger.judging import check_condition
 from scribe_ledger.model import CHUNK_BYTES, Entry, Receipt, key_to_json, show_key
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from scribe_ledger.http.request import Request
+    from scribe_ledger.ledger.commands import Command
     from scribe_ledger.objects.blobs import Blob, SpooledBlob, Spooler
 
 _RECEIPT = b'{%b,"index":%d,"version":%d,"timestamp":%d,"sha256":"%b","leaf_hash":"%b","created":%b}'
@@ -179,10 +183,14 @@ def _begin(request: Request, entry: Entry, start: int, stop: int) -> tuple[bytes
 async def put_value(request: Request) -> Response:
     """What is wrong with the request is said before its body is read."""
     command = commands.put(request.key, b"", **_put_options(request))
+    check_is_whole(request)
+    claims = claimed_digests(request)
     request.service.check_takes_writes()
     if (request.content_length or 0) > request.service.inline_max:
         request.service.check_takes_large_values()
-    value = await _receive(request)
+    if request.awaits_leave:
+        await _check_condition(request, command)
+    value = await _receive(request, claims)
     receipt = (await request.service.write([commands.with_value(command, value)]))[0]
     status = 201 if receipt.created else 200
     head, body = receipt_answer(request.key, receipt)
@@ -217,7 +225,17 @@ def _metadata(request: Request) -> dict[str, Any]:
     }
 
 
-async def _receive(request: Request) -> bytes | Blob:
+async def _check_condition(request: Request, command: Command) -> None:
+    """Spares the client a body that its condition refuses. A retry is another matter: its first attempt decides."""
+    if command.condition is None or command.request:
+        return
+    if request.service.cluster is not None:
+        await request.service.cluster.linearize()
+    latest = await request.service.run(request.ledger.entry, request.key)
+    check_condition(command, latest)
+
+
+async def _receive(request: Request, claims: dict[str, bytes]) -> bytes | Blob:
     """The body: in memory while it is small, else through a file, hashed in a thread while more arrives.
 
     Two buffers of one chunk take turns, since fresh memory for each chunk would cost more than hashing it.
@@ -245,12 +263,21 @@ async def _receive(request: Request) -> bytes | Blob:
                     await written
         last = memoryview(filling)[:size]
         if spooler.size + size <= service.inline_max:
-            spooler.write(last)
-            return ledger.keep_value(spooler.finish())
-        received = await service.disk.run(_finish, spooler, last)
+            return ledger.keep_value(_finish(spooler, last, claims))
+        received = await service.disk.run(_finish, spooler, last, claims)
     return received if isinstance(received, bytes) else await service.keep(received)
 
 
-def _finish(spooler: Spooler, rest: memoryview) -> bytes | SpooledBlob:
+def _finish(spooler: Spooler, rest: memoryview, claims: dict[str, bytes]) -> bytes | SpooledBlob:
     spooler.write(rest)
-    return spooler.finish()
+    received = spooler.finish()
+    if isinstance(received, bytes):
+        if claims:
+            check_digest(claims, sha256(received).digest())
+        return received
+    try:
+        check_digest(claims, received.blob.sha256)
+    except InvalidRequest:
+        received.close()
+        raise
+    return received

@@ -49,6 +49,18 @@ if TYPE_CHECKING:
 
         def is_stored(self, digest: bytes, begun: int) -> bool: ...
 
+    class Standing(Protocol):
+        """Where a key's latest entry stands: a ``Spot``, or the ``Entry``."""
+
+        @property
+        def index(self) -> int: ...
+
+        @property
+        def version(self) -> int: ...
+
+        @property
+        def deleted(self) -> bool: ...
+
 
 Answer = Sequence[int | Receipt] | ScribeError
 """Per command of a unit its place in the batch, ``~place`` where it repeats that place, or the receipt it repeats."""
@@ -200,7 +212,7 @@ class _Judge:
             return self._append(command, 0, NO_PREVIOUS, {})
         known = self._find(command.key)
         if known is None:
-            _check_condition(command, None)
+            check_condition(command, None)
             if command.kind is Kind.DELETE:
                 raise NotFound(f"there is no key {show_key(command.key)} to delete")
             self._check_stored(command)
@@ -208,7 +220,7 @@ class _Judge:
         if command.request and (earlier := known.latest.requests.get(command.request)) is not None:
             return self._repeat(command, known, earlier)
         spot = known.latest.spot
-        _check_condition(command, spot)
+        check_condition(command, spot)
         if (
             command.dedupe
             and not spot.deleted
@@ -314,7 +326,8 @@ class _Judge:
         return len(self._commands) - 1
 
 
-def _check_condition(command: Command, spot: Spot | None) -> None:
+def check_condition(command: Command, spot: Standing | None) -> None:
+    """Raises ``PreconditionFailed`` unless the key stands as the command's condition says."""
     condition = command.condition
     if condition is None:
         return

@@ -65,7 +65,7 @@ ERRORS: dict[int, ErrorAnswer] = {
     ),
     413: ErrorAnswer(
         "TooLarge",
-        "A key, value, metadata or batch is over its limit.",
+        "A key, value, metadata, batch or body is over its limit.",
         "too_large",
         "the key has 5000 bytes",
         "a key has at most 4096 bytes",

@@ -43,6 +43,11 @@ _WRITE: dict[str, Header] = {
         {"type": "string", "minLength": 1, "maxLength": MAX_REQUEST_ID_BYTES, "pattern": "^[!-~]+$"},
         "5a1ee8a4-6f0a-4c40-8b2f-6b2f3c1a9d55",
     ),
+    "Repr-Digest": Header(
+        "SHA-256 of the body (RFC 9530): 400 if another value arrives. Other algorithms are ignored.",
+        _TEXT,
+        "sha-256=:oSnOPIyOpbHeFw5NfMNJFlH9B39rDhVTCnlXLxiUmNY=:",
+    ),
     "X-Scribe-Meta-*": Header(
         "Metadata that becomes part of the entry: any header that begins so, such as `X-Scribe-Meta-Team: red`. "
         "Names and values together have at most 8,192 bytes.",
