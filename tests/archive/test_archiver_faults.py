@@ -39,7 +39,7 @@ def proxy(s3_server: S3Server) -> Iterator[FaultyProxy]:
 @pytest.fixture
 def store(s3_server: S3Server, proxy: FaultyProxy) -> Iterator[ObjectStore]:
     bucket = s3_server.bucket()
-    options = bucket.options(endpoint=proxy.endpoint, timeout_secs=0.5, max_retries=1, pool_size=4)
+    options = bucket.options(endpoint=proxy.endpoint, timeout_secs=0.5, max_retries=2, pool_size=4)
     opened = open_object_store(bucket.url, options)
     yield opened
     opened.close()

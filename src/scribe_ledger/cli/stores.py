@@ -11,7 +11,6 @@ import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from scribe_ledger.config import Config
@@ -39,11 +38,12 @@ def store_of_folder(data: Path, url: str | None = None) -> ObjectStore | str:
 def options_for(url: str) -> StoreOptions:
     """How to talk to the store at a URL that was typed: a bucket of S3 as the variables of ``[storage.s3]`` say."""
     from scribe_ledger.objects.opening import StoreOptions, options_of
+    from scribe_ledger.objects.urls import split_store_url
 
-    given = _variables((_S3,))
-    if urlsplit(url).scheme != "s3" or not given:
+    given, found = _variables((_S3,)), split_store_url(url)
+    if found.scheme != "s3" or not given:
         return StoreOptions()
-    return options_of(_load(os.devnull, given, {"storage.s3.bucket": urlsplit(url).netloc}))
+    return options_of(_load(os.devnull, given, {"storage.s3.bucket": found.bucket}))
 
 
 def settings_of_folder(data: Path) -> Config | None:

@@ -187,7 +187,7 @@ class S3Settings(Section):
     timeout_secs: Positive = Field(default=30, description="Seconds that one request may take.")
     max_retries: Whole = Field(
         default=3,
-        description="Retries of a request whose first try failed, after 100 ms × 2ⁿ with jitter.",
+        description="Tries of one request, at most, 100 ms × 2ⁿ with jitter apart. 0 counts as 1.",
     )
 
 

@@ -11,14 +11,14 @@ import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import ip_address
-from pathlib import Path
 from random import random
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from scribe_ledger.errors import ConfigurationError
 from scribe_ledger.objects.folder import FolderStore
 from scribe_ledger.objects.slots import requests_at_once
+from scribe_ledger.objects.urls import check_endpoint, folder_of, no_store, split_store_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,34 +82,18 @@ def open_object_store(
     ``jitter`` serve the pauses between retries.
     """
     options = options or StoreOptions()
-    found = urlsplit(url)
-    if found.query or found.fragment or "@" in found.netloc:
-        raise ConfigurationError(
-            "the URL of the object store may hold a bucket and a prefix, nothing else",
-            hint=f"give credentials by {'[storage.s3] or by ' if found.scheme == 's3' else ''}environment variables",
-        )
+    found = split_store_url(url)
     if found.scheme == "file":
-        return FolderStore(_folder_of(found.netloc, unquote(found.path)), create=create)
-    if found.scheme not in _CLIENTS or not found.netloc:
-        raise ConfigurationError(
-            f"{url} is not the URL of an object store",
-            hint="file:///folder, s3://bucket, gs://bucket or az://container",
-        )
+        return FolderStore(folder_of(found), create=create)
+    if found.scheme not in _CLIENTS:
+        raise no_store(url)
     from scribe_ledger.objects.remote import RemoteStore
 
     prefix = found.path.strip("/")
-    client = _CLIENTS[found.scheme](found.netloc, prefix, options)
-    shown = f"{found.scheme}://{found.netloc}/{prefix}".rstrip("/")
+    client = _CLIENTS[found.scheme](found.bucket, prefix, options)
+    shown = f"{found.scheme}://{found.bucket}/{prefix}".rstrip("/")
     pool_size, max_retries = options.pool_size, options.max_retries
     return RemoteStore(client, shown, pool_size=pool_size, max_retries=max_retries, sleep=sleep, jitter=jitter)
-
-
-def _folder_of(host: str, path: str) -> Path:
-    if host not in {"", "localhost"} or not path.startswith("/"):
-        raise ConfigurationError(
-            f"file://{host}{path} is not an absolute file URL", hint="write three slashes: file:///srv/scribe"
-        )
-    return Path(path)
 
 
 # --- clients -----------------------------------------------------------------------------------------------------
@@ -119,6 +103,7 @@ def _s3(bucket: str, prefix: str, options: StoreOptions) -> Client:
     from obstore.store import S3Store
 
     endpoint = options.endpoint or next(filter(None, map(os.environ.get, _ENDPOINT_VARIABLES)), "")
+    check_endpoint(endpoint)
     settings: dict[str, Any] = {
         "region": options.region,
         "access_key_id": options.access_key_id,
@@ -137,6 +122,7 @@ def _s3(bucket: str, prefix: str, options: StoreOptions) -> Client:
 def _gcs(bucket: str, prefix: str, options: StoreOptions) -> Client:
     from obstore.store import GCSStore
 
+    check_endpoint(options.endpoint)
     given = {"base_url": options.endpoint} if options.endpoint else {}
     return _build(GCSStore, bucket, prefix, options, given, plain_http=options.endpoint.startswith("http://"))
 
@@ -144,6 +130,7 @@ def _gcs(bucket: str, prefix: str, options: StoreOptions) -> Client:
 def _azure(container: str, prefix: str, options: StoreOptions) -> Client:
     from obstore.store import AzureStore
 
+    check_endpoint(options.endpoint)
     given = {"endpoint": options.endpoint} if options.endpoint else {}
     return _build(AzureStore, container, prefix, options, given, plain_http=options.endpoint.startswith("http://"))
 

@@ -1,9 +1,10 @@
 """A bucket as an object store: S3, GCS and Azure, through obstore, with what must be exact done here.
 
 Invariants: never more than ``pool_size`` sockets, and fewer requests (see ``slots``). A request that fails for a
-passing reason is tried again ``max_retries`` times after 100 ms × 2ⁿ with jitter, then one ``Unavailable`` names the
-object and the store. A refusal (wrong credentials, no such bucket) is the same error at once, since credentials expire
-and are renewed while a node runs. No request is tried twice by anybody else: obstore's own retries are off.
+passing reason is sent again after 100 ms × 2ⁿ with jitter, until ``max_retries`` tries are made, at least one; then one
+``Unavailable`` names the object and the store. A refusal (wrong credentials, no such bucket) is the same error at once,
+since credentials expire and are renewed while a node runs. No request is tried twice by anybody else: obstore's own
+retries are off.
 
 It opens nothing by itself: ``opening`` builds the client. Large objects go by multipart; they appear in one step too.
 """
@@ -63,7 +64,7 @@ class RemoteStore:
         """``url`` is for people; ``jitter`` gives numbers from 0 to 1."""
         self._client: Client | None = client
         self._url = url.rstrip("/")
-        self._max_retries = max_retries
+        self._most_tries = max(1, max_retries)
         self._slots = Slots(pool_size)
         self._sleep = sleep
         self._jitter = jitter
@@ -178,7 +179,7 @@ class RemoteStore:
 
     def _ask(self, operation: str, path: str, request: Callable[[], _T], *, expected: Kind | None = None) -> _T:
         """The answer, after as many tries as allowed; raises Failure only for what is ``expected``."""
-        retries = 0
+        tries = 1
         while True:
             self._slots.take()
             try:
@@ -193,11 +194,11 @@ class RemoteStore:
                 self._slots.give_back()
             if failed.kind is expected:
                 raise failed
-            if failed.kind is not Kind.PASSING or retries == self._max_retries:
-                failed.tries = retries + 1
+            if failed.kind is not Kind.PASSING or tries >= self._most_tries:
+                failed.tries = tries
                 raise self._error(operation, path, failed) from failed
-            self._sleep(min(FIRST_PAUSE_SECONDS * 2**retries, MAX_PAUSE_SECONDS) * (0.5 + self._jitter() / 2))
-            retries += 1
+            self._sleep(min(FIRST_PAUSE_SECONDS * 2 ** (tries - 1), MAX_PAUSE_SECONDS) * (0.5 + self._jitter() / 2))
+            tries += 1
 
     def _error(self, operation: str, path: str, failure: Failure) -> Unavailable:
         after = f" after {failure.tries} tries" if failure.tries > 1 else ""
