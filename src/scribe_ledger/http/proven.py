@@ -1,14 +1,17 @@
 """A value with its proof in one trip: ``GET …?proof=true``.
 
 For the latest version of a key with a small value this is a few point reads, done in the event loop like a plain read;
-all else, and whatever needs a new checkpoint, is done in a thread, in one go unless the value has to be fetched.
+all else, and whatever needs a new checkpoint, is done in a thread, in one go unless the value has to be fetched. In a
+cluster the checkpoint is one that a quorum has cosigned, where that can be had (``checkpoints``).
 """
 
 from __future__ import annotations
 
 from binascii import b2a_base64
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import orjson
 
@@ -22,15 +25,16 @@ from scribe_ledger.merkle.leaf import HEADER
 from scribe_ledger.merkle.prooftext import proof_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from starlette.responses import Response
 
     from scribe_ledger.http.request import Request
     from scribe_ledger.http.service import Service
     from scribe_ledger.merkle.checkpoint import Checkpoint
+    from scribe_ledger.merkle.prooftext import Proof
     from scribe_ledger.model import Entry
 
+Covering: TypeAlias = Callable[[int], "Checkpoint"]
+"""Gives the shared checkpoint, of at least that size."""
 _Made = TypeVar("_Made")
 _HEAD = (
     b"content-type: application/json\r\n"
@@ -52,7 +56,9 @@ async def get_value_or_proof(request: Request) -> Response:
     if query["version"] is query["index"] is query["as_of"] is None:
         body = proven_at_once(request.service, request.key, query["since"], query["after"])
     if body is None:
-        body = await with_value(request.service, partial(_found, request), partial(_prove, request))
+        body = await request.service.checkpoints.under(
+            lambda covering: with_value(request.service, partial(_found, request), partial(_prove, request, covering))
+        )
     return reply(200, split(proven_head(body)), body)
 
 
@@ -102,11 +108,11 @@ def _found(request: Request) -> Entry:
     return entry
 
 
-def _prove(request: Request, entry: Entry, value: bytes | None) -> bytes:
+def _prove(request: Request, covering: Covering, entry: Entry, value: bytes | None) -> bytes:
     """The same for any version of a key, in a thread."""
-    ledger, query, key = request.ledger, request.query, request.key
-    checkpoint = covering(request, _least_size(entry.index, query["since"], query["after"]))
-    proof = str(ledger.prove(key, version=entry.version, at=checkpoint.size))
+    query, key = request.query, request.key
+    checkpoint = covered(request, covering, _least_size(entry.index, query["since"], query["after"]))
+    proof = str(proof_under(request, entry.version, checkpoint))
     consistency = _consistency(request.service, query["since"], checkpoint)
     document = _render(orjson.dumps(entry.to_json()), value, proof, consistency)
     if entry.deleted:
@@ -115,14 +121,24 @@ def _prove(request: Request, entry: Entry, value: bytes | None) -> bytes:
     return document
 
 
+def proof_under(request: Request, version: int | None, checkpoint: Checkpoint) -> Proof:
+    """With the cosignatures of that checkpoint, whose root is this ledger's."""
+    return replace(request.ledger.prove(request.key, version=version, at=checkpoint.size), checkpoint=checkpoint)
+
+
 def covering(request: Request, size: int) -> Checkpoint:
-    """The shared checkpoint, of at least that size."""
+    """The shared checkpoint, of at least that size; this member's own, where no cosigned one is at hand."""
+    return covered(request, request.service.checkpoints.covering, size)
+
+
+def covered(request: Request, covering: Covering, size: int) -> Checkpoint:
+    """The same by any way, for a size that the ledger must have."""
     if size > request.ledger.size:
         raise InvalidRequest(
             f"the ledger has {request.ledger.size} entries, and the request names {size}",
             hint="ask for what it has, or wait for an entry with after",
         )
-    return request.service.checkpoints.covering(size)
+    return covering(size)
 
 
 def _least_size(index: int, since: int | None, after: int | None) -> int:

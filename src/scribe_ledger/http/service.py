@@ -6,10 +6,11 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
-from scribe_ledger.errors import Overloaded, ScribeError, Unavailable
+from scribe_ledger.errors import ConsensusError, Overloaded, ScribeError, Unavailable
 from scribe_ledger.http.answers import Answer, Answers, is_large
 from scribe_ledger.http.archiving import ArchiveDesk, StoreHealth
 from scribe_ledger.http.checkpoints import Checkpoints
+from scribe_ledger.http.cosigned import Cosigned
 from scribe_ledger.http.feed import Feed
 from scribe_ledger.http.readers import Readers
 from scribe_ledger.ledger.gathering import Gatherer
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from scribe_ledger.ledger.machine import Outcome
     from scribe_ledger.ledger.receipts import Receipts
     from scribe_ledger.ledger.served import ServedLedger
+    from scribe_ledger.merkle.checkpoint import Checkpoint
     from scribe_ledger.model import Entry
     from scribe_ledger.objects.blobs import Blob, SpooledBlob
 
@@ -81,7 +83,8 @@ class Service:
             capacity_bytes=config.storage.max_cache_size - cold_cache_share(config),
             capacity_entries=config.api.cache_capacity,
         )
-        self.checkpoints = Checkpoints(ledger)
+        self.cosigned = None if cluster is None else Cosigned(cluster.cosigned, self._check_has)
+        self.checkpoints = Checkpoints(ledger, cosigned=self.cosigned)
         self.writes_refused: ScribeError | None = None
         """Why this node takes no writes for now, such as a full disk; None while it does."""
         self.disk = Readers("the disk", READERS)
@@ -199,6 +202,12 @@ class Service:
         """Keeps an answer about a key's latest entry, unless something was committed since that moment."""
         self.answers.fill(key, key, answer, lambda: self.ledger.moment is seen)
 
+    async def _check_has(self, checkpoint: Checkpoint) -> None:
+        """Returns when this ledger is as long as that, if it has the same root there."""
+        await self.wait_for_size(checkpoint.size, seconds=self.config.api.read_timeout_secs)
+        if await self.run(self.ledger.root, checkpoint.size) != checkpoint.root:
+            raise ConsensusError(f"this ledger has another root at {checkpoint.size} entries than was cosigned")
+
     async def wait_for_size(self, size: int, *, seconds: float) -> None:
         """Until the ledger has so many entries; ``Unavailable`` if that takes too long."""
         try:
@@ -234,6 +243,8 @@ class Service:
         await self._writer.close()
         if self.archive_desk is not None:
             await self.archive_desk.close()
+        if self.cosigned is not None:
+            await self.cosigned.close()
         await self.disk.close()
         await self.objects.close()
 

@@ -34,7 +34,7 @@ async def get_checkpoint(request: Request) -> Response:
     await request.wait_until_readable()
     at = request.query["at"]
     if at is not None:
-        return reply_text((await request.service.run(request.ledger.checkpoint, at)).text)
+        return reply_text((await request.service.run(request.service.checkpoints.of, at)).text)
     cosigned = await _cosigned(request)
     if cosigned is not None:
         return reply_text(cosigned.text)
@@ -46,11 +46,11 @@ async def get_checkpoint(request: Request) -> Response:
 
 
 async def _cosigned(request: Request) -> Checkpoint | None:
-    cluster, after = request.service.cluster, request.query["after"]
-    if cluster is None:
+    cosigned, after = request.service.cosigned, request.query["after"]
+    if cosigned is None:
         return None
     try:
-        found = await cluster.cosigned()
+        found = await cosigned.fresh()
     except Unavailable:
         return None  # the node's own is the answer then, which says so by having no cosignatures
     return found if after is None or found.size > after else None

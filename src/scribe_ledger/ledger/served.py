@@ -120,9 +120,9 @@ class ServedLedger(Ledger):
             reverse=reverse,
         )
 
-    def stream_history_proof(self, key: Key, version: int | None = None, at: int | None = None) -> Iterator[str]:
+    def stream_history_proof(self, key: Key, version: int | None, under: Checkpoint) -> Iterator[str]:
         """The text of ``prove_history`` in pieces, in constant memory whatever the number of versions."""
-        return self._prove(self._signing.history_pieces, key, version, at)
+        return self._prove(lambda spot, _: self._signing.history_pieces(spot, under), key, version, under.size)
 
     @property
     def published(self) -> Checkpoint:

@@ -13,7 +13,7 @@ import pytest
 from tests.cluster_of_nodes import ClusterOfNodes
 from tests.running import run_to_end
 
-from scribe_ledger import Ledger
+from scribe_ledger import Ledger, verify
 from scribe_ledger.errors import Forbidden
 
 if TYPE_CHECKING:
@@ -54,6 +54,20 @@ def test_a_write_on_any_node_is_read_on_every_node_at_once(three: ClusterOfNodes
     key = "at-once/1/0"
     three.wait(lambda: all(node.get(key, "?consistency=stale") == b"0" for node in three.nodes), "stale reads follow")
     three.wait_until_equal()
+
+
+def test_one_trip_to_any_node_proves_a_value_to_who_requires_a_quorum(three: ClusterOfNodes) -> None:
+    for writer, reader in zip(whole(three).nodes, reversed(three.nodes), strict=True):
+        key, value = f"proven/{writer.node_id}", b"%d" % writer.node_id
+        writer.put(key, value)
+        known = reader.get_json("/v1/key")
+        by = {"public_key": known["vkey"], "cosigners": known["cosigners"], "quorum": 2}
+        verify.inclusion(reader.get_json(f"/{key}?proof=true")["proof"], value, key=key, **by)
+        for path in (f"/v1/proof/{key}", f"/v1/proof/history/{key}"):
+            status, text = reader.ask("GET", path)
+            assert status == 200, text
+            check = verify.history if "history" in path else verify.inclusion
+            check(text.decode(), **by)
 
 
 def test_every_node_knows_the_members_and_the_leader(three: ClusterOfNodes) -> None:

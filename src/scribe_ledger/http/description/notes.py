@@ -121,7 +121,7 @@ NOTES: dict[tuple[str, str], Note] = {
     ),
     ("POST", "/v1/archive"): Note(
         words="Seals and uploads all that is committed, however little, and waits for it. Requests that come while one "
-        "is at work share the next. In a cluster the leader does it, whoever is asked. Where the object store cannot be "
-        "reached the answer is 503, and names the object.",
+        "is at work share the next. In a cluster the leader does it, whoever is asked. Where the object store cannot "
+        "be reached the answer is 503, and names the object.",
     ),
 }
