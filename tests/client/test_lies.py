@@ -482,6 +482,19 @@ def test_a_receipt_inside_of_the_log_that_was_there(world: World) -> None:
     world.client.put("d", "1")
 
 
+def test_a_receipt_before_ones_own_last(world: World) -> None:
+    """No head and no leaf hash shows it, since the key was not met before: the client's own receipts do."""
+    world.ledger.put("c", "1")
+    world.client.checkpoint()
+    for key in "ab":
+        world.client.put(key, "1")
+    world.server.lie = changing(index=1)
+    with pytest.raises(VerificationError, match="the log was longer before"):
+        world.client.put("c", "2")
+    world.server.lie = None
+    world.client.put("c", "3")
+
+
 def unconditional(world: World, body: bytes) -> Callable[[str, Reply], Reply]:
     """A node that writes although the condition does not hold."""
 

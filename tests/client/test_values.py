@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import socket
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from scribe_ledger.client.http1 import AnswerReader, BadAnswer
 from scribe_ledger.client.messages import Upload
 from scribe_ledger.client.values import CheckedPieces
 from scribe_ledger.errors import InvalidRequest, LedgerClosed, NetworkError, NotFound, TooLarge, VerificationError
+from scribe_ledger.http import lookup
 from scribe_ledger.merkle import chunk_digests, chunk_root
 
 if TYPE_CHECKING:
@@ -43,6 +46,26 @@ def test_any_key_and_any_bytes_come_back(world: World, key: str | bytes) -> None
     assert entry.metadata == {"team": "größer", "x": ""}
     assert [each.key for each in world.client.scan()] == [entry.key]
     assert [each.version for each in world.client.history(key)] == [1]
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_what_is_too_much_for_one_answer_comes_in_several(
+    world: World, monkeypatch: pytest.MonkeyPatch, verify: bool
+) -> None:
+    monkeypatch.setattr(lookup, "MAX_ANSWER_BYTES", 4000)
+    keys = [f"k{number}" for number in range(9)]
+    values = [b"%d" % number * 600 for number in range(9)]
+    world.ledger.put_many(zip(keys, values, strict=True))
+    assert world.client.get_many([*keys, "absent"], verify=verify) == [*values, None]
+    world.ledger.put("k8", bytes(5000))
+    with pytest.raises(TooLarge):
+        world.client.get_many(keys, verify=verify)
+
+
+def test_a_blocking_client_loads_no_asyncio() -> None:
+    probe = "import sys; from scribe_ledger.client import Client; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True, timeout=60)
+    assert "asyncio" not in loaded.stdout.split()
 
 
 def test_metadata_that_a_header_would_change_comes_back_as_it_was(world: World) -> None:

@@ -155,7 +155,9 @@ class Client:
     def get_many(
         self, keys: Iterable[Key], *, verify: bool | None = None, consistency: str | None = None
     ) -> list[bytes | None]:
-        """The latest values of many keys, all as of the same moment, in one trip."""
+        """The latest values of many keys, all as of the same moment, in one trip; in several, each of a moment of its
+        own, where they are too much for one answer of the node.
+        """
         return self._run(self._operations.get_many(keys, verify, consistency))
 
     def entry(

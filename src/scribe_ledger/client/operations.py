@@ -17,7 +17,7 @@ from scribe_ledger.client.arguments import key_bytes, natural, request_id_text, 
 from scribe_ledger.client.messages import Answer, Request, Upload
 from scribe_ledger.client.settings import check_consistency
 from scribe_ledger.client.trust import Sent, Stance, Trust, Wanted, as_verification, check_digest
-from scribe_ledger.errors import InvalidRequest, NotFound, SerializationError, VerificationError
+from scribe_ledger.errors import InvalidRequest, NotFound, SerializationError, TooLarge, VerificationError
 from scribe_ledger.merkle.checkpoint import Checkpoint
 from scribe_ledger.merkle.chunks import chunk_digests, chunk_root
 from scribe_ledger.merkle.hashing import ZERO_HASH, hash_leaf
@@ -180,12 +180,7 @@ class Operations:
             return []
         trust = self.trust_for(checked)
         check_consistency(consistency)
-        if trust is not None:
-            found = yield from self.proven_many(trust, names, consistency)
-        else:
-            answer = yield requests.values(names, proof=False, since=None, **self._reading(consistency=consistency))
-            shapes = _as_many(answers.json_of(answer), names)
-            found = [None if shape is None else self.plain(shape) for shape in shapes]
+        found = yield from self._many(names, trust, consistency)
         values: list[bytes | None] = []
         for item in found:
             if item is None or item.value is not None:
@@ -193,6 +188,23 @@ class Operations:
             else:
                 values.append((yield from self._value_of(item)))
         return values
+
+    def _many(
+        self, names: Sequence[bytes], trust: Trust | None, consistency: str | None
+    ) -> Operation[list[Found | None]]:
+        """By halves where the node says that these are too many keys, or too much, for one answer."""
+        try:
+            if trust is not None:
+                return (yield from self.proven_many(trust, names, consistency))
+            answer = yield requests.values(names, proof=False, since=None, **self._reading(consistency=consistency))
+            shapes = _as_many(answers.json_of(answer), names)
+            return [None if shape is None else self.plain(shape) for shape in shapes]
+        except TooLarge:
+            if len(names) == 1:
+                raise
+        middle = len(names) // 2
+        first = yield from self._many(names[:middle], trust, consistency)
+        return first + (yield from self._many(names[middle:], trust, consistency))
 
     def entry(
         self, key: Key, version: int | None, as_of: int | None, checked: bool | None, consistency: str | None = None

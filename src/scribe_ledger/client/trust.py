@@ -255,8 +255,9 @@ class Trust:
         if len(receipts) != len(commands):
             raise VerificationError(f"the node gives {len(receipts)} receipts for {len(commands)} operations")
         newest = -1
+        known = -1 if stance.after is None else stance.after
         for command, receipt in zip(commands, receipts, strict=True):
-            if receipt.created and receipt.index < max(newest + 1, stance.since or 0):
+            if receipt.created and receipt.index <= max(newest, known):
                 raise VerificationError(
                     f"the node says it appended entry {receipt.index} of {show_key(command.key)}, "
                     f"and the log was longer before",
