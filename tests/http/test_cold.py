@@ -332,6 +332,25 @@ def test_a_cold_read_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert get(served, "/key/001").status == 200
 
 
+def test_so_have_a_listing_and_a_look_up_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = b'{"keys": ["key/001", "key/030"]}'
+    with cold(tmp_path, **{"api.read_timeout_secs": 1}) as served, ThreadPoolExecutor(8) as clients:
+        hanging = Hanging(served, monkeypatch)
+        pages = [path for path in READING if "values=true" in path]
+        waiting = [clients.submit(get, served, path) for path in pages]  # more than have their turn at once
+        waiting += [
+            clients.submit(ask, served, "POST", "/v1/get", body) for body in (many, many[:-1] + b',"proof":true}')
+        ]
+        for answer in [each.result(20) for each in waiting]:
+            assert (answer.status, answer.error["kind"]) == (503, "unavailable")
+            assert "did not answer within 1 seconds" in answer.error["message"]
+            assert served.ledger.objects.url in answer.error["message"]
+            assert answer.headers["retry-after"]
+        hanging.answer.set()
+        assert [get(served, path).status for path in pages] == [200] * len(pages)
+        assert ask(served, "POST", "/v1/get", many).status == 200
+
+
 def test_so_has_a_large_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with cold(tmp_path, **{"api.read_timeout_secs": 1}) as served:
         hanging = Hanging(served, monkeypatch)

@@ -43,10 +43,18 @@ async def get_many(request: Request) -> Response:
         work = partial(_prove, request, keys, since) if proof else partial(_found, request, keys)
         body = await request.service.run(work, fetch=False)
         if body is None:
-            body = await request.service.objects.run(work, fetch=True)
-            assert body is not None
+            body = await _fetch(request, len(keys), partial(work, fetch=True))
     request.hold(len(body))
     return reply_bytes(body, JSON_TYPE[1])
+
+
+async def _fetch(request: Request, count: int, work: Callable[[], bytes | None]) -> bytes:
+    """With the object store, within the deadline of reads."""
+    service = request.service
+    about = partial("values of {} keys in {}".format, count, request.ledger.objects.url)
+    body = await service.objects.run_within(service.config.api.read_timeout_secs, about, work)
+    assert body is not None
+    return body
 
 
 def _read(document: dict[str, Any], most: int) -> tuple[list[bytes], bool, int | None]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import orjson
 
+from scribe_ledger.errors import Unavailable
 from scribe_ledger.http.answers import is_large, with_value
 from scribe_ledger.http.headers import JSON_TYPE, NOSNIFF
 from scribe_ledger.http.replies import NO_STORE, reply, reply_stream
@@ -53,19 +55,33 @@ async def reply_page(
     """As many entries as the request's limit, none of them before ``first_index``, and the cursor that leads on.
 
     ``cursor_after`` gets the last item of the page, if there is one, and whether more follow. What is wrong with the
-    first entries is a proper error; after that only a broken connection can tell.
+    first entries is a proper error, also that they did not come in time; after that only a broken connection can tell.
     """
     lines = NDJSON in (request.header(b"accept") or b"").lower()
     render = _lines if lines else _document
     service, values = request.service, request.query["values"]
     readers = service.readers_of_values(first_index) if values else service.disk
     pieces = render(entries, request.query["limit"], cursor_after, values=values)
-    first = await _next(readers, pieces)
+    first = await _next(readers, pieces) if readers is service.disk else await _fetch_first(request, pieces)
     headers = [(b"content-type", NDJSON) if lines else JSON_TYPE, NO_STORE, NOSNIFF]
     if request.method == "HEAD":
         await readers.run(pieces.close)
         return reply(200, headers)
     return reply_stream(200, headers, _stream(readers, first, pieces))
+
+
+async def _fetch_first(request: Request, pieces: Generator[bytes]) -> bytes | None:
+    """With the object store, within the deadline of reads, from when the page waits for its turn."""
+    seconds = request.service.config.api.read_timeout_secs
+    try:
+        async with asyncio.timeout(seconds):
+            return await _next(request.service.objects, pieces)
+    except TimeoutError as late:
+        place = request.ledger.objects.url
+        raise Unavailable(
+            f"the object store did not answer within {seconds:g} seconds, asked for values in {place}",
+            hint="retry after a moment",
+        ) from late
 
 
 async def _stream(readers: Readers, piece: bytes | None, pieces: Generator[bytes]) -> AsyncIterator[bytes]:
