@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,29 @@ def test_a_caller_with_no_good_certificate_is_refused(
             assert one.seen.callers == []
             async with node(3, authority.member("three")) as three:
                 assert (await three.transport.request(one.address, b"x", timeout=5))[0] == b"echo x"
+
+    run(work(), on_uvloop=on_uvloop)
+
+
+@BOTH_LOOPS
+def test_a_caller_may_speak_before_it_is_looked_at(authority: Authority, on_uvloop: bool) -> None:
+    """As on a machine that has much to do: the connection and the first bytes of TLS are seen in the same turn."""
+    caller = authority.member("hasty").client_context()
+    assert caller is not None
+
+    async def work() -> None:
+        async with node(1, authority.member("one")) as one:
+            loop = asyncio.get_running_loop()
+            with socket.create_connection(("127.0.0.1", one.port)) as plain:
+                plain.settimeout(5)
+                hello, answers = ssl.MemoryBIO(), ssl.MemoryBIO()
+                tls = caller.wrap_bio(answers, hello)
+                with pytest.raises(ssl.SSLWantReadError):
+                    tls.do_handshake()
+                plain.sendall(hello.read())
+                answers.write(await loop.run_in_executor(None, plain.recv, 1 << 16))
+                tls.do_handshake()
+            assert not {Reason.OVERSIZED, Reason.GARBAGE} & set(one.transport.refused)
 
     run(work(), on_uvloop=on_uvloop)
 

@@ -50,6 +50,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._trusted = False
         self._frames = FrameReader(MAX_GREETING_BYTES)
+        self._early: bytearray | None = None
         self._deliver: Callable[[memoryview], object] = self._keep
         self._inbox: deque[memoryview] = deque()
         self._inbox_bytes = 0
@@ -73,6 +74,10 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.reads += 1
         self.heard_at = self._clock()
+        if self._early is not None:
+            self._early += data
+            self.transport.pause_reading()
+            return
         try:
             for frame in self._frames.feed(data):
                 if self.error is not None:
@@ -124,11 +129,19 @@ class Connection(asyncio.Protocol):
     def queued_bytes(self) -> int:
         return 0 if self.closing else self.transport.get_write_buffer_size()
 
+    def hold(self) -> None:
+        """What is there already belongs to the TLS layer, for which ``start_tls`` keeps it."""
+        self._early = bytearray()  # uvloop reads once, though it is told to pause here
+        self.transport.pause_reading()
+
     async def start_tls(self, context: ssl.SSLContext, *, server_side: bool) -> None:
         """Before the first frame. ``Refused`` where the certificate of the other end, or what it sent, is not good."""
         loop = asyncio.get_running_loop()
         try:
-            transport = await loop.start_tls(self.transport, self, context, server_side=server_side)
+            starting = asyncio.ensure_future(loop.start_tls(self.transport, self, context, server_side=server_side))
+            # Behind what ``start_tls`` schedules when it begins, and before anything more is read.
+            loop.call_soon(loop.call_soon, self._hand_over_early)
+            transport = await starting
         except BaseException as error:
             self.abandon()  # the loop told the TLS layer alone
             if isinstance(error, OSError):
@@ -139,6 +152,13 @@ class Connection(asyncio.Protocol):
             raise self._ended()
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_BYTES)
+
+    def _hand_over_early(self) -> None:
+        early, self._early = self._early, None
+        tls = cast("asyncio.BufferedProtocol", self.transport.get_protocol())  # uvloop's is one in all but name
+        if early and tls is not self and not self.closing:
+            memoryview(tls.get_buffer(len(early)))[: len(early)] = early
+            tls.buffer_updated(len(early))
 
     def trust(self) -> None:
         """The other end has proven itself: it may send frames of full size."""

@@ -81,7 +81,7 @@ class Listener:
             self._turn_away(connection, error, speaks=self._tls is None)
             return
         if self._tls is not None:
-            connection.transport.pause_reading()  # what is there already belongs to the TLS layer
+            connection.hold()
         self._tasks.start(self._welcome(connection))
 
     async def _welcome(self, connection: Connection) -> None:
