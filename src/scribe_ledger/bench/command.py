@@ -12,6 +12,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
 from time import perf_counter
@@ -22,7 +23,7 @@ from scribe_ledger.bench.workload import BATCH, KEY_BYTES, VALUE_BYTES, Sizes
 from scribe_ledger.errors import KINDS, InvalidRequest, ScribeError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from scribe_ledger.bench.targets import Line
     from scribe_ledger.bench.timing import Measured
@@ -33,6 +34,7 @@ BUSY = 0.7
 FAILED = 3
 """The exit code of a run that could not measure a row for a reason of its own."""
 
+P = TypeVar("P")
 S = TypeVar("S", bound=Sizes)
 
 
@@ -68,6 +70,23 @@ def measure_row(outcome: Outcome, lines: Sequence[str], parts: Sequence[Callable
             outcome.lines.update(found)
             left = [line for line in left if line not in found]
     (outcome.missing if all(reasons.values()) else outcome.failed).update(dict.fromkeys(left, "; ".join(reasons)))
+
+
+def measure_rows(
+    rows: Mapping[str, Sequence[P]],
+    measure: Callable[[P], dict[str, Measured]],
+    lines: Sequence[Line],
+    only: Sequence[str],
+) -> Outcome:
+    """The wanted rows of one run, part by part. A row that goes wrong does not keep others from being measured."""
+    outcome = Outcome()
+    for name, parts in rows.items():
+        if name in only:
+            started = perf_counter()
+            wanted = [line.name for line in lines if line.row == name]
+            measure_row(outcome, wanted, [partial(measure, part) for part in parts])
+            say(f"{name}: {perf_counter() - started:.1f} s")
+    return outcome
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 from scribe_ledger.bench.archive.rows import ROWS, Run
 from scribe_ledger.bench.archive.scale import FULL, QUICK, Scale
 from scribe_ledger.bench.archive.targets import LINES
-from scribe_ledger.bench.command import Benchmark, Outcome, measure_row, say
+from scribe_ledger.bench.command import Benchmark, Outcome, measure_rows
 
 if TYPE_CHECKING:
     import argparse
@@ -28,16 +26,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _measure(work: Path, scale: Scale, options: argparse.Namespace) -> Outcome:
-    """All wanted rows of one run. A row that cannot be measured, or goes wrong, does not keep others from it."""
-    outcome = Outcome()
     with Run(work, scale, options.profile) as run:
-        for name, parts in ROWS.items():
-            if name in options.only:
-                started = perf_counter()
-                wanted = [line.name for line in LINES if line.row == name]
-                measure_row(outcome, wanted, [partial(part, run) for part in parts])
-                say(f"{name}: {perf_counter() - started:.1f} s")
-    return outcome
+        return measure_rows(ROWS, lambda part: part(run), LINES, options.only)
 
 
 ARCHIVE = Benchmark(

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 from scribe_ledger.bench.cluster.rows import ROWS, Run
 from scribe_ledger.bench.cluster.scale import FULL, QUICK, Scale
 from scribe_ledger.bench.cluster.targets import LINES
-from scribe_ledger.bench.command import Benchmark, Outcome, measure_row, say
-from scribe_ledger.bench.http.servers import check_platform
+from scribe_ledger.bench.command import Benchmark, Outcome, measure_rows
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
     from pathlib import Path
-
-    from scribe_ledger.bench.cluster.rows import Part
-    from scribe_ledger.bench.timing import Measured
 
 DISK_BYTES_PER_ENTRY = 4000
 """Of the large ledger: a copy for each of four nodes, and what a snapshot keeps."""
@@ -32,20 +26,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _measure(work: Path, scale: Scale, options: argparse.Namespace) -> Outcome:
-    """All wanted rows of one run. A row that cannot be measured, or goes wrong, does not keep others from it."""
-    run, outcome = Run(work, scale, options.profile), Outcome()
-    for name, parts in ROWS.items():
-        if name in options.only:
-            started = perf_counter()
-            wanted = [line.name for line in LINES if line.row == name]
-            measure_row(outcome, wanted, [partial(_measured, run, part) for part in parts])
-            say(f"{name}: {perf_counter() - started:.1f} s")
-    return outcome
-
-
-def _measured(run: Run, part: Part) -> dict[str, Measured]:
-    check_platform()
-    return run.part(part)
+    return measure_rows(ROWS, Run(work, scale, options.profile).part, LINES, options.only)
 
 
 CLUSTER = Benchmark(

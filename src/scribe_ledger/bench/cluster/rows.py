@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scribe_ledger.bench.cluster import joining, reading, starting, writing
+from scribe_ledger.bench.http.servers import check_platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,7 @@ class Run:
 
     def part(self, measure: Part) -> dict[str, Measured]:
         """Runs one part of a row."""
+        check_platform()
         folder = self.work / "row"
         folder.mkdir()
         try:

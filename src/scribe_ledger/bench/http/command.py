@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
-from time import perf_counter
 from typing import TYPE_CHECKING
 
-from scribe_ledger.bench.command import Benchmark, Outcome, measure_row, say
+from scribe_ledger.bench.command import Benchmark, Outcome, measure_rows
 from scribe_ledger.bench.http.rows import ROWS, Run
 from scribe_ledger.bench.http.scale import FULL, QUICK, Scale
-from scribe_ledger.bench.http.servers import check_platform
 from scribe_ledger.bench.http.targets import LINES
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
     from pathlib import Path
-
-    from scribe_ledger.bench.http.rows import Part
-    from scribe_ledger.bench.timing import Measured
 
 DISK_BYTES_PER_ENTRY = 1000
 """Of the large ledger. Beside it a row needs six times a large value at most, and puts need less than that."""
@@ -30,23 +24,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _measure(work: Path, scale: Scale, options: argparse.Namespace) -> Outcome:
-    """All wanted rows of one run. A row that cannot be measured, or goes wrong, does not keep others from it."""
-    run, outcome = Run(work, scale, options.profile), Outcome()
+    run = Run(work, scale, options.profile)
     try:
-        for name in ROWS:
-            if name in options.only:
-                started = perf_counter()
-                wanted = [line.name for line in LINES if line.row == name]
-                measure_row(outcome, wanted, [partial(_measured, run, part) for part in ROWS[name]])
-                say(f"{name}: {perf_counter() - started:.1f} s")
+        return measure_rows(ROWS, run.part, LINES, options.only)
     finally:
         run.clean()
-    return outcome
-
-
-def _measured(run: Run, part: Part) -> dict[str, Measured]:
-    check_platform()
-    return run.part(part)
 
 
 HTTP = Benchmark(

@@ -14,6 +14,7 @@ from scribe_ledger.bench import rows as local
 from scribe_ledger.bench import workload
 from scribe_ledger.bench.http import large, latency, proving, reading, starting, writing
 from scribe_ledger.bench.http.scale import settle
+from scribe_ledger.bench.http.servers import check_platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +52,7 @@ class Run:
 
     def part(self, measure: Part) -> dict[str, Measured]:
         """Runs one part of a row."""
+        check_platform()
         folder = self.work / "row"
         folder.mkdir()
         try:
