@@ -3,12 +3,13 @@
 It is uvicorn's own protocol with a short cut. A ``GET``, ``HEAD``, ``PUT`` or ``DELETE`` of a key with no query, only
 the headers in ``_ORDINARY`` and a small body is answered here; anything else goes on to the parent class, and so to the
 application. Both give the same bytes: what an answer says is decided in ``values``, ``answers`` and ``problems``. Two
-queries are known here too: ``proof=true`` with or without ``since``, and ``consistency=stale``.
+queries are known here too: ``proof=true`` with or without ``since`` and ``after``, and ``consistency=stale``.
 
 - One request of a connection is answered at a time. While a write waits for its commit, it stands in the parent's place
   for the current cycle, so that the parent queues what was pipelined behind it.
 - An answer is written only while the client takes what it is sent; otherwise the parent's flow control has its turn.
 - A read whose bytes are those of an earlier one that was answered from the cache needs no parsing: it means the same.
+  Nor does one that differs in nothing but a plain path from what was parsed on its connection before.
 - Connections without a request are closed by ``sweep``, which costs a request nothing.
 """
 
@@ -82,10 +83,15 @@ _ORDINARY = {
 """As clients usually spell them; any other spelling is looked for in lower case."""
 _READS = frozenset({"GET", "HEAD"})
 _METHODS = {b"GET": "GET", b"HEAD": "HEAD", b"PUT": "PUT", b"DELETE": "DELETE"}
-_PROVEN = re.compile(rb"(/[\x21-\x22\x24-\x3e\x40-\x7e]*)\?proof=true(?:&since=([0-9]{1,19}))?").fullmatch
+_PROOF = rb"\?proof=true(?:&since=([0-9]{1,19}))?(?:&after=([0-9]{1,19}))?"
+_PROVEN = re.compile(rb"(/[\x21-\x22\x24-\x3e\x40-\x7e]*)" + _PROOF).fullmatch
 STALE = b"?consistency=stale"
-_SIMPLE = re.compile(rb"/[A-Za-z0-9._~:@!$&'()*+,;=-]+").fullmatch
+_SEGMENT = rb"/([A-Za-z0-9._~:@!$&'()*+,;=-]+)"
+_SIMPLE = re.compile(_SEGMENT).fullmatch
 """A path whose only segment is the key as it is."""
+_LIKE = re.compile(rb"GET ((?:/v1/kv)?" + _SEGMENT + rb")(" + _PROOF + rb")?").fullmatch
+"""What a request may begin with that is known by its end."""
+_VERSION = b" HTTP/1.1\r\n"
 
 
 class Shared:
@@ -135,6 +141,12 @@ class Lane(HttpToolsProtocol):
     """How many began in the data at hand."""
     _answered: bytes | None = None
     """The key, after a plain GET was answered from the cache."""
+    _end = b""
+    """What followed the path and query in a GET that was answered here. A request that ends so has its headers."""
+    _end_headers: list[tuple[bytes, bytes]]
+    """The headers in it."""
+    _is_like = False
+    """A GET without headers that mean something was answered here."""
     _special: list[tuple[int, bytes]]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -149,7 +161,11 @@ class Lane(HttpToolsProtocol):
                 self._refuse_head()
                 return
             self._stalled_bytes += len(data)
-        elif (key := self.shared.repeats.get(data)) is not None and self._repeat(key):
+        elif (
+            self._repeat(key)
+            if (key := self.shared.repeats.get(data)) is not None
+            else self._end and data.endswith(self._end) and self._read_like(data)
+        ):
             return
         whole = not self._in_message
         self._messages = 0
@@ -160,10 +176,17 @@ class Lane(HttpToolsProtocol):
         except httptools.HttpParserError:
             self.send_400_response("")
             return
+        if self._is_like and whole and self._messages == 1 and not self._in_message and len(data) <= MAX_REPEAT_BYTES:
+            self._learn(data)
+        self._answered, self._is_like = None, False
+
+    def _learn(self, data: bytes) -> None:
+        """Knows a GET again that was answered here, and others that end like it."""
         if self._answered is not None:
-            if whole and self._messages == 1 and not self._in_message and len(data) <= MAX_REPEAT_BYTES:
-                self.shared.remember(data, self._answered)
-            self._answered = None
+            self.shared.remember(data, self._answered)
+        start = 4 + len(self.url)
+        if data.startswith(_VERSION, start) and data.startswith(self.url, 4) and data.startswith(b"GET "):
+            self._end, self._end_headers = data[start:], self.headers
 
     def _parse(self, data: bytes) -> None:
         """Nothing here is upgraded to: such a request is an ordinary one, and what stands behind it the next."""
@@ -203,10 +226,11 @@ class Lane(HttpToolsProtocol):
             method = _METHODS.get(self.parser.get_method())
             if method is not None and self.parser.should_keep_alive():
                 key = _plain_key(self.url)
-                if key is None:
-                    if method in _READS and self._read_with_query(method):
+                if method in _READS:
+                    if self._read_with_query(method) if key is None else self._read(method, key):
+                        self._is_like = method == "GET" and not self._special
                         return
-                elif (self._read if method in _READS else self._begin_write)(method, key):
+                elif key is not None and self._begin_write(method, key):
                     return
         self._leave_to_application()
 
@@ -260,6 +284,27 @@ class Lane(HttpToolsProtocol):
         self._note("GET", b"/" + key, 200, len(answer.value), started, request_id)
         return True
 
+    def _read_like(self, data: bytes) -> bool:
+        """Answers a GET that ends like one before, so that its headers are known, if nothing is before it."""
+        stop, cycle = len(data) - len(self._end), self.cycle
+        found = _LIKE(data, 0, stop)
+        if found is None or self.flow.write_paused or not (cycle is None or cycle.response_complete):
+            return False
+        path, key, proven, since, after = found.groups()
+        if key in RESERVED or len(data) > MAX_REPEAT_BYTES:
+            return False
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        self.url, self.headers, self._special = data[4:stop], self._end_headers, []
+        self._since = self.shared.seconds
+        if proven:
+            return self._answer_proven(key, path, _number(since), _number(after))
+        answered = self._read("GET", key)
+        if self._answered is not None:
+            self.shared.remember(data, self._answered)
+            self._answered = None
+        return answered
+
     def _read(self, method: str, key: bytes) -> bool:
         return self._answer_value(method, key, self.url)
 
@@ -300,16 +345,16 @@ class Lane(HttpToolsProtocol):
         key = key_of_path(asked[1]) if asked is not None else None
         if asked is None or not key:
             return False
-        return self._answer_proven(key, asked[1], int(asked[2]) if asked[2] else None)
+        return self._answer_proven(key, asked[1], _number(asked[2]), _number(asked[3]))
 
-    def _answer_proven(self, key: bytes, path: bytes, since: int | None) -> bool:
-        """Answers ``?proof=true``, with or without ``since``, if that takes no more than point reads."""
+    def _answer_proven(self, key: bytes, path: bytes, since: int | None, after: int | None) -> bool:
+        """Answers ``?proof=true`` if that takes no more than point reads, and no waiting for an entry."""
         started = perf_counter()
         request_id = self._only_request_id()
         if request_id is None:
             return False
         try:
-            body = proven_at_once(self.shared.service, key, since)
+            body = proven_at_once(self.shared.service, key, since, after)
         except ScribeError:
             return False
         if body is None:
@@ -511,6 +556,10 @@ def _plain_key(url: bytes) -> bytes | None:
     if b"?" in url or b"#" in url or not url.isascii():
         return None
     return key_of_path(url) or None
+
+
+def _number(digits: bytes | None) -> int | None:
+    return int(digits) if digits else None
 
 
 def make_lane(service: Service) -> type[Lane]:

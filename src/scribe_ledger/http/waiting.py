@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from scribe_ledger.http.clustering import Cluster
 
 
+_OF_A_REPEAT = [(b"Host", b"")]
+"""Of a request that was known by its bytes, if the application must answer it after all. No other header matters."""
+
+
 class StaleKey(bytes):
     """The key of a read that takes what this node has, among the keys of others."""
 
@@ -53,7 +57,7 @@ class WaitingLane(Lane):
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
         self._since = self.shared.seconds
-        self.url, self.headers = b"/" + key, []
+        self.url, self.headers = b"/" + key, _OF_A_REPEAT
         _WaitingRead(self, "GET", key, self.url, make_request_id()).begin(cluster)
         return True
 
@@ -72,15 +76,15 @@ class WaitingLane(Lane):
             self._answered = StaleKey(key)
         return True
 
-    def _answer_proven(self, key: bytes, path: bytes, since: int | None) -> bool:
-        return self._wait(_WaitingProven, "GET", key, path, since)
+    def _answer_proven(self, key: bytes, path: bytes, since: int | None, after: int | None) -> bool:
+        return self._wait(_WaitingProven, "GET", key, path, since, after)
 
-    def _wait(self, kind: type[_WaitingRead], method: str, key: bytes, path: bytes, since: int | None = None) -> bool:
+    def _wait(self, kind: type[_WaitingRead], method: str, key: bytes, path: bytes, *sizes: int | None) -> bool:
         cluster = self.cluster
         request_id = self._only_request_id() if self._special else make_request_id()
         if request_id is None or cluster.trouble is not None:
             return False
-        kind(self, method, key, path, request_id, since).begin(cluster)
+        kind(self, method, key, path, request_id, *sizes).begin(cluster)
         return True
 
 
@@ -94,7 +98,14 @@ class _WaitingRead:
     message_event = NobodysEvent()
 
     def __init__(
-        self, lane: WaitingLane, method: str, key: bytes, path: bytes, request_id: bytes, since: int | None = None
+        self,
+        lane: WaitingLane,
+        method: str,
+        key: bytes,
+        path: bytes,
+        request_id: bytes,
+        since: int | None = None,
+        after: int | None = None,
     ) -> None:
         self._started = perf_counter()
         self._lane = lane
@@ -103,6 +114,7 @@ class _WaitingRead:
         self._path = path
         self._request_id = request_id
         self._since = since
+        self._after = after
         self._url = lane.url
         self._headers = lane.headers
         """Of the request; while it waits, the lane reads the next one's."""
@@ -195,5 +207,5 @@ class _WaitingProven(_WaitingRead):
     """The same for ``?proof=true``."""
 
     def _answer(self) -> tuple[bytes, bytes] | None:
-        body = proven_at_once(self._lane.shared.service, self._key, self._since)
+        body = proven_at_once(self._lane.shared.service, self._key, self._since, self._after)
         return None if body is None else (proven_head(body), body)

@@ -69,7 +69,7 @@ class ValueCache(Generic[_V]):
 
     def fill(self, key: str | bytes, name: bytes, value: _V, unchanged: Callable[[], bool]) -> None:
         """Keeps a value that was just read, if ``unchanged()``. ``name`` is the key as bytes."""
-        if _cost(name, value) > self._generation_bytes // 4:
+        if not self._generation_entries or _cost(name, value) > self._generation_bytes // 4:
             return
         with self._lock:
             if unchanged():
