@@ -151,6 +151,9 @@ class Node:
     def transfer_leader(self, to: int, /) -> None:
         """Hands leadership to a voter, on the leader. Until it has worked or timed out, proposals are dropped."""
 
+    def step_down(self) -> None:
+        """Stops leading, on the leader, at once and for nobody; term and vote stay. It may be elected again."""
+
     def request_snapshot(self) -> None:
         """Asks the leader for a snapshot, on a follower."""
 
@@ -172,6 +175,9 @@ class Node:
 
     def advance_apply(self, index: int | None = None, /) -> None:
         """Entries up to `index` are applied; without it, all that were given out."""
+
+    def term_at(self, index: int, /) -> int | None:
+        """Of the entry there, or of the last one that was cut off. None: it was cut off, or is not there."""
 
     def compact(self, index: int, /) -> None:
         """Forgets applied entries up to `index`. A peer that needs them gets a snapshot."""

@@ -7,7 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use raft::eraftpb::{Entry, Message, MessageType, Snapshot};
-use raft::{Config, RawNode, SnapshotStatus, StateRole, Storage};
+use raft::{Config, INVALID_ID, RawNode, SnapshotStatus, StateRole, Storage};
 
 use crate::conf::{self, Change, Conf};
 use crate::errors::{NotLeader, RaftError, RaftPanic, StepError, refused};
@@ -337,6 +337,12 @@ impl Node {
         self.turn(|raw| raw.transfer_leader(to))
     }
 
+    fn step_down(&mut self) -> PyResult<()> {
+        self.lead()?;
+        // What the engine itself does where a leader does not hear from a majority.
+        self.turn(|raw| raw.raft.become_follower(raw.raft.term, INVALID_ID))
+    }
+
     fn request_snapshot(&mut self) -> PyResult<()> {
         self.turn(RawNode::request_snapshot)?.map_err(refused)
     }
@@ -401,6 +407,12 @@ impl Node {
     }
 
     // --- the log and its snapshots ------------------------------------------------------------------------------
+
+    #[pyo3(signature = (index, /))]
+    fn term_at(&mut self, index: u64) -> PyResult<Option<u64>> {
+        // The engine says 0 outside of the log.
+        self.engine(|raw| raw.raft.raft_log.term(index).ok().filter(|term| *term > 0))
+    }
 
     #[pyo3(signature = (index, /))]
     fn compact(&mut self, index: u64) -> PyResult<()> {

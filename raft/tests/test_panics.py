@@ -29,12 +29,18 @@ def poisoned() -> Node:
     return node
 
 
+LEADERS = ("propose", "transfer", "step_down", "campaign")
 ALL: dict[str, Callable[[Node], object]] = {
-    **{name: call for name, call in OUT_OF_TURN.items() if not name.startswith(("propose", "transfer", "campaign"))},
+    **{
+        name: call
+        for name, call in OUT_OF_TURN.items()
+        if not name.startswith(("propose", "transfer", "step_down", "campaign"))
+    },
     "campaign": lambda node: node.campaign(),
     "has_ready": lambda node: node.has_ready(),
     "status": lambda node: node.status(),
     "compact": lambda node: node.compact(0),
+    "term_at": lambda node: node.term_at(0),
     "clear_snapshot": lambda node: node.clear_snapshot(),
     "take_snapshots_wanted": lambda node: node.take_snapshots_wanted(),
     "apply_conf_change": lambda node: node.apply_conf_change(2, wire.octets(2, wire.number(1, 2) + wire.number(2, 4))),

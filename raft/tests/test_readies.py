@@ -99,6 +99,7 @@ OUT_OF_TURN: dict[str, Callable[[Node], object]] = {
     "propose_conf_change": lambda node: node.propose_conf_change([("learner", 9)]),
     "read_index": lambda node: node.read_index(b"x"),
     "transfer_leader": lambda node: node.transfer_leader(1),
+    "step_down": lambda node: node.step_down(),
     "report_unreachable": lambda node: node.report_unreachable(2),
     "report_snapshot": lambda node: node.report_snapshot(2, True),
     "request_snapshot": lambda node: node.request_snapshot(),

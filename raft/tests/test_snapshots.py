@@ -42,6 +42,24 @@ def send_snapshots(cluster: Cluster, id: int) -> int:
     return len(sent)
 
 
+def test_the_log_knows_the_terms_of_what_it_holds_and_of_the_last_that_was_cut() -> None:
+    cluster = Cluster(1, 2, 3)
+    cluster.campaign(1)
+    cluster.propose(1, b"a")
+    cluster[1].transfer_leader(2)
+    cluster.settle()
+    cluster[1].compact(2)
+    cluster[2].propose(b"not written yet")
+    assert [cluster[1].term_at(index) for index in range(5)] == [None, None, 1, 2, None]
+    assert [cluster[2].term_at(index) for index in range(6)] == [None, 1, 1, 2, 2, None]
+
+
+def test_a_log_that_begins_at_a_snapshot_knows_its_term() -> None:
+    node = Node(1, conf_state=NOBODY)
+    node.step(wire.message(wire.SNAPSHOT, term=5, snapshot=wire.snapshot(9, 4, [1, 2])))
+    assert [node.term_at(index) for index in (8, 9, 10)] == [None, 4, None]
+
+
 def test_a_peer_that_needs_what_was_cut_gets_a_snapshot() -> None:
     cluster = lagging()
     assert cluster[1].take_snapshots_wanted() == [3]

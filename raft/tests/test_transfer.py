@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from scribe_raft import ProposalDropped, RaftError
+from scribe_raft import NotLeader, ProposalDropped, RaftError
 
 from cluster import Cluster
+
+KEPT = ("term", "vote", "commit", "applied", "persisted", "last_index", "conf")
 
 
 def test_to_a_follower_that_has_everything() -> None:
@@ -75,3 +77,43 @@ def test_another_target_takes_the_place_of_the_first() -> None:
     cluster.settle()
     assert cluster.leaders() == [2, *([1] if cluster[1].is_leader else [])]
     assert not cluster[1].is_leader
+
+
+def test_a_leader_steps_down_for_nobody_in_its_own_term() -> None:
+    cluster = Cluster(1, 2, 3)
+    cluster.campaign(1)
+    cluster.propose(1, b"a")
+    before = cluster.status(1)
+    cluster[1].step_down()
+    after = cluster.status(1)
+    assert (after["role"], after["leader"]) == ("follower", 0)
+    assert {name: after[name] for name in KEPT} == {name: before[name] for name in KEPT}
+    with pytest.raises(NotLeader):
+        cluster[1].propose(b"lost")
+    cluster.settle()
+    assert cluster.leaders() == []
+    cluster.tick(60)
+    [leader] = cluster.leaders()
+    assert cluster[leader].term > before["term"]
+    cluster.propose(leader, b"b")
+    assert cluster.states() == dict.fromkeys((1, 2, 3), [b"a", b"b"])
+
+
+def test_who_is_asked_to_take_over_does_so_though_the_leader_stepped_down() -> None:
+    cluster = Cluster(1, 2, 3)
+    cluster.campaign(1)
+    cluster[1].transfer_leader(2)
+    cluster[1].step_down()
+    cluster.settle()
+    assert cluster.leaders() == [2]
+
+
+def test_only_a_leader_steps_down() -> None:
+    cluster = Cluster(1, 2, 3)
+    cluster.campaign(1)
+    with pytest.raises(NotLeader) as raised:
+        cluster[2].step_down()
+    assert raised.value.args[0] == 1
+    cluster[1].step_down()
+    with pytest.raises(NotLeader):
+        cluster[1].step_down()
