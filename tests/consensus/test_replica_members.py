@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.consensus.giving import change, give_snapshot
 from tests.consensus.group import Group, Outcomes, info
 
 from scribe_ledger.consensus.bundles import encode_members
@@ -16,14 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 pytestmark = pytest.mark.consensus
-
-
-def change(group: Group, raft_id: int, *wanted: tuple[str, int], ticks: int = 100) -> Outcomes:
-    outcomes = Outcomes()
-    infos = [info(each) for kind, each in wanted if kind != "remove"]
-    group[raft_id].propose_change(wanted, infos, outcomes, ticks=ticks)
-    group.settle()
-    return outcomes
 
 
 def members_of(group: Group) -> dict[int, tuple[Sequence[int], Sequence[int]]]:
@@ -38,26 +31,6 @@ def join(group: Group, raft_id: int, leader: int = 1) -> None:
     assert group[leader].wants_snapshot() == [raft_id]
     give_snapshot(group, leader)
     group.pass_time(3)
-
-
-def give_snapshot(group: Group, leader: int) -> None:
-    """What connections of their own do: the payload first, then Raft's message."""
-    machine, record = group.members[leader].machine, group[leader].here
-    assert group[leader].offer_snapshot(record.index, b"where to get it")
-    group.pass_time(3)
-    [(sender, peer, index, frame)] = group.snapshots
-    group.snapshots = []
-    group[peer].receive(sender, frame)
-    arrived = group[peer].take_snapshot_arrived()
-    assert arrived is not None
-    assert (arrived.sender, arrived.index, arrived.data) == (leader, index, b"where to get it")
-    assert group[peer].begin_install(index)
-    copy = group.members[peer].machine
-    copy.units, copy.position, copy.membership = [*machine.units], record.index, record.encode()
-    group[peer].finish_install(arrived.message)
-    group.settle()
-    group[leader].report_snapshot(peer, True)
-    group.settle()
 
 
 def test_a_learner_joins_by_a_snapshot_and_is_promoted() -> None:
@@ -283,175 +256,6 @@ def test_members_are_known_again_after_a_restart(victim: int) -> None:
     group.pass_time(20)
     assert not any(isinstance(each, ScribeError) for each in changed)
     assert members_of(group)[1] == members_of(group)[2] == ((1, 2, 4), ())
-
-
-# --- snapshots -------------------------------------------------------------------------------------------------
-
-
-def lagging() -> Group:
-    """A leader that has cut its log while node 3 was away."""
-    group = Group(1, 2, 3)
-    group.lead(1)
-    group.isolate(3)
-    group.write(1, "a", "b")
-    group.write(2, "c")
-    cut = group[1].compact(99)
-    assert cut == (4, group[1].term)
-    group.members[1].log.cut(*cut)
-    group.heal()
-    group.pass_time(2)
-    return group
-
-
-def test_a_member_that_needs_what_was_cut_gets_a_snapshot() -> None:
-    group = lagging()
-    assert group[1].wants_snapshot() == [3]
-    give_snapshot(group, 1)
-    group.write(1, "d")
-    group.pass_time(3)
-    group.assert_all_have("a", "b", "c", "d")
-    assert group[3].counters.snapshots_installed == 1
-    group.restart(3)
-    group.pass_time(3)
-    group.write(3, "e")
-    group.pass_time(3)
-    group.assert_all_have("a", "b", "c", "d", "e")
-
-
-def test_nobody_stands_before_the_log_is_told_of_a_snapshot_that_was_installed() -> None:
-    group = lagging()
-    assert group[1].wants_snapshot() == [3]
-    group[3].on_membership = lambda _: setattr(group.members[3], "slow_disk", True)  # from the installation on
-    give_snapshot(group, 1)
-    assert group.members[3].slow_disk
-    group.isolate(3)
-    group.pass_time(60, 3)
-    timeout_now = b"\1\x08\x0e" + b"\x10\3\x18\1\x20" + bytes([group[3].term])
-    group[3].receive(1, timeout_now)
-    group.settle()
-    assert group[3].role == "follower"
-    group.members[3].slow_disk = False
-    group.sync(group.members[3])
-    group.pass_time(60, 3)
-    assert group[3].role == "pre-candidate"
-    group.heal()
-    group.pass_time(60)
-    group.assert_all_have("a", "b", "c")
-
-
-def test_while_a_snapshot_is_installed_nothing_is_applied() -> None:
-    group = Group(1, 2, 3)
-    group.lead(1)
-    assert group[3].begin_install(50)
-    assert group[3].installing
-    assert not group[3].begin_install(60)
-    group.write(1, "a")
-    group.pass_time(2)
-    assert group.members[3].machine.names == []
-    group[3].finish_install(None)
-    group.settle()
-    group.assert_all_have("a")
-
-
-def test_a_snapshot_of_what_is_applied_already_is_not_taken() -> None:
-    group = Group(1, 2, 3)
-    group.lead(1)
-    group.write(1, "a")
-    assert not group[1].begin_install(3)
-    assert not group[1].installing
-
-
-def test_an_offer_older_than_the_log_or_the_members_is_refused() -> None:
-    group = lagging()
-    assert not group[1].offer_snapshot(3, b"")
-    assert not group[1].offer_snapshot(5, b""), "not applied yet"
-    change(group, 1, ("learner", 9))
-    assert not group[1].offer_snapshot(4, b""), "the members were others"
-    assert group[1].offer_snapshot(5, b"")
-    group[1].clear_offer()
-
-
-@pytest.mark.parametrize("crash", [False, True])
-def test_a_snapshot_whose_message_is_of_an_old_term_is_installed_all_the_same(crash: bool) -> None:
-    group = lagging()
-    record, machine = group[1].here, group.members[1].machine
-    assert group[1].offer_snapshot(record.index, b"")
-    group.pass_time(3)
-    [(sender, _, index, frame)] = group.snapshots
-    group[3].receive(sender, frame)
-    arrived = group[3].take_snapshot_arrived()
-    assert arrived is not None
-    assert group[3].begin_install(index)
-    group[1].transfer(2)
-    group.settle()
-    group.pass_time(4)
-    assert group[2].is_leader
-    copy = group.members[3].machine
-    copy.units, copy.position, copy.membership = [*machine.units], record.index, record.encode()
-    if crash:
-        group.restart(3)
-    else:
-        group[3].finish_install(arrived.message)
-    group.settle()
-    group.write(2, "d")
-    group.pass_time(10)
-    group.assert_all_have("a", "b", "c", "d")
-    assert group.members[3].log.durable.truncated in {(4, record.term), (1, 1)}
-    group.restart(3)
-    group.pass_time(4)
-    group.write(3, "e")
-    group.pass_time(4)
-    group.assert_all_have("a", "b", "c", "d", "e")
-
-
-@pytest.mark.parametrize("crash", [False, True])
-def test_a_payload_that_is_newer_than_its_message_is_welcome(crash: bool) -> None:
-    group = lagging()
-    assert group[1].offer_snapshot(group[1].here.index, b"")
-    group.pass_time(3)
-    [(sender, _, index, frame)] = group.snapshots
-    group[3].receive(sender, frame)
-    arrived = group[3].take_snapshot_arrived()
-    assert arrived is not None
-    assert group[3].begin_install(index)
-    group.write(1, "d")
-    record, copy = group[1].here, group.members[3].machine
-    assert record.index == index + 1
-    copy.units, copy.position, copy.membership = [*group.members[1].machine.units], record.index, record.encode()
-    if crash:
-        group.restart(3)
-    else:
-        group[3].finish_install(arrived.message)
-    group.settle()
-    group[1].report_snapshot(3, True)
-    group.write(2, "e")
-    group.pass_time(4)
-    group.assert_all_have("a", "b", "c", "d", "e")
-    assert group.members[3].log.durable.truncated == (record.index, record.term)
-
-
-def test_a_bundle_that_a_snapshot_may_hold_has_an_unknown_outcome() -> None:
-    group = lagging()
-    group.lost = lambda sender, to, frame: sender == 1 and to == 3 and frame[0] == 1
-    sent = group.write(3, "d")
-    group.heal()
-    give_snapshot(group, 1)
-    group.pass_time(4)
-    assert isinstance(sent.only, OutcomeUnknown)
-    assert "snapshot" in str(sent.only)
-    group.assert_all_have("a", "b", "c", "d")
-    assert group.write(3, "e").only == (6, b"e")
-
-
-def test_the_log_is_cut_only_up_to_what_is_applied() -> None:
-    group = Group(1, 2, 3)
-    group.lead(1)
-    group.write(1, "a")
-    assert group[1].compact(2) == (2, group[1].term)
-    assert group[1].compact(2) is None
-    assert group[1].compact(1) is None
-    assert group[1].compact(99) == (3, group[1].term)
-    assert (group[1].log_entries, group[1].log_bytes) == (0, 0)
 
 
 def test_progress_says_how_far_everybody_is() -> None:

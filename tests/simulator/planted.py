@@ -80,7 +80,7 @@ class TakesBundlesAgain(Replica):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._taking = _TakesAll()
+        self._taker.taking = _TakesAll()
 
 
 class SendsAgainTooEarly(Replica):

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from scribe_ledger.consensus.membership import Membership
 
-HEARTBEAT_RESPONSE = 9
-
 
 def hand_over(node: Node, membership: Membership) -> None:
     """Begins to make the most advanced voter that can be heard the leader."""
@@ -27,24 +25,12 @@ def hand_over(node: Node, membership: Membership) -> None:
         node.transfer_leader(max(heirs, key=lambda voter: (matched[voter], -voter)))
 
 
-def step_down(node: Node, membership: Membership) -> None:
-    """At once, after asking a voter to take over. A leader yields to whoever names a later term, so one is named."""
+def abdicate(node: Node, membership: Membership) -> None:
+    """At once, after asking a voter to take over."""
     try:
         hand_over(node, membership)
     except RaftPanic:
         raise
     except RaftError:  # then the others notice the silence
         pass
-    witness = next(iter(membership.voters))
-    fields = ((1, HEARTBEAT_RESPONSE), (2, node.id), (3, witness), (4, node.term + 1))
-    node.step(b"".join(bytes([field << 3]) + _varint(number) for field, number in fields), sender=witness)
-
-
-def _varint(number: int) -> bytes:
-    """As protobuf writes numbers."""
-    octets = bytearray()
-    while number > 0x7F:
-        octets.append(number & 0x7F | 0x80)
-        number >>= 7
-    octets.append(number)
-    return bytes(octets)
+    node.step_down()

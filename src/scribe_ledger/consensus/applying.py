@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from scribe_raft import decode_conf_change
 
-from scribe_ledger.consensus.abdication import step_down
+from scribe_ledger.consensus.abdication import abdicate
 from scribe_ledger.consensus.bundles import BUNDLE, HEADER_BYTES, decode_header, decode_members, decode_units
 from scribe_ledger.consensus.changes import known_members
 from scribe_ledger.errors import Corruption, Overloaded
@@ -163,7 +163,7 @@ class Applier:
         _, _, context = decode_conf_change(kind, data)
         changed = self.membership.with_conf(node.apply_conf_change(kind, data), index=index, term=term)
         if node.is_leader and node.id not in changed.ids:
-            step_down(node, changed)
+            abdicate(node, changed)
         return changed.with_members(known_members(changed, decode_members(context)), index=index, term=term)
 
     def _record(self, membership: Membership) -> bool:
@@ -181,6 +181,11 @@ class Applier:
             self.on_membership(self.membership)
 
     # --- places in the log -------------------------------------------------------------------------------------
+
+    @property
+    def begin(self) -> int:
+        """The log begins after this entry."""
+        return self._terms[0][0]
 
     def term_at(self, index: int) -> int:
         """Of an applied entry that is not forgotten."""

@@ -9,12 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scribe_ledger.errors import ConsensusError, OutcomeUnknown, Unavailable
+from scribe_raft import ConfChangeRefused, ProposalDropped
+
+from scribe_ledger.consensus.bundles import encode_members
+from scribe_ledger.errors import Conflict, ConsensusError, OutcomeUnknown, ScribeError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
+
+    from scribe_raft import Change, Node
 
     from scribe_ledger.consensus.membership import MemberInfo, Membership
+
+    Wanted = Sequence[tuple[str, int]]
 
 WAITING_MAX = 1000
 """Changes of what is known of members, at once."""
@@ -48,6 +55,43 @@ class Changes:
 
     def add(self, proposed: Proposed) -> None:
         self._proposed.append(proposed)
+
+    def reshape(
+        self,
+        node: Node,
+        membership: Membership,
+        wanted: Wanted,
+        infos: Sequence[MemberInfo],
+        done: Callable[[object], object],
+        deadline: int,
+    ) -> None:
+        """Proposes a new configuration, on the leader, or tells ``done`` why not."""
+        refusal = self._refusal(node, membership, wanted)
+        if refusal is None:
+            changed: list[Change] = [*wanted]  # type: ignore[list-item]
+            try:
+                term, index = node.propose_conf_change(changed, context=encode_members(infos))
+            except ConfChangeRefused as error:
+                refusal = Conflict(f"the members cannot be changed like this: {error}")
+            except ProposalDropped:
+                refusal = Unavailable("the leader takes no changes now", hint="retry after a pause")
+            else:
+                self.add(Proposed(index, term, True, done, deadline))
+        if refusal is not None:
+            done(refusal)
+
+    def _refusal(self, node: Node, membership: Membership, wanted: Wanted) -> ScribeError | None:
+        if not node.is_leader:
+            return not_leader(node.leader)
+        if not wanted:
+            return Conflict("there is nothing to change")
+        if self.reshaping or membership.outgoing:
+            return Conflict("another change of the members is under way", hint="wait until it is done")
+        back = [raft_id for kind, raft_id in wanted if kind != "remove" and raft_id in membership.removed]
+        if back:
+            why = f"Raft id {back[0]} was removed, and a removed id never comes back"
+            return Conflict(why, hint="wipe that node's data folder; it then joins under a new one")
+        return None
 
     def applied(self, index: int, term: int, membership: Membership) -> None:
         """A change took effect at this place."""

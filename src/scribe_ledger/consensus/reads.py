@@ -47,10 +47,6 @@ class Reads:
         self._now = 0
 
     @property
-    def waiting(self) -> int:
-        return self._reads
-
-    @property
     def unasked(self) -> bool:
         """Whether there may be something to ask."""
         return bool(self._waiting or self._rounds)

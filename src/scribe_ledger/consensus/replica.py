@@ -4,42 +4,35 @@ Inputs go in by methods; then ``ready`` is called until it is None, and gives tu
 send once that is durable. Entries are applied on the way, when committed and durable here, and whoever waits is told.
 
 It owns the engine and the order between engine, log and ledger. It does not write, send, or know what a unit means;
-``proposals``, ``taking``, ``reads``, ``changes`` and ``applying`` each have their own rules, and are called from here.
+``proposals``, ``taking``, ``reads``, ``changes``, ``applying``, ``restoring`` and ``outbox`` each have their own rules,
+and are called from here.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from scribe_raft import ConfChangeRefused, Node, ProposalDropped, RaftError, RaftPanic, StepError, describe
+from scribe_raft import Node, ProposalDropped, RaftError, RaftPanic, StepError
 
 from scribe_ledger.consensus import changes, frames
 from scribe_ledger.consensus.abdication import hand_over
 from scribe_ledger.consensus.applying import Applier
-from scribe_ledger.consensus.bundles import (
-    BUNDLE,
-    MEMBERS,
-    Header,
-    check_units,
-    decode_units,
-    encode_entry,
-    encode_members,
-)
-from scribe_ledger.consensus.exchange import NEVER, ArrivedSnapshot, Counters, Progress, ReplicaSettings, Turn
-from scribe_ledger.consensus.log.store import LogWrite
+from scribe_ledger.consensus.bundles import BUNDLE, MEMBERS, Header, encode_entry, encode_members
+from scribe_ledger.consensus.exchange import ArrivedSnapshot, Counters, Progress, ReplicaSettings, Turn
 from scribe_ledger.consensus.membership import Membership
+from scribe_ledger.consensus.outbox import Outbox
 from scribe_ledger.consensus.proposals import Proposals
 from scribe_ledger.consensus.reads import Reads
-from scribe_ledger.consensus.starting import begin_after, start_from
-from scribe_ledger.consensus.taking import Taking, Verdict
-from scribe_ledger.errors import Conflict, ConsensusError, Corruption, ScribeError, Unavailable
+from scribe_ledger.consensus.restoring import Restoring
+from scribe_ledger.consensus.starting import start_from
+from scribe_ledger.consensus.taking import Taker
+from scribe_ledger.errors import Conflict, ConsensusError, ScribeError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from scribe_raft import Change, Ready
+    from scribe_raft import Ready
 
     from scribe_ledger.consensus.log.store import Contents
     from scribe_ledger.consensus.membership import MemberInfo
@@ -93,25 +86,17 @@ class Replica:
         start = start_from(contents, machine.position, membership)
         self.initial_write = start.initial_write
         self._node = self._new_node(start, machine.position, membership)
-        self._truncated = start.truncated[0]
         self._proposals = Proposals(session, settings, self.counters)
-        self._taking = Taking()
+        self._taker = Taker(machine, self.counters, self._propose_forwarded)
         self._reads = Reads(raft_id, session, settings, self.counters)
         self._changes = changes.Changes()
         self._applier = Applier(
             (raft_id, session), machine, membership, start.terms, self._proposals, self._changes, self.counters
         )
-        self._now = self._turn = 0
-        self._writing: deque[tuple[int, int]] = deque()
-        """Turns that are out, and the engine's readies in them."""
-        self._resetting: LogWrite | None = None
-        """To be written before anything of the engine's."""
-        self._restored_turn: int | None = None
-        """In which the log is told of an installed snapshot. Until it is durable the engine is not told."""
-        self._outbox: dict[int, list[bytes]] = {}
+        self._restoring = Restoring(machine, self._applier, self.counters)
+        self._outbox = Outbox()
+        self._now = 0
         self._leader, self._role = 0, "follower"
-        self._installing = 0
-        self._arrived: ArrivedSnapshot | None = None
 
     def _new_node(self, start: Start, applied: int, membership: Membership) -> Node:
         settings = self._settings
@@ -146,16 +131,16 @@ class Replica:
             self._tidy_configuration()
         elif leader:
             for bundle in self._proposals.resendable(self._node.term):
-                self._post(leader, self._proposals.frame(bundle))
+                self._outbox.post(leader, self._proposals.frame(bundle))
 
     def _must_not_stand(self) -> bool:
         """The engine panics where the only voter wins at once, while it is still writing what another leader sent.
 
         And where somebody stands whose log is not yet told of a snapshot that was installed.
         """
-        if self._restored_turn is not None:
+        if self._restoring.unlogged:
             return True
-        return bool(self._writing) and not self._node.is_leader and self.membership.voters == (self.raft_id,)
+        return self._outbox.writing and not self._node.is_leader and self.membership.voters == (self.raft_id,)
 
     @_guarded
     def receive(self, sender: int, frame: bytes | memoryview) -> None:
@@ -180,62 +165,24 @@ class Replica:
         return bool(known) and raft_id not in known
 
     def _receive_message(self, sender: int, message: memoryview) -> None:
-        if frames.is_snapshot(message):
-            self._receive_snapshot(sender, bytes(message))
-            return
-        self._step(message, sender)
+        if not frames.is_snapshot(message) or self._restoring.receive(self._node, sender, bytes(message)):
+            self._step(message, sender)
 
     def _step(self, message: bytes | memoryview, sender: int) -> None:
-        if self._restored_turn is not None and frames.is_timeout_now(message):
+        if self._restoring.unlogged and frames.is_timeout_now(message):
             return  # as in ``tick``; whoever hands over asks another, or again
         try:
             self._node.step(message, sender=sender)
         except StepError:  # such as the answer of a member that was removed
             self.counters.refused += 1
 
-    def _receive_snapshot(self, sender: int, message: bytes) -> None:
-        told = describe(message)
-        if told["from"] != sender or told["to"] != self.raft_id:
-            raise ValueError("a snapshot message for somebody else, or from somebody else")
-        index, term, _, data = told["snapshot"]
-        if index <= self._node.commit_index:
-            self._step(message, sender)  # the engine has it, and says so: the leader waits for that
-        elif told["term"] >= self._node.term:
-            self._arrived = ArrivedSnapshot(sender, index, term, data, message)
-
     def _receive_bundle(self, sender: int, forward: frames.Forward) -> None:
-        count, node = check_units(forward.body), self._node
-        if not node.is_leader or node.term != forward.term:
-            self._answer(sender, forward, frames.NOT_LEADER, 0)
-            return
-        self._taking.lead(forward.term)
-        verdict, following = self._taking.consider(sender, forward)
-        if verdict is Verdict.MISSING:
-            self._answer(sender, forward, frames.MISSING, following)
-        elif verdict is Verdict.TAKE:
-            if not self._can_read(forward.body):
-                self._answer(sender, forward, frames.UNREADABLE, forward.sequence)
-            elif self._propose(BUNDLE, sender, forward.session, forward.sequence, forward.body):
-                self._taking.took(sender, forward)
-                self.counters.taken += 1
-                self.counters.proposals += count
-            else:
-                self._answer(sender, forward, frames.NOT_NOW, following)
+        answer = self._taker.receive(self._node, sender, forward)
+        if answer is not None:
+            self._outbox.post(sender, frames.encode_forwarded(answer))
 
-    def _can_read(self, body: bytes | memoryview) -> bool:
-        """Whether all units of a bundle may be in the log: one that ends its machine would end every member."""
-        check = self._machine.check
-        try:
-            for unit in decode_units(bytes(body), 0):
-                check(unit)
-        except ScribeError:
-            return False
-        return True
-
-    def _answer(self, origin: int, forward: frames.Forward, reason: int, following: int) -> None:
-        self.counters.refused += 1
-        answer = frames.Forwarded(reason, forward.term, forward.session, following, self._node.leader)
-        self._post(origin, frames.encode_forwarded(answer))
+    def _propose_forwarded(self, origin: int, forward: frames.Forward) -> bool:
+        return self._propose(BUNDLE, origin, forward.session, forward.sequence, forward.body)
 
     def _propose(self, kind: int, origin: int, session: int, sequence: int, body: bytes | memoryview) -> bool:
         """Appends an entry to the leader's log, with this moment's timestamp. False: the engine took nothing."""
@@ -244,9 +191,6 @@ class Replica:
         except ProposalDropped:
             return False
         return True
-
-    def _post(self, peer: int, frame: bytes) -> None:
-        self._outbox.setdefault(peer, []).append(frame)
 
     @_guarded
     def report_unreachable(self, peer: int) -> None:
@@ -282,32 +226,8 @@ class Replica:
         ticks: int,
     ) -> None:
         """On the leader: a new configuration. ``done`` gets the membership when it holds, or a ``ScribeError``."""
-        refusal = self._refusal(wanted)
-        if refusal is None:
-            changed: list[Change] = [*wanted]  # type: ignore[list-item]
-            try:
-                term, index = self._node.propose_conf_change(changed, context=encode_members(infos))
-            except ConfChangeRefused as error:
-                refusal = Conflict(f"the members cannot be changed like this: {error}")
-            except ProposalDropped:
-                refusal = Unavailable("the leader takes no changes now", hint="retry after a pause")
-            else:
-                self._changes.add(changes.Proposed(index, term, True, done, self._now + ticks))
-        if refusal is not None:
-            done(refusal)
-
-    def _refusal(self, wanted: Sequence[tuple[str, int]]) -> ScribeError | None:
-        if not self._node.is_leader:
-            return changes.not_leader(self._node.leader)
-        if not wanted:
-            return Conflict("there is nothing to change")
-        if self._changes.reshaping or self.membership.outgoing:
-            return Conflict("another change of the members is under way", hint="wait until it is done")
-        back = [raft_id for kind, raft_id in wanted if kind != "remove" and raft_id in self.membership.removed]
-        if back:
-            why = f"Raft id {back[0]} was removed, and a removed id never comes back"
-            return Conflict(why, hint="wipe that node's data folder; it then joins under a new one")
-        return None
+        deadline = self._now + ticks
+        self._changes.reshape(self._node, self.membership, wanted, infos, done, deadline)
 
     @_guarded
     def propose_members(self, infos: Sequence[MemberInfo], done: Callable[[object], object], *, ticks: int) -> None:
@@ -355,11 +275,12 @@ class Replica:
             self._send_bundles()
         if reads.unasked:
             reads.ask(node.term, node.leader, node.read_index)
-        if self._resetting is not None:
-            return self._turn_of_reset(self._resetting)
+        write = self._restoring.take_write()
+        if write is not None:
+            return self._outbox.turn(write)
         ready = None if applier.backlogged else node.ready()
         if ready is None:
-            return self._turn_of_own() if self._outbox else None
+            return self._outbox.turn() if self._outbox.filled else None
         node.advance_append_async(ready)
         return self._turn_of(ready)
 
@@ -376,7 +297,7 @@ class Replica:
     def _advance(self) -> None:
         """Tells the engine what is applied. After a snapshot it must be durable in the log first."""
         worked_off = self._applier.worked_off
-        if worked_off > self._node.applied_index and self._restored_turn is None:
+        if worked_off > self._node.applied_index and not self._restoring.unlogged:
             self._node.advance_apply(worked_off)
 
     def _send_bundles(self) -> None:
@@ -386,7 +307,7 @@ class Replica:
             return
         while (bundle := proposals.next_bundle(term)) is not None:
             if leader != self.raft_id:
-                self._post(leader, proposals.frame(bundle))
+                self._outbox.post(leader, proposals.frame(bundle))
             elif self._propose(BUNDLE, self.raft_id, self._session, bundle.sequence, bundle.body):
                 self.counters.proposals += len(bundle.units)
             else:
@@ -398,36 +319,12 @@ class Replica:
         for index, context in ready.read_states:
             self._reads.answer(index, context)
         self._applier.take(ready.committed_entries)
-        self._turn += 1
-        write = _write_of(ready)
+        turn = self._outbox.turn_of(ready)
         if ready.snapshot is not None:
-            self._check_installed(ready.snapshot[0])
-            self._restored_turn = self._turn
-        if write is not None or self._writing:
-            self._writing.append((self._turn, ready.number))
-        else:
+            self._restoring.told(ready.snapshot[0], turn.number)
+        if not self._outbox.went_out(turn, ready):
             self._node.on_persist_ready(ready.number)
-        outbox, self._outbox = self._outbox, {}
-        for peer, messages in ready.messages.items():
-            outbox.setdefault(peer, []).extend(frames.RAFT_PREFIX + message for message in messages)
-        after = {
-            peer: [frames.RAFT_PREFIX + message for message in messages]
-            for peer, messages in ready.persisted_messages.items()
-        }
-        snapshots = [(peer, index, frames.RAFT_PREFIX + message) for peer, index, message in ready.snapshot_messages]
-        return Turn(self._turn, outbox, write, ready.must_sync, after, snapshots)
-
-    def _turn_of_own(self) -> Turn:
-        """Where the engine has nothing to say."""
-        self._turn += 1
-        outbox, self._outbox = self._outbox, {}
-        return Turn(self._turn, outbox, None, False, {}, ())
-
-    def _turn_of_reset(self, write: LogWrite) -> Turn:
-        self._resetting = None
-        self._turn += 1
-        outbox, self._outbox = self._outbox, {}
-        return Turn(self._turn, outbox, write, True, {}, ())
+        return turn
 
     def _note_roles(self, leader: int, role: str) -> None:
         if self._role == "follower" != role:
@@ -439,11 +336,8 @@ class Replica:
     @_guarded
     def persisted(self, number: int) -> None:
         """The write of that turn, and all before it, are durable."""
-        writing, last = self._writing, 0
-        while writing and writing[0][0] <= number:
-            last = writing.popleft()[1]
-        if self._restored_turn is not None and self._restored_turn <= number:
-            self._restored_turn = None
+        last = self._outbox.persisted(number)
+        self._restoring.persisted(number)
         if last:
             self._node.on_persist_ready(last)
 
@@ -470,14 +364,10 @@ class Replica:
     @_guarded
     def offer_snapshot(self, index: int, data: bytes) -> bool:
         """What the peers get that need one. False: the log, or the members, have moved on; prepare a newer one."""
-        if not max(self.membership.index, self._truncated) <= index <= self._node.applied_index or index == 0:
+        if not max(self.membership.index, self._applier.begin) <= index <= self._node.applied_index or index == 0:
             return False
         self._node.set_snapshot(index, self.membership.conf, data)
         return True
-
-    @_guarded
-    def clear_offer(self) -> None:
-        self._node.clear_snapshot()
 
     @_guarded
     def report_snapshot(self, peer: int, ok: bool) -> None:
@@ -492,65 +382,36 @@ class Replica:
     @property
     def snapshot_arrived(self) -> ArrivedSnapshot | None:
         """The last one that a leader announced and that nobody took up."""
-        return self._arrived
+        return self._restoring.arrived
 
     def take_snapshot_arrived(self) -> ArrivedSnapshot | None:
-        arrived, self._arrived = self._arrived, None
+        arrived, self._restoring.arrived = self._restoring.arrived, None
         return arrived
 
     @property
     def installing(self) -> bool:
-        return self._applier.stopped
+        return self._restoring.installing
 
     def begin_install(self, index: int) -> bool:
         """Stops applying, so that the machine can take a snapshot. False: there is nothing to gain any more."""
-        if self.installing or index <= self._applier.applied:
-            return False
-        self._installing = index
-        self._applier.stopped = True
-        return True
+        return self._restoring.begin(index)
 
     @_guarded
     def finish_install(self, message: bytes | None) -> None:
         """The machine has taken it, and the membership record with it. None: it was given up, and is as before."""
-        if not self.installing:
-            raise ValueError("no snapshot is being installed")
-        self._applier.stopped = False
         if message is None:
+            self._restoring.give_up()
             return
-        membership = Membership.decode(self._machine.membership)
-        if not self._machine.position == membership.index >= self._installing:
-            raise ValueError(f"the snapshot at {self._installing} is not what the ledger has now")
-        self.counters.snapshots_installed += 1
-        self._applier.installed(membership)
-        self._install_in_engine(message, membership)
+        membership = self._restoring.finish()
+        start = self._restoring.follow(self._node, message, membership)
+        if start is not None:
+            self._node = self._new_node(start, membership.index, membership)
+            self._outbox.forget_readies()
+            self._reads.forget_rounds()
         why = "this node was brought up to date by a snapshot, which hides what became of the write"
         self._proposals.hidden(why)
         self._changes.hidden(why)
         self._applier.tell_membership()
-
-    def _install_in_engine(self, message: bytes, membership: Membership) -> None:
-        """Three ways: the engine takes it; or its log holds that entry by now; or the message is of an old term."""
-        index = membership.index
-        try:
-            self._node.step(message)
-        except StepError:
-            self.counters.refused += 1
-        status = self._node.status()
-        if status["first_index"] > index:
-            self._truncated, self._restored_turn = index, NEVER
-            self._applier.begin_after_installed()
-        elif status["last_index"] < index:
-            start = begin_after(index, membership, (status["term"], status["vote"], status["commit"]))
-            self._node = self._new_node(start, index, membership)
-            self._truncated, self._resetting = index, start.initial_write
-            self._writing.clear()
-            self._reads.forget_rounds()
-            self._applier.begin_after_installed()
-
-    def _check_installed(self, index: int) -> None:
-        if index != self._applier.worked_off:
-            raise Corruption(f"the engine took a snapshot at {index:,} that the ledger does not have")
 
     # --- the log -----------------------------------------------------------------------------------------------
 
@@ -558,11 +419,10 @@ class Replica:
     def compact(self, index: int) -> tuple[int, int] | None:
         """Forgets applied entries up to this one; index and term of the last that is gone, for the log's own cut."""
         upto = min(index, self._node.applied_index)
-        if upto <= self._truncated:
+        if upto <= self._applier.begin:
             return None
         self._node.compact(upto)
         self._applier.forget(upto)
-        self._truncated = upto
         return upto, self._applier.term_at(upto)
 
     def term_at(self, index: int) -> int:
@@ -648,10 +508,6 @@ class Replica:
         """Units that wait, and their bytes."""
         return self._proposals.units, self._proposals.unit_bytes
 
-    @property
-    def waiting_reads(self) -> int:
-        return self._reads.waiting
-
     def progress(self) -> dict[int, Progress]:
         """On the leader: how far every member is."""
         if self.poisoned:
@@ -661,10 +517,3 @@ class Replica:
             peer: Progress(told["matched"], told["next"], told["state"], told["recently_active"])
             for peer, told in peers
         }
-
-
-def _write_of(ready: Ready) -> LogWrite | None:
-    if ready.snapshot is None and not ready.entries and ready.hard_state is None:
-        return None
-    reset = None if ready.snapshot is None else (ready.snapshot[0], ready.snapshot[1])
-    return LogWrite(ready.entries, ready.hard_state, reset)

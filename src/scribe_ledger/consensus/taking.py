@@ -1,8 +1,8 @@
-"""The leader's side of a forwarded bundle: which one is taken next from each member.
+"""The leader's side of a forwarded bundle: which one is taken next from each member, and what is answered.
 
 Bundles of one origin are taken in sequence, without gaps, each once in a term. What a leader took is in its log as long
 as it leads, so the same frame may arrive as often as it likes. All is forgotten when leadership ends: another term
-begins at what its origin calls the oldest.
+begins at what its origin calls the oldest. A bundle that some member could not read is never taken.
 """
 
 from __future__ import annotations
@@ -10,8 +10,18 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from scribe_ledger.consensus.bundles import check_units, decode_units
+from scribe_ledger.consensus.frames import MISSING, NOT_LEADER, NOT_NOW, UNREADABLE, Forwarded
+from scribe_ledger.errors import ScribeError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scribe_raft import Node
+
+    from scribe_ledger.consensus.exchange import Counters
     from scribe_ledger.consensus.frames import Forward
+    from scribe_ledger.consensus.statemachine import StateMachine
 
 
 class Verdict(Enum):
@@ -47,3 +57,43 @@ class Taking:
 
     def took(self, origin: int, forward: Forward) -> None:
         self._next[origin] = forward.session, forward.sequence + 1
+
+
+class Taker:
+    def __init__(self, machine: StateMachine, counters: Counters, propose: Callable[[int, Forward], bool]) -> None:
+        self._machine, self._counters, self._propose = machine, counters, propose
+        self.taking = Taking()
+
+    def receive(self, node: Node, origin: int, forward: Forward) -> Forwarded | None:
+        """Puts a bundle in the log of this term, where it may be. What is returned is to be answered."""
+        count = check_units(forward.body)
+        if not node.is_leader or node.term != forward.term:
+            return self._refusal(node, forward, NOT_LEADER, 0)
+        self.taking.lead(forward.term)
+        verdict, following = self.taking.consider(origin, forward)
+        if verdict is Verdict.KNOWN:
+            return None
+        if verdict is Verdict.MISSING:
+            return self._refusal(node, forward, MISSING, following)
+        if not self._can_read(forward.body):
+            return self._refusal(node, forward, UNREADABLE, forward.sequence)
+        if not self._propose(origin, forward):
+            return self._refusal(node, forward, NOT_NOW, following)
+        self.taking.took(origin, forward)
+        self._counters.taken += 1
+        self._counters.proposals += count
+        return None
+
+    def _refusal(self, node: Node, forward: Forward, reason: int, following: int) -> Forwarded:
+        self._counters.refused += 1
+        return Forwarded(reason, forward.term, forward.session, following, node.leader)
+
+    def _can_read(self, body: bytes | memoryview) -> bool:
+        """Whether all units of a bundle may be in the log: one that ends its machine would end every member."""
+        check = self._machine.check
+        try:
+            for unit in decode_units(bytes(body), 0):
+                check(unit)
+        except ScribeError:
+            return False
+        return True
