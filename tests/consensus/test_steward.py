@@ -51,6 +51,7 @@ class Leader:
         self.dead: set[int] = set()
         self.apply_version = 1
         self.answers: list[ScribeError | None] = []
+        self.archivists: set[int] = set()
 
     def tick(self, ticks: int = 1) -> list[Action]:
         return [action for _ in range(ticks) for action in self._tick()]
@@ -59,7 +60,16 @@ class Leader:
         self.now += 1
         ids = self.membership.ids
         progress = {each: Progress(self.match.get(each, LAST), each not in self.dead) for each in ids}
-        view = View(self.me, self.now, self.membership, progress, ids - self.dead, LAST, self.apply_version)
+        view = View(
+            self.me,
+            self.now,
+            self.membership,
+            progress,
+            ids - self.dead,
+            LAST,
+            self.apply_version,
+            archivists=self.archivists,
+        )
         return self.steward.actions(view)
 
     def take_effect(self, action: Action) -> None:

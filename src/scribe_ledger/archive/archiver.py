@@ -177,6 +177,11 @@ class Archiver:
         return self._leading.term > 0 and wanted(self._ledger, self._settings, self._waiting) is not None
 
     @property
+    def failing(self) -> bool:
+        """Whether the last pass has failed."""
+        return self._failure is not None
+
+    @property
     def gave_up(self) -> bool:
         """Whether archiving in the background has ended without having been told to."""
         return self._background.gave_up

@@ -1,6 +1,7 @@
 """``Gossip``: what every member tells every other now and then, of itself. Nothing is decided by it alone.
 
-It feeds the failure detector, the comparison of roots, and the record of members where an address has changed.
+It feeds the failure detector, the comparison of roots, the record of members where an address has changed, and the
+choice of a leader that can archive.
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ class Gossip(NamedTuple):
     """Of Raft's log."""
     installing: bool = False
     """Whether a snapshot is being fetched or installed."""
+    archives: bool = False
+    """Whether it could archive now, if it led: it has an object store, and that works there."""
 
     def frame(self) -> bytes:
         own = {"info": self.info.to_json(), "applied": self.applied, "installing": self.installing}
+        own["archives"] = self.archives
         return _KIND + orjson.dumps(own | self.report.to_json())
 
     @classmethod
@@ -35,6 +39,7 @@ class Gossip(NamedTuple):
         try:
             told = orjson.loads(memoryview(frame)[1:])
             info, report = MemberInfo.from_json(told["info"]), Report.from_json(told)
-            return cls(info, report, int(told["applied"]), bool(told.get("installing")))
+            flags = bool(told.get("installing")), bool(told.get("archives"))
+            return cls(info, report, int(told["applied"]), *flags)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"a report lacks something: {error!r}") from error

@@ -79,6 +79,8 @@ class Member:
         self.agreement = Agreement()
         self.diverged: ScribeError | None = None
         """Why this ledger is another than the cluster's."""
+        self.archives = False
+        """Whether this node could archive now if it led: the others are told."""
         self.on_report: list[Callable[[Gossip], object]] = []
         self.reports: dict[int, Gossip] = {}
         """The newest of each other member."""
@@ -272,6 +274,7 @@ class Member:
                 self.agreement.report(extent, self.machine.root_at),
                 self.replica.applied_index,
                 self.replica.installing,
+                self.archives,
             ).frame()
             for peer in membership.ids - {self.me.raft_id}:
                 self._transport.send(peer, [frame])
@@ -331,6 +334,12 @@ class Member:
 
     def _recorded(self, raft_id: int) -> MemberInfo | None:
         return self.replica.membership.members.get(raft_id) or self.acquaintances.get(raft_id)
+
+    @property
+    def archivists(self) -> set[int]:
+        """Who says that it could archive now, this node too."""
+        able = {raft_id for raft_id, report in self.reports.items() if report.archives}
+        return able | ({self.me.raft_id} if self.archives else set())
 
     def silence(self, raft_id: int) -> float | None:
         """Seconds since a peer was heard; None if it never was."""

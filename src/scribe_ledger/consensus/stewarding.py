@@ -11,6 +11,7 @@ from scribe_ledger.errors import InvalidRequest, ScribeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
 
     from scribe_ledger.consensus.liveness import Liveness
     from scribe_ledger.consensus.replica import Replica
@@ -41,12 +42,15 @@ class Stewarding:
         *,
         rules: Rules,
         wake: Callable[[], object],
+        archivists: Callable[[], AbstractSet[int]] = frozenset,
     ) -> None:
+        """``archivists``: who says that it could archive, if it led."""
         self.steward = steward
         self._replica = replica
         self._liveness = liveness
         self._rules = rules
         self._wake = wake
+        self._archivists = archivists
         self._ticks = 0
 
     def beat(self, now: float) -> None:
@@ -66,6 +70,7 @@ class Stewarding:
             alive={raft_id for raft_id, state in states.items() if state != "failed"},
             last_index=replica.last_index,
             apply_version=self._rules.version,
+            archivists=self._archivists(),
         )
         for action in self.steward.actions(view):
             self._carry_out(action)

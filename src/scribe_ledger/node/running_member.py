@@ -32,6 +32,7 @@ from scribe_ledger.ledger.machine import APPLY_VERSION
 from scribe_ledger.merkle.note import Signer, Verifier
 from scribe_ledger.node.archive_orders import ArchiveOrders
 from scribe_ledger.node.clustering import NodeCluster, failure_of
+from scribe_ledger.node.fitness import Fitness
 from scribe_ledger.node.forming import info_of, sources_of, store_id_of
 from scribe_ledger.node.opening import copies_of
 from scribe_ledger.node.readiness import Readiness
@@ -146,8 +147,15 @@ class RunningMember:
         member.on_report.append(self.catching_up.on_report)
         steward = Steward()
         self.stewarding = Stewarding(
-            replica, steward, member.liveness, rules=LedgerRules(ledger, member), wake=member.turns.wake
+            replica,
+            steward,
+            member.liveness,
+            rules=LedgerRules(ledger, member),
+            wake=member.turns.wake,
+            archivists=lambda: member.archivists,
         )
+        self._fitness = Fitness()
+        member.on_beat.append(self._look_at_archive)
         member.send_snapshot = self.catching_up.send
         member.on_beat.append(lambda: self.stewarding.beat(loop.time()))
         member.on_beat.append(lambda: self.catching_up.offer(loop.time()))
@@ -278,6 +286,10 @@ class RunningMember:
                 continue  # nobody, or a stranger: there are other seeds, and the next look
             if found.raft_id == who.raft_id and found.cluster_id == self._ledger.ledger_id and found.raft_id in ids:
                 self.member.found_at(found.raft_id, address)
+
+    def _look_at_archive(self) -> None:
+        now, leads = asyncio.get_running_loop().time(), self._replica.is_leader
+        self.member.archives = self._fitness.look(self._serving.service, now, leads=leads)
 
     async def _look_for_store(self) -> None:
         """The id of the shared store is known once somebody has used it."""

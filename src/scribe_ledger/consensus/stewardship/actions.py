@@ -33,6 +33,8 @@ class View(NamedTuple):
     last_index: int
     apply_version: int
     """Of the ledger: the rules that it applies by now."""
+    archivists: AbstractSet[int] = frozenset()
+    """Who says that it could archive now, this node too."""
 
     def is_alive(self, raft_id: int) -> bool:
         return raft_id == self.me or raft_id in self.alive
@@ -45,9 +47,9 @@ class View(NamedTuple):
     def successor(self) -> int:
         """The voter that leadership would go to: alive, and the furthest of those; 0: there is none."""
         others = [each for each in self.membership.voters if each != self.me and self.is_alive(each)]
-        return max(others, key=lambda each: (self._match(each), -each), default=0)
+        return max(others, key=lambda each: (self.match(each), -each), default=0)
 
-    def _match(self, raft_id: int) -> int:
+    def match(self, raft_id: int) -> int:
         progress = self.progress.get(raft_id)
         return progress.match if progress is not None else 0
 
