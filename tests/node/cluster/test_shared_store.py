@@ -24,7 +24,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterOfNodes]
     sections: dict[str, dict[str, Any]] = {
         "storage": {"object_store": (folder / "objects").as_uri()},
         "cluster": {"secret": "a secret of the test"},
-        "consensus": {"snapshot_logs_since_last": 50, "max_in_snapshot_log_to_keep": 10},
+        "consensus": {
+            "snapshot_logs_since_last": 50,
+            "max_in_snapshot_log_to_keep": 10,
+            "heartbeat_interval_ms": 20,  # two ticks: 600 of them are 6 seconds
+        },
     }
     with ClusterOfNodes(folder, sections=sections) as cluster:
         cluster.start()
@@ -109,6 +113,14 @@ def test_a_member_that_comes_back_with_another_store_or_none_says_so(shared: Clu
     node.put("small", b"x")
     assert order(node, "/v1/archive", {})[0] == 200  # the leader does it
     assert node.get_json("/metrics")["archive"]["lag_seconds"] == 0
+
+    status, led = order(node, "/cluster/transfer", {"node_id": node.node_id})
+    assert (status, led["leader_id"]) == (200, node.node_id)
+    assert order(node, "/v1/archive", {})[0] == 409
+    successor = shared.leader(other_than=node)
+    assert "the object store works there, and not here" in node.log
+    assert order(node, "/v1/archive", {})[0] == 200
+    assert successor.get_json("/metrics")["archive"]["sealed_entries"] > 0
 
     node.stop()
     node.configure(shared.seeds_of(node), shared.sections)
