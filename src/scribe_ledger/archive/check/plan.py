@@ -1,7 +1,7 @@
 """Which segments hold the log: a cover of it, taken from the best directory at hand, and the names of segments.
 
 The ledger's own manifest is the authority where it is at hand, ``manifest.json`` a copy that may be behind. Without
-either the names of the segments are a directory: of those that begin at one entry the longest is taken.
+either the names of the segments are a directory. Orphans may overlap what is live, and be longer: see ``ways``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 
 from scribe_ledger.archive.check.ranges import RangeTask
+from scribe_ledger.archive.check.ways import cheapest_way
 from scribe_ledger.errors import ScribeError
 from scribe_ledger.objects import paths
 from scribe_ledger.segments.segment import Segment
@@ -89,28 +90,15 @@ def plan(
     listed: Iterable[ListedObject], directory: Directory | None, published: int, ledger_id: str, report: Report
 ) -> Plan:
     """A cover of the ``published`` entries and of what the directory says beyond; gaps are faults."""
-    names = {each.path: found for each in listed if (found := paths.range_of_segment_path(each.path)) is not None}
-    said = {segment.path: segment for segment in directory.segments} if directory is not None else {}
-    by_start: dict[int, list[str]] = {}
-    for path, (first, _, _) in names.items():
-        by_start.setdefault(first, []).append(path)
+    names = {
+        each.path: (found[0], found[1] + 1)
+        for each in listed
+        if (found := paths.range_of_segment_path(each.path)) is not None
+    }
+    said = {segment.path for segment in directory.segments} if directory is not None else set()
     end = max(published, directory.archived_size if directory is not None else 0)
-    tasks: list[RangeTask] = []
-    gaps: list[tuple[int, int]] = []
-    at = 0
-    while at < end:
-        here = by_start.get(at)
-        if here:
-            path = max(here, key=lambda name: (name in said, names[name][1], name))
-            stop = names[path][1] + 1
-            tasks.append(RangeTask(at, stop, path, ledger_id, published))
-        else:
-            stop = min((first for first in by_start if first > at), default=end)
-            stop = min(stop, end)
-            tasks.append(RangeTask(at, stop, "", ledger_id, published))
-            gaps.append((at, stop))
-        at = stop
-    _name_missing(directory, names.keys(), gaps, report)
+    tasks = [RangeTask(*step, ledger_id, published) for step in cheapest_way(names, said, end)]
+    _name_missing(directory, names.keys(), [(task.first, task.stop) for task in tasks if not task.path], report)
     return Plan(tasks, {task.path for task in tasks if task.path})
 
 
