@@ -52,6 +52,8 @@ class ClusterNode:
         self.process: subprocess.Popen[bytes] | None = None
         self.variables: dict[str, str] = {}
         """More of its environment."""
+        self.launcher: list[str] = []
+        """A command that becomes the command after it."""
         self._output = folder / f"node-{node_id}.log"
 
     def move_raft_port(self) -> None:
@@ -80,7 +82,7 @@ class ClusterNode:
         assert not self.running, f"node {self.node_id} runs already"
         with self._output.open("ab") as output:
             self.process = subprocess.Popen(
-                [*COMMAND, "-c", str(self.file), *flags],
+                [*self.launcher, *COMMAND, "-c", str(self.file), *flags],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -126,6 +126,7 @@ def test_random_partitions_for_long(five: Divided, seed: int) -> None:
     chance = random.Random(seed)
     with load_of(cluster, seed=seed, clients=8) as load:
         for _ in range(40):
+            network.heal()  # or the cuts of several rounds would leave nobody a quorum
             nodes = chance.sample(cluster.nodes, 5)
             minority, majority = nodes[:2], nodes[2:]
             for one in minority:
@@ -144,5 +145,6 @@ def test_random_partitions_for_long(five: Divided, seed: int) -> None:
                 victim.start()
             if chance.random() < 0.8:
                 network.heal()
+                load.step(chance.randrange(1, 20), seconds=60)
         network.heal()
         settle(cluster, load)
