@@ -1,7 +1,7 @@
 """The best way through segments that may overlap, from the first entry of the log to the last, from their ranges alone.
 
-The whole way is weighed: the fewest entries left out, then the fewest in segments that the directory does not name, then
-the fewest segments. ``covering`` weighs it much the same for a restore, which can do with no gap.
+The whole way is weighed: the fewest entries left out, then the fewest in segments that the directory does not name,
+then the fewest segments. ``covering`` weighs it much the same for a restore, which can do with no gap.
 """
 
 from __future__ import annotations
