@@ -8,6 +8,7 @@ from random import Random
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from scribe_ledger.bench.cluster.etcd import ETCD, etcd_beside
 from scribe_ledger.bench.cluster.filling import STALE, fill
 from scribe_ledger.bench.cluster.nodes import Cluster
 from scribe_ledger.bench.cluster.spread import Spread
@@ -45,7 +46,7 @@ def stale(work: Path, scale: Scale) -> dict[str, Measured]:
 def _read(work: Path, scale: Scale, row: str) -> dict[str, Measured]:
     """One key a request and fifty, as fast as it goes; then one key a request at a part of that rate."""
     query = QUERIES[row]
-    with Cluster(work) as cluster, start_lane(work) as lane:
+    with Cluster(work) as cluster, start_lane(work) as lane, etcd_beside(work) as etcd:
         cluster.start()
         keys = fill(cluster, scale.cached)
         scripts, spread = Scripts(work), Spread(cluster.nodes)
@@ -54,6 +55,9 @@ def _read(work: Path, scale: Scale, row: str) -> dict[str, Measured]:
         several = scripts.get_many(keys, query=query)
         one.add(SPREAD, spread, CONNECTIONS, spread.script(single))
         one.add(LANE, lane, CONNECTIONS, single)
+        if etcd is not None:
+            seconds = scale.pass_seconds
+            one.add_measure(ETCD, lambda: etcd.read(CONNECTIONS, seconds, linearizable=row == "get"))
         many.add(SPREAD, spread, CALLERS, spread.script(several), each=KEYS_A_CALL)
         many.add(LANE, lane, CALLERS, several, each=KEYS_A_CALL)
         lines = {row: one.run(keys=len(keys)), f"{row}.many": many.run(connections=CALLERS)}

@@ -8,6 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from scribe_ledger.bench.cluster.bare import ENGINE, BareEngine
+from scribe_ledger.bench.cluster.etcd import ETCD, Etcd, etcd_beside
 from scribe_ledger.bench.cluster.nodes import Cluster
 from scribe_ledger.bench.cluster.profiles import profiles
 from scribe_ledger.bench.cluster.spread import Spread, Together
@@ -23,6 +24,7 @@ from scribe_ledger.bench.timing import alternate, measured
 from scribe_ledger.errors import Corruption
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from scribe_ledger.bench.cluster.nodes import Node
@@ -42,12 +44,13 @@ def put(work: Path, scale: Scale, *, profile: bool) -> dict[str, Measured]:
         Cluster(work, profile=profile) as cluster,
         BareEngine(work, tuple(CONNECTIONS)) as engine,
         GrowingFile(work / "appends") as file,
+        etcd_beside(work) as etcd,
     ):
         cluster.start()
         scripts = Scripts(work)
         for connections in CONNECTIONS:
             loads = Loads(scale)
-            lines |= _puts(loads, scripts, cluster, connections, scale.pass_seconds, engine, file)
+            lines |= _puts(loads, scripts, cluster, connections, scale.pass_seconds, engine, file, etcd)
             sent += loads.requests(LEADER) + loads.requests(SPREAD)
             if profile:
                 found, more = profiles(cluster, connections, scripts.put(), scale.pass_seconds)
@@ -65,6 +68,7 @@ def _puts(
     seconds: int,
     engine: BareEngine,
     file: GrowingFile,
+    etcd: Etcd | None,
 ) -> dict[str, Measured]:
     """The lines of so many connections."""
     leader, spread = Together(cluster.leader(), cluster.nodes), Spread(cluster.nodes)
@@ -72,6 +76,8 @@ def _puts(
     loads.add(SPREAD, spread, connections, spread.script(scripts.put()))
     loads.add_measure(ENGINE, partial(engine.run, connections, seconds))
     loads.add_measure(SYNCS, partial(syncs, file))
+    if etcd is not None:
+        loads.add_measure(ETCD, partial(etcd.put, connections, seconds))
     line = loads.run()
     name = f"put.{connections}"
     lines = {f"{name}.spread": apart(line, SPREAD, rest=LEADER)}
@@ -106,19 +112,18 @@ def batch(work: Path, scale: Scale, *, profile: bool) -> dict[str, Measured]:
 def one_by_one(work: Path, scale: Scale) -> dict[str, Measured]:
     """One connection to the leader that puts, waits, and puts again; beside it, one to a follower."""
     requests = unique_puts()
-    with Cluster(work) as cluster, GrowingFile(work / "appends") as file:
+    with Cluster(work) as cluster, GrowingFile(work / "appends") as file, etcd_beside(work) as etcd:
         cluster.start()
         leader, follower = cluster.leader(), cluster.followers()[0]
         with Connection(leader.port) as first, Connection(follower.port) as second:
-            blocks = alternate(
-                scale.passes,
-                lambda _: list(islice(requests, 2 * scale.singles)),
-                {
-                    LEADER: lambda sent: median_ms(first.exchange, sent[: scale.singles]),
-                    "through a follower": lambda sent: median_ms(second.exchange, sent[scale.singles :]),
-                    SYNCS: lambda sent: median_ms(file.append, [bytes(SYNCED_BYTES)] * scale.singles),
-                },
-            )
+            measures: dict[str, Callable[[list[bytes]], float]] = {
+                LEADER: lambda sent: median_ms(first.exchange, sent[: scale.singles]),
+                "through a follower": lambda sent: median_ms(second.exchange, sent[scale.singles :]),
+                SYNCS: lambda sent: median_ms(file.append, [bytes(SYNCED_BYTES)] * scale.singles),
+            }
+            if etcd is not None:
+                measures[ETCD] = lambda _: etcd.one_put(scale.singles)
+            blocks = alternate(scale.passes, lambda _: list(islice(requests, 2 * scale.singles)), measures)
     return {"one": measured(blocks, LEADER)}
 
 
