@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scribe_ledger.config.addresses import is_loopback
 from scribe_ledger.config.masking import mask
+from scribe_ledger.node.exposure import exposure
 from scribe_ledger.version import __version__
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ def banner(config: Config, ledger: ServedLedger, url: str, *, cluster: NodeClust
     lines = [f"Scribe Ledger {__version__}, node {config.node.id}, {how}"]
     if cluster is not None:
         lines.append(f"  {'Raft port':<13} {config.advertised_raft_address} (id {cluster.member.me.raft_id})")
+        if (warning := exposure(config)) and not is_loopback(config.listen_host):
+            lines.append(f"  {'INSECURE':<13} {warning}")
     lines += [f"  {name:<13} {value}" for name, value in rows]
     return "\n".join(lines) + "\n"
 

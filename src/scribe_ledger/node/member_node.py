@@ -28,6 +28,7 @@ from scribe_ledger.consensus.transport import Auth, Me, Transport
 from scribe_ledger.ledger.folder import system_clock
 from scribe_ledger.ledger.served import MemberLedger
 from scribe_ledger.merkle.note import Verifier
+from scribe_ledger.node.exposure import exposure
 from scribe_ledger.node.forming import check_not_being_rescued, find_cluster, found, join_folder
 from scribe_ledger.node.opening import copies_of, open_ledger, open_store
 from scribe_ledger.node.running_member import RunningMember
@@ -58,6 +59,8 @@ def run_member(config: Config, listener: Listener, logs: Logs, signals: StopSign
     import uvloop
 
     for warning in config.warnings:  # before the way into a cluster, which they may explain
+        log.warning(warning)
+    if warning := exposure(config):
         log.warning(warning)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         while True:

@@ -153,8 +153,4 @@ class Serving:
             said.append("nothing is archived in the background: enable_auto_archival is false")
         if config.storage.durability == "relaxed":
             said.append("durability is relaxed: a power loss may take writes that were answered")
-        if self._cluster is not None and not (config.cluster.secret or config.cluster.tls_cert):
-            said.append(
-                "members prove nothing to each other: whoever reaches the Raft port may join; set cluster.secret"
-            )
         return said

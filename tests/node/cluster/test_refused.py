@@ -49,3 +49,20 @@ def test_bootstrap_with_a_wrong_secret_founds_nothing_and_says_why(tmp_path: Pat
             return int(float(lines[0].split()[-1]))
 
         assert 1 <= refused() <= 8
+
+
+def test_a_raft_port_that_is_open_to_anybody_is_said_before_it_is_opened(tmp_path: Path) -> None:
+    open_to_all = {"network": {"listen_addr": "0.0.0.0", "insecure": True}}
+    with ClusterOfNodes(tmp_path, 1, sections=open_to_all) as cluster:
+        cluster.start()
+        cluster.wait_until_formed()
+        (node,) = cluster.nodes
+        assert f"ANYONE who reaches port {node.raft_port} can join" in node.log
+        assert node.log.index("ANYONE who reaches") < node.log.index("listening")
+        assert "\n  INSECURE " in node.log
+        assert node.stop() == 0
+        node.configure([], open_to_all | {"cluster": {"secret": "a secret of the test"}})
+        before = len(node.log)
+        node.start("--bootstrap")
+        cluster.wait_until_formed()
+        assert "prove nothing" not in node.log[before:]
