@@ -135,7 +135,7 @@ def cluster_on_cables(
     """Members that find each other by ``NAME`` alone. ``Cables(cluster)`` must be entered before they start."""
     cluster = ClusterOfNodes(folder, count)
     for node in cluster.nodes:
-        own = {
+        own: dict[str, Mapping[str, Any]] = {
             "node": {"address": address_of(node)},
             "network": {
                 "listen_addr": address_of(node),

@@ -155,8 +155,9 @@ class Connection(asyncio.Protocol):
 
     def _hand_over_early(self) -> None:
         early, self._early = self._early, None
-        tls = cast("asyncio.BufferedProtocol", self.transport.get_protocol())  # uvloop's is one in all but name
-        if early and tls is not self and not self.closing:
+        protocol = self.transport.get_protocol()
+        if early and protocol is not self and not self.closing:
+            tls = cast("asyncio.BufferedProtocol", protocol)  # uvloop's is one in all but name
             memoryview(tls.get_buffer(len(early)))[: len(early)] = early
             tls.buffer_updated(len(early))
 
