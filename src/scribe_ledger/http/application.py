@@ -147,7 +147,10 @@ class _Exchange:
         if not self._heard and any(name == b"expect" for name, _ in self.scope["headers"]):
             headers = [*headers, (b"connection", b"close")]  # whether the body comes all the same, nobody can know
         response = reply(status, headers, body)
-        await response(self.scope, self.receive, self.send)
+        try:
+            await response(self.scope, self.receive, self.send)
+        except ClientDisconnect:
+            log.debug("the client went away", path=self.path)
 
     def note(self) -> None:
         seconds, status = perf_counter() - self._started, self.status or CLIENT_GONE
