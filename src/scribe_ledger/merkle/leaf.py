@@ -37,6 +37,8 @@ _KEY_AT = HEADER.size + 2
 DIGEST = slice(HEADER.size - 64, HEADER.size - 32)
 """Where a leaf has its value's digest."""
 _U16 = struct.Struct(">H")
+_NO_TEXTS = b"\0\0\0\0"
+"""How a leaf ends that has neither content type nor metadata."""
 _METADATA_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CONTENT_TYPE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
@@ -122,7 +124,7 @@ def encode_tail(
     if len(key) > MAX_KEY_BYTES:
         raise TooLarge(f"the key has {len(key)} bytes", hint=f"a key has at most {MAX_KEY_BYTES} bytes")
     if not content_type and not metadata:
-        return _U16.pack(len(key)) + key + b"\0\0\0\0"
+        return _U16.pack(len(key)) + key + _NO_TEXTS
     return b"".join((_U16.pack(len(key)), key, _encode_content_type(content_type), _encode_metadata(metadata or {})))
 
 
@@ -142,14 +144,8 @@ def decode_leaf(data: bytes) -> Leaf:
     if kind not in _KNOWN_KINDS:
         raise SerializationError(f"leaf kind {kind} is unknown")
     key, position = _field(data, HEADER.size)
-    content_type, position = _text_field(data, position)
-    count, position = int.from_bytes(data[position : position + 2], "big"), position + 2
-    metadata = {}
-    for _ in range(count):
-        name, position = _text_field(data, position)
-        metadata[name], position = _text_field(data, position)
-    if position != len(data):
-        raise SerializationError(f"the leaf has {len(data)} bytes, its fields have {position}")
+    has_texts = data[position:] != _NO_TEXTS
+    content_type, metadata = _decode_texts(data, position) if has_texts else ("", {})
     leaf = Leaf(
         Kind(kind),
         index,
@@ -164,13 +160,31 @@ def decode_leaf(data: bytes) -> Leaf:
         metadata,
     )
     _check_consistent(leaf)
+    if has_texts or len(key) > MAX_KEY_BYTES:  # numbers and digests have one form each, and so has a key
+        _check_canonical(leaf, data)
+    return leaf
+
+
+def _decode_texts(data: bytes, position: int) -> tuple[str, dict[str, str]]:
+    """Content type and metadata, which end a leaf."""
+    content_type, position = _text_field(data, position)
+    count, position = int.from_bytes(data[position : position + 2], "big"), position + 2
+    metadata = {}
+    for _ in range(count):
+        name, position = _text_field(data, position)
+        metadata[name], position = _text_field(data, position)
+    if position != len(data):
+        raise SerializationError(f"the leaf has {len(data)} bytes, its fields have {position}")
+    return content_type, metadata
+
+
+def _check_canonical(leaf: Leaf, data: bytes) -> None:
     try:
         canonical = encode_leaf(leaf)
     except InvalidRequest as error:
         raise SerializationError(f"a leaf field is not allowed: {error.message}") from error
     if canonical != data:
         raise SerializationError("the leaf is not in canonical form", hint="metadata is sorted by name, names unique")
-    return leaf
 
 
 def _check_consistent(leaf: Leaf) -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 from binascii import b2a_base64
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from scribe_ledger.errors import SerializationError, VerificationError
 from scribe_ledger.merkle.checkpoint import Checkpoint
 from scribe_ledger.merkle.leaf import Leaf, decode_leaf
-from scribe_ledger.merkle.text import decode_base64, decode_hash, encode_base64, parse_decimal
+from scribe_ledger.merkle.text import decode_base64, decode_hashes, encode_base64, parse_decimal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -173,14 +174,14 @@ class _Reader:
 
     def take_hashes(self) -> tuple[bytes, ...]:
         """All lines of one word, which is what tells a hash from a field."""
-        start = self._at
-        while self.has_more() and " " not in self._lines[self._at]:
-            self._at += 1
-        lines = self._lines[start : self._at]
+        lines = self._lines[self._at : self._at + MAX_HASHES + 1]
+        if " " in "".join(lines):
+            lines = [*takewhile(lambda line: " " not in line, lines)]
+        self._at += len(lines)
         if len(lines) > MAX_HASHES:
             raise VerificationError(f"the proof has {len(lines)} hashes, more than any tree needs")
         try:
-            return tuple(map(decode_hash, lines))
+            return decode_hashes(lines)
         except ValueError as error:
             raise VerificationError(f"the proof is malformed: {error}") from error
 

@@ -9,10 +9,16 @@ from __future__ import annotations
 
 import re
 from binascii import a2b_base64, b2a_base64
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,19}")
-_HASH = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=")
+_HASH_TEXT = r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="
 """32 bytes: the last letter before the padding carries four bits, so only these sixteen may stand there."""
+_HASH = re.compile(_HASH_TEXT)
+_HASHES = re.compile(rf"(?:{_HASH_TEXT}\n)*")
 
 
 def encode_base64(data: bytes) -> str:
@@ -30,6 +36,13 @@ def decode_hash(text: str) -> bytes:
     if not _HASH.fullmatch(text):
         raise ValueError(f"{text[:60]!r} is not a hash of 32 bytes in canonical base64")
     return a2b_base64(text)
+
+
+def decode_hashes(lines: Sequence[str]) -> tuple[bytes, ...]:
+    """The same for many lines, without their ends, in a fraction of the time."""
+    if not _HASHES.fullmatch("".join([f"{line}\n" for line in lines])):
+        return tuple(map(decode_hash, lines))  # says which is wrong
+    return tuple(map(a2b_base64, lines))
 
 
 def parse_decimal(text: str) -> int:
