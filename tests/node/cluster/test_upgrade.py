@@ -1,7 +1,7 @@
 """A rolling restart to a program that knows newer rules: they are followed once every member knows them, and for good.
 
-There is one version of the rules so far. So the newer program is this one, told that it knows version 2 as well, whose
-rules are the same.
+There is one version of the rules so far. So the newer program is this one, told that it knows version 2 as well, by
+which the same content again is a new version of its key: members that switched at different entries would differ.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pytest
 from tests.cluster_of_nodes import ClusterOfNodes
 
 from scribe_ledger.client import Client
+from scribe_ledger.model import Kind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,11 @@ pytestmark = pytest.mark.cluster
 NEWER = """
 import scribe_ledger.ledger.policy
 scribe_ledger.ledger.policy.APPLY_VERSION = 2
+import scribe_ledger.ledger.judging
+judge, older = scribe_ledger.ledger.judging._Judge, scribe_ledger.ledger.judging._Judge._same_content
+judge._same_content = lambda self, *about: older(self, *about) if self._policy.apply_version < 2 else None
 """
+SAME = "load/same"
 
 
 def rules(cluster: ClusterOfNodes) -> set[int]:
@@ -35,7 +40,7 @@ def rules(cluster: ClusterOfNodes) -> set[int]:
 
 
 class Load:
-    """Writes by the shipped client, one after the other, while nodes come and go."""
+    """Writes by the shipped client, one after the other, while nodes come and go; every other one says the same."""
 
     def __init__(self, cluster: ClusterOfNodes) -> None:
         self._urls = [node.url for node in cluster.nodes]
@@ -49,6 +54,7 @@ class Load:
             while not self._stop.is_set():
                 try:
                     client.put(f"load/{self.written}", b"%d" % self.written)
+                    client.put(SAME, b"as ever")
                 except Exception as error:
                     self.failures.append(error)
                 self.written += 1
@@ -60,6 +66,20 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+
+
+def assert_switched_at_one_entry(cluster: ClusterOfNodes) -> None:
+    """Until the entry that raises the rules the same content was one version, and after it each write is another."""
+    places = set()
+    for node in cluster.nodes:
+        with Client(node.url) as client:
+            log = list(client.log(0, client.size))
+        (raised,) = [entry.index for entry in log if entry.kind is Kind.CONFIG]
+        same = [entry.index for entry in log if entry.key == SAME.encode()]
+        assert same[0] < raised < same[1]
+        assert len(same) > 10
+        places.add((raised, *same))
+    assert len(places) == 1
 
 
 def test_newer_rules_are_followed_when_all_know_them_and_an_older_program_stops(
@@ -90,6 +110,7 @@ def test_newer_rules_are_followed_when_all_know_them_and_an_older_program_stops(
         cluster.wait_until_equal()
         last = f"load/{load.written - 1}"
         assert {node.get(last) for node in cluster.nodes} == {b"%d" % (load.written - 1)}
+        assert_switched_at_one_entry(cluster)
 
         older = cluster.followers()[0]
         assert older.stop() == 0

@@ -1,0 +1,211 @@
+"""Members that are not like the others: by another authority's certificate, by another clock, by another ledger.
+
+One cluster over mutual TLS, whose nodes' clocks can be set. Every test leaves it whole.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import struct
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.cluster_of_nodes import ClusterOfNodes
+from tests.consensus.transport.certificates import Authority
+from tests.e2e.load import Load
+from tests.e2e.settling import assert_holds_all
+
+from scribe_ledger.client import Client
+from scribe_ledger.ledger import records
+from scribe_ledger.ledger.rocks import RocksStore
+from scribe_ledger.ledger.store import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cluster_of_nodes import ClusterNode
+
+    from scribe_ledger.consensus.transport import Auth
+
+pytestmark = pytest.mark.cluster
+
+SET_CLOCK = Path(__file__).parent / "set_clock"
+HOUR_SECONDS = 3600.0
+READ_SECONDS = 2
+LAST_OF_TIMESTAMP = 19
+"""Its place in a leaf."""
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority.make(tmp_path_factory.mktemp("tls") / "ours")
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[ClusterOfNodes]:
+    with ClusterOfNodes(tmp_path_factory.mktemp("deviants")) as cluster:
+        for node in cluster.nodes:
+            node.configure(cluster.seeds_of(node), sections_of(authority.member(f"node-{node.node_id}")))
+            node.variables = {"PYTHONPATH": str(SET_CLOCK), "SET_CLOCK_BY": str(clock_of(node))}
+            set_clock(node, 0)
+        cluster.start(bootstrap=False)
+        cluster.wait_until_formed()
+        yield cluster
+        cluster.wait_until_equal()
+
+
+def sections_of(auth: Auth) -> dict[str, dict[str, Any]]:
+    tls = {"tls_cert": auth.tls_cert, "tls_key": auth.tls_key, "tls_ca": auth.tls_ca}
+    return {"cluster": tls, "api": {"read_timeout_secs": READ_SECONDS}}
+
+
+def clock_of(node: ClusterNode) -> Path:
+    return node.file.with_suffix(".clock")
+
+
+def set_clock(node: ClusterNode, seconds: float) -> None:
+    """So many seconds from the right time, from now on."""
+    with clock_of(node).open("r+b" if clock_of(node).exists() else "wb") as file:  # in place: the node has it mapped
+        file.write(struct.pack("d", seconds))
+
+
+def refusals(node: ClusterNode) -> int:
+    found: int = node.get_json("/cluster/metrics")["refused_connections"].get("tls", 0)
+    return found
+
+
+def order(node: ClusterNode, path: str, which: ClusterNode) -> Any:
+    status, body = node.ask("POST", f"/cluster/{path}", json.dumps({"node_id": which.node_id}).encode())
+    assert status == 200, body
+    return json.loads(body)
+
+
+def term(cluster: ClusterOfNodes) -> int:
+    found: int = cluster.leader().get_json("/cluster/metrics")["current_term"]
+    return found
+
+
+def test_a_node_with_another_authoritys_certificate_is_refused_and_counted(
+    three: ClusterOfNodes, tmp_path: Path
+) -> None:
+    """As is one without a certificate: the cluster has formed over TLS, and does not speak without."""
+    others = Authority.make(tmp_path / "others")
+    stranger = three.stranger(4)
+    stranger.configure(three.seeds_of(stranger), sections_of(others.member("node-4")))
+    plain = three.stranger(5, cluster={"secret": "of nobody"})
+    before = {node.node_id: refusals(node) for node in three.nodes}
+    try:
+        stranger.start()
+        plain.start()
+        three.wait(lambda: all(refusals(node) > before[node.node_id] for node in three.nodes), "all refuse it")
+        for node in (stranger, plain):
+            wait_until_alive(three, node)
+            assert node.ask("GET", "/health")[0] == 503
+    finally:
+        for node in (stranger, plain):
+            node.kill()
+    members = three.leader().get_json("/cluster/members")["members"]
+    assert sorted(each["node_id"] for each in members) == [1, 2, 3]
+
+
+def wait_until_alive(cluster: ClusterOfNodes, node: ClusterNode) -> None:
+    cluster.wait(lambda: node.ask("GET", "/health/live")[0] == 200, f"node {node.node_id} lives")
+
+
+def test_a_leader_whose_clock_jumps_loses_nothing_and_goes_back_in_no_timestamp(three: ClusterOfNodes) -> None:
+    leader, before = three.leader(), term(three)
+    with Load([node.url for node in three.nodes], name="clocks", clients=4) as load:
+        load.step(20)
+        for hours in (5, -3, 0, 24):  # the last one stays until a leader with the right time follows it
+            set_clock(leader, hours * HOUR_SECONDS)
+            load.step(20)
+        assert_waits_as_long_as_it_should(leader)
+        assert (term(three), three.leader()) == (before, leader), "an election, though nobody fell silent"
+        follower = three.followers()[0]
+        assert order(leader, "transfer", follower)["leader_id"] == follower.node_id
+        load.step(20)
+    set_clock(leader, 0)
+    assert load.failures == []
+    load.check()
+    size, _ = three.wait_until_equal()
+    for node in three.nodes:
+        assert_holds_all(node, load, size)
+        with Client(node.url) as client:
+            times = [entry.timestamp for entry in client.log(0, size)]
+        assert all(one <= other for one, other in itertools.pairwise(times))
+    assert times[-1] - times[0] > 4 * HOUR_SECONDS * 1000, "its clock was not used"
+
+
+def assert_waits_as_long_as_it_should(node: ClusterNode) -> None:
+    """A read that waits for what nobody writes, while the clock jumps on and back."""
+    jumps = threading.Timer(READ_SECONDS / 2, set_clock, (node, -HOUR_SECONDS))
+    jumps.start()
+    begun = time.monotonic()
+    status, _ = node.ask("GET", "/clocks/never?after=1000000000")
+    taken = time.monotonic() - begun
+    jumps.join()
+    set_clock(node, 24 * HOUR_SECONDS)
+    assert status == 503
+    assert READ_SECONDS * 0.9 < taken < READ_SECONDS + 3
+
+
+def test_a_member_whose_ledger_was_altered_stops_serving_and_is_not_repaired(three: ClusterOfNodes) -> None:
+    altered, others = three.followers()[0], [node for node in three.nodes if node is not three.followers()[0]]
+    for number in range(3):
+        three.leader().put(f"before/{number}", b"x")
+    three.wait_until_equal()
+    assert altered.stop() == 0
+    alter_last_entry(altered.data_dir / "store")
+    three.leader().put("meanwhile", b"x")
+    for _ in range(2):  # a second life makes nothing good
+        altered.start()
+        three.wait(lambda: says_that_it_differs(altered), "it is noticed")
+        assert [altered.ask("GET", path)[0] for path in ("/before/0", "/before/0?consistency=stale")] == [503, 503]
+        assert altered.ask("PUT", "/mine", b"x")[0] == 503
+        for node in others:
+            node.put(f"after/{node.node_id}", b"x")
+            assert (node.is_healthy, node.get("mine"), metric(node, "scribe_diverged")) == (True, None, 0)
+        assert altered.stop() == 0
+    replace(three, altered)
+
+
+def alter_last_entry(store: Path) -> None:
+    """It was written a moment later than everywhere else: a ledger that is sound, but another one."""
+    opened = RocksStore(store)
+    try:
+        found = opened.table(Table.LEAVES).seek(b"\xff" * 8, reverse=True)
+        assert found is not None
+        *leaves, last = records.unpack(found[1])
+        at = LAST_OF_TIMESTAMP
+        leaves.append(last[:at] + bytes([last[at] ^ 1]) + last[at + 1 :])
+        batch = opened.batch()
+        batch.put(Table.LEAVES, found[0], records.pack(leaves, [*map(len, leaves)]))
+        opened.write(batch)
+        opened.sync()
+    finally:
+        opened.close()
+
+
+def says_that_it_differs(node: ClusterNode) -> bool:
+    status, body = node.ask("GET", "/health")
+    return (status, b"diverged" in body, metric(node, "scribe_diverged")) == (503, True, 1)
+
+
+def metric(node: ClusterNode, name: str) -> float:
+    _, body = node.ask("GET", "/metrics/prometheus")  # not there yet while it starts
+    lines = [line.split() for line in body.decode().splitlines()]
+    return next((float(line[1]) for line in lines if line and line[0] == name), -1.0)
+
+
+def replace(cluster: ClusterOfNodes, node: ClusterNode) -> None:
+    """As the runbook says: on an empty folder, and by an operator."""
+    shutil.move(node.data_dir, node.data_dir.with_suffix(".evidence"))
+    node.start()
+    order(cluster.leader(), "replace", node)
+    cluster.wait_until_formed()
+    cluster.wait_until_equal()
