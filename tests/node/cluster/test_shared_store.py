@@ -115,7 +115,8 @@ def test_a_member_that_comes_back_with_another_store_or_none_says_so(shared: Clu
     assert node.get_json("/metrics")["archive"]["lag_seconds"] == 0
 
     status, led = order(node, "/cluster/transfer", {"node_id": node.node_id})
-    assert (status, led["leader_id"]) == (200, node.node_id)
+    assert (status, led) == (200, {"leader_id": node.node_id, "address": f"127.0.0.1:{node.port}"})
+    node.put("pending", b"x")
     assert order(node, "/v1/archive", {})[0] == 409
     successor = shared.leader(other_than=node)
     assert "the object store works there, and not here" in node.log
