@@ -166,7 +166,8 @@ class Simulation:
         self.network.heal(calm)
         for member in self.members.values():
             member.crash_soon(0)
-            member.paused_until = min(member.paused_until, world.now)
+        # A member's ticks come only when its pause ends, so until then the others may well look for another leader.
+        world.run_until(max(world.now, *(member.paused_until for member in self.members.values())))
         until = world.now + CALM_SECONDS
         while world.now < until:
             for member in self.members.values():
