@@ -249,7 +249,7 @@ class ConsensusSettings(Section):
     )
     heartbeat_interval_ms: Positive = Field(default=100, description="Milliseconds between a leader's heartbeats.")
     max_payload_entries: Positive = Field(
-        default=300, description="Accepted, and of no effect: messages to a follower are bounded by bytes, at 1 MiB."
+        default=300, description="Writes that travel together as one log entry, at most, and up to 64 KiB of them."
     )
     snapshot_logs_since_last: Positive = Field(default=5000, description="Log entries after which the log is cut.")
     max_in_snapshot_log_to_keep: Whole = Field(
