@@ -204,18 +204,18 @@ class Simulation:
 
     def _write_everywhere(self) -> None:
         """Every member takes a write and a read. A snapshot that comes in late may hide a write: then once more."""
-        for _ in range(5):
-            told = self._ask_everywhere()
+        for number in range(5):
+            told = self._ask_everywhere(number)
             if not any(isinstance(each, OutcomeUnknown) for each in told):
                 break
         if any(isinstance(each, ScribeError) for each in told) or not self._is_settled():
             raise Violation(f"liveness: in the calm, calls ended as {told}: {self._shown()}")
 
-    def _ask_everywhere(self) -> list[object]:
+    def _ask_everywhere(self, number: int) -> list[object]:
         told: list[object] = []
         asked = self._voters_up()
         for member in asked:
-            unit = [commands.put(b"last", b"by %d" % member.raft_id)]
+            unit = [commands.put(b"last", b"by %d, %d" % (member.raft_id, number))]
             member.replica.submit(wire.encode_unit(unit), unit, member.waits(told.append), ticks=200)
             member.replica.read(member.waits(told.append), ticks=200)
             member.turns.wake()
