@@ -1,8 +1,12 @@
-"""What tests of several rooms share: one S3 server a test process, started by the first test that asks for it."""
+"""What tests of several rooms share: where their files lie, and one S3 server a test process, started when one asks."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,14 +15,49 @@ from tests.s3_server import S3Server, describe
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 4 << 30
+"""What must be free there. A run holds a fraction of it, since the folder of a test that passed is removed."""
 
-def pytest_configure() -> None:
+LONGEST = (
+    "http/test_schemathesis.py",
+    "archive/test_archiver_kill.py",
+    "archive/test_archiver_faults.py",
+    "bench/test_cluster.py",
+    "bench/test_archive.py",
+    "test_docs_cluster.py",
+    "test_docs_recovery.py",
+    "test_docs_run.py",
+    "e2e/test_crashes.py",
+    "e2e/test_shared_store.py",
+    "cli/test_processes.py",
+)
+"""Files with tests of half a minute: where one of them comes last, all processes of a run but one wait for it."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """A run in the background was told to ignore Ctrl-C, and would hand that down to every process that it tests."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if _may_use_memory(config):
+        tempfile.tempdir = str(MEMORY)
 
 
-def pytest_report_header() -> str:
-    return describe()
+def _may_use_memory(config: pytest.Config) -> bool:
+    """Thousands of tests would wait for syncs that none can see: what a killed process wrote stays without them, and
+    what a loss of power takes is decided by the tests of that. The soak grows ledgers, and has a real disk.
+    """
+    if config.getoption("markexpr") == "soak" or os.environ.get("TMPDIR"):
+        return False
+    return MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest come first; all others keep their order."""
+    items.sort(key=lambda item: not str(item.path).endswith(LONGEST))
+
+
+def pytest_report_header() -> list[str]:
+    return [describe(), f"files of tests: below {tempfile.gettempdir()}; elsewhere with TMPDIR=DIR"]
 
 
 @pytest.fixture(scope="session")

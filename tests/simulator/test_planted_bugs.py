@@ -18,7 +18,7 @@ from tests.simulator.planted import PLANTS
 from tests.simulator.running import run
 from tests.simulator.world import Violation
 
-pytestmark = pytest.mark.consensus
+pytestmark = [pytest.mark.consensus, pytest.mark.no_cover]  # which costs three times the run itself
 
 SEEDS_MAX = 80
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from tests.simulator.running import run
 
-pytestmark = pytest.mark.consensus
+pytestmark = [pytest.mark.consensus, pytest.mark.no_cover]  # which costs three times the run itself
 
 
 def _runs(seeds: range, *, harsh: bool) -> Counter[str]:
