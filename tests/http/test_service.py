@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.http.serving import serve
 
 from scribe_ledger.config import Config
 from scribe_ledger.errors import Unavailable
+from scribe_ledger.http import application
 from scribe_ledger.http.metrics import Metrics
 from scribe_ledger.http.service import Service
 from scribe_ledger.ledger import commands
@@ -45,3 +49,26 @@ def test_a_refusal_keeps_nothing_of_whom_it_refused(tmp_path: Path, stopping: bo
         found = asyncio.run(refusals(ledger))
     assert len(found) == 20
     assert max(found) == found[0]
+
+
+def test_a_refusal_that_nobody_waits_for_any_more_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    async def leave_and_refuse(self: Service, size: int, *, seconds: float) -> None:
+        for connection in served._connections():
+            connection.transport.close()
+        raise Unavailable("not in time")
+
+    note = lambda event, **_: said.append(event)  # noqa: E731
+    monkeypatch.setattr(application, "log", SimpleNamespace(debug=note, exception=note))
+    monkeypatch.setattr(Service, "wait_for_size", leave_and_refuse)
+    with serve(tmp_path) as served:
+        client = http.client.HTTPConnection(served.host, served.port, timeout=20)
+        client.request("GET", "/key?after=1000")
+        with pytest.raises(http.client.RemoteDisconnected):
+            client.getresponse()
+        client.close()
+        served.settle()
+    assert said == ["the client went away"]
