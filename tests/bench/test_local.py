@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -205,8 +205,10 @@ def test_blocks_alternate_and_turn_around() -> None:
     assert figures == {"a": [1.0, 4.0, 5.0], "b": [2.0, 3.0, 6.0]}
 
 
-def test_rate_counts_what_was_done_in_the_time_it_took() -> None:
-    assert 100 <= timing.rate(10, lambda: sleep(0.02)) <= 500
+def test_rate_counts_what_was_done_in_the_time_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [7.0]
+    monkeypatch.setattr(timing, "perf_counter", lambda: now[0])
+    assert timing.rate(10, lambda: now.append(now.pop() + 0.25)) == 40
 
 
 def test_latencies_are_the_percentiles_in_microseconds() -> None:

@@ -219,7 +219,9 @@ def test_interruption_of_a_long_command(tmp_path: Path) -> None:
     while not (tmp_path / "data" / "store").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    time.sleep(0.5)
+    assert process.stdin is not None
+    process.stdin.write(bytes(1 << 20))  # more than a pipe holds: it has begun to read
+    process.stdin.flush()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (130, b"", b"scribe: interrupted\n")
