@@ -202,9 +202,15 @@ def metric(node: ClusterNode, name: str) -> float:
     return next((float(line[1]) for line in lines if line and line[0] == name), -1.0)
 
 
+def state_of(cluster: ClusterOfNodes, node: ClusterNode) -> str:
+    members = cluster.leader().get_json("/cluster/members")["members"]
+    return next((str(each["state"]) for each in members if each["node_id"] == node.node_id), "")
+
+
 def replace(cluster: ClusterOfNodes, node: ClusterNode) -> None:
     """As the runbook says: on an empty folder, and by an operator."""
     shutil.move(node.data_dir, node.data_dir.with_suffix(".evidence"))
+    cluster.wait(lambda: state_of(cluster, node) == "failed", "its silence is noticed")
     node.start()
     order(cluster.leader(), "replace", node)
     cluster.wait_until_formed()
