@@ -183,6 +183,10 @@ CASES = [
         "parts and codings",
         [put("/k", b"v", "Content-Range: bytes 0-0/2"), put("/k", b"v", "Content-Encoding: gzip"), get("/k")],
     ),
+    Case("no host", [put("/k", b"v"), get("/k").replace(b"Host: ledger.example\r\n", b""), get("/k")]),
+    Case(
+        "two hosts of the usual kind", [put("/k", b"v"), get("/k", "Host: ledger.example"), put("/k", b"w", "host: x")]
+    ),
     Case("two hosts", [put("/k", b"v"), get("/k", "User-Agent: x", "Host: another.example", "Accept-Charset: utf-8")]),
 ]
 LAST_CASES = [
@@ -270,6 +274,20 @@ def test_what_is_not_http_gets_the_one_shape_of_error(tmp_path: Path, case: Case
     assert answer.startswith(b"HTTP/1.1 400 ")
     error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
     assert error == {"kind": "invalid", "message": "the request is not valid HTTP", "hint": "", "request_id": ""}
+
+
+@pytest.mark.parametrize(
+    ("target", "allow"),
+    [("/k", b"DELETE, GET, HEAD, OPTIONS, PUT"), ("/v1/stats?x=1", b"GET, HEAD, OPTIONS"), ("/v1/none", b"")],
+)
+@pytest.mark.parametrize("method", ["BREW", "GETX", "pick-up"])
+def test_a_method_that_nobody_knows_gets_405(tmp_path: Path, method: str, target: str, allow: bytes) -> None:
+    with serve(tmp_path) as served:
+        (answer,) = conversation(served, [request(method, target)], pipelined=False, last=True)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 405 " if allow else b"HTTP/1.1 404 ")
+    assert (b"allow: %b\r\n" % allow in head) == bool(allow)
+    assert json.loads(body)["error"]["kind"] == ("method" if allow else "not_found")
 
 
 def test_an_answer_that_is_due_goes_out_before_the_connection_ends(tmp_path: Path) -> None:

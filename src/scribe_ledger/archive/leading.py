@@ -42,6 +42,4 @@ class NotLeading(Unavailable):
 
 
 def not_leading() -> NotLeading:
-    return NotLeading(
-        "only the leader of the cluster archives", hint="order it again: any member has the leader do it"
-    )
+    return NotLeading("only the leader of the cluster archives", hint="order it again: any member has the leader do it")

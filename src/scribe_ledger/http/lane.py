@@ -28,7 +28,8 @@ from scribe_ledger.http.paths import KEYS, RESERVED, key_of_path
 from scribe_ledger.http.problems import error_answer
 from scribe_ledger.http.proven import proven_at_once, proven_head
 from scribe_ledger.http.request_ids import make_request_id, request_id_or_new
-from scribe_ledger.http.routing import KEY
+from scribe_ledger.http.routes import ROUTES
+from scribe_ledger.http.routing import KEY, Router
 from scribe_ledger.http.values import decode_header, receipt_answer, request_id_of
 from scribe_ledger.ledger import commands
 
@@ -62,7 +63,8 @@ MAX_REPEATS = 65_536
 MAX_REPEAT_BYTES = 512
 """How many requests are known by their bytes, and how long each may be: 32 MiB at most."""
 
-_REQUEST_ID, _IDEMPOTENCY_KEY, _IF_NONE_MATCH, _CONTENT_TYPE, _CONTENT_LENGTH, _CONNECTION, _IGNORED = range(1, 8)
+_REQUEST_ID, _IDEMPOTENCY_KEY, _IF_NONE_MATCH, _CONTENT_TYPE, _CONTENT_LENGTH = range(1, 6)
+_CONNECTION, _HOST, _IGNORED = range(6, 9)
 _ORDINARY = {
     name: meaning
     for known, meaning in {
@@ -72,7 +74,7 @@ _ORDINARY = {
         b"Content-Type": _CONTENT_TYPE,
         b"Content-Length": _CONTENT_LENGTH,
         b"Connection": _CONNECTION,
-        b"Host": _IGNORED,
+        b"Host": _HOST,
         b"User-Agent": _IGNORED,
         b"Accept": _IGNORED,
         b"Accept-Encoding": _IGNORED,
@@ -87,6 +89,8 @@ _PROOF = rb"\?proof=true(?:&since=([0-9]{1,19}))?(?:&after=([0-9]{1,19}))?"
 _PROVEN = re.compile(rb"(/[\x21-\x22\x24-\x3e\x40-\x7e]*)" + _PROOF).fullmatch
 STALE = b"?consistency=stale"
 _SEGMENT = rb"/([A-Za-z0-9._~:@!$&'()*+,;=-]+)"
+_UNKNOWN_METHOD = re.compile(rb"([A-Za-z0-9!#$%&'*+.^_`|~-]{1,32}) (/[^?#\s\x80-\xff]*)\S* HTTP/1\.[01]\r\n").match
+"""The beginning of a request."""
 _SIMPLE = re.compile(_SEGMENT).fullmatch
 """A path whose only segment is the key as it is."""
 _LIKE = re.compile(rb"GET ((?:/v1/kv)?" + _SEGMENT + rb")(" + _PROOF + rb")?").fullmatch
@@ -104,6 +108,7 @@ class Shared:
         self.repeats: dict[bytes, bytes] = {}
         """The key that a plain GET asks for, by all bytes of the request."""
         self.submit = service.submit
+        self.router = Router(ROUTES)
         self.body_bytes = min(LANE_BODY_BYTES, service.max_value_size or LANE_BODY_BYTES)
         self.access = service.access
         self._stats: dict[tuple[str, bool, int], RequestStats] = {}
@@ -133,6 +138,8 @@ class Lane(HttpToolsProtocol):
     _in_message = False
     _in_head = False
     _ordinary = True
+    _hosts = 0
+    """Of the headers Host; the application says that there must be one."""
     _stalled_bytes = 0
     """Received in a message since its head or a piece of its body was last complete."""
     _unsent = _moved = 0
@@ -173,6 +180,9 @@ class Lane(HttpToolsProtocol):
             self._unset_keepalive_if_required()
         try:
             self._parse(data)
+        except httptools.HttpParserInvalidMethodError:
+            self._refuse_method(data if whole and self._messages == 1 else b"")
+            return
         except httptools.HttpParserError:
             self.send_400_response("")
             return
@@ -202,6 +212,7 @@ class Lane(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self._special = []
+        self._hosts = 0
         self._ordinary = self._in_message = self._in_head = True
         self._stalled_bytes = 0
         self._messages += 1
@@ -213,7 +224,9 @@ class Lane(HttpToolsProtocol):
         self.headers.append((name, value))
         meaning = _ORDINARY.get(name) or _ORDINARY.get(name.lower())
         if meaning != _IGNORED:
-            if meaning is None:
+            if meaning == _HOST:
+                self._hosts += 1
+            elif meaning is None:
                 self._ordinary = False
             else:
                 self._special.append((meaning, value))
@@ -222,7 +235,12 @@ class Lane(HttpToolsProtocol):
         self._in_head = False
         self._stalled_bytes = 0
         cycle = self.cycle
-        if self._ordinary and (cycle is None or cycle.response_complete) and not self.flow.write_paused:
+        if (
+            self._ordinary
+            and self._hosts == 1
+            and (cycle is None or cycle.response_complete)
+            and not self.flow.write_paused
+        ):
             method = _METHODS.get(self.parser.get_method())
             if method is not None and self.parser.should_keep_alive():
                 key = _plain_key(self.url)
@@ -414,6 +432,18 @@ class Lane(HttpToolsProtocol):
             self._send_last(TooLarge(f"the head of the request is above {MAX_HEAD_BYTES} bytes"))
         else:
             self.transport.abort()
+
+    def _refuse_method(self, data: bytes) -> None:
+        """Of a method that the parser does not know, or of what is not HTTP at all: it does not say which."""
+        unknown = _UNKNOWN_METHOD(data)
+        if unknown is None:
+            self.send_400_response("")
+            return
+        try:
+            self.shared.router.find(unknown[1].decode(), unknown[2])
+        except ScribeError as error:
+            self.shared.service.metrics.errors[error.kind] += 1
+            self._send_last(error)
 
     def send_400_response(self, msg: str) -> None:
         """What is not HTTP gets the same shape of error as everything else."""
