@@ -16,6 +16,7 @@ from typing import Any
 from scribe_ledger.merkle.chunks import chunk_digests, chunk_root
 from scribe_ledger.objects.blobs import Blob, BlobStore
 from scribe_ledger.objects.folder import FolderStore
+from scribe_ledger.objects.paths import BLOBS, digest_of_blob_path
 
 SYSTEM_CALLS = ("open", "close", "write", "fsync", "mkdir", "link", "replace", "unlink")
 VALUE = bytes(range(256)) * 4096 + b"the last chunk"
@@ -48,7 +49,7 @@ def crash_in_child(folder: Path, *, at: int) -> bool:
 
 
 def store(folder: Path) -> None:
-    BlobStore(FolderStore(folder / "objects"), folder / "spool").store_bytes(VALUE)
+    BlobStore(FolderStore(folder / "objects"), folder / "spool").store([VALUE])
 
 
 def kill_at_system_call(at: int) -> None:
@@ -71,11 +72,12 @@ def kill_at_system_call(at: int) -> None:
 
 
 def is_whole(folder: Path) -> bool:
-    blobs = BlobStore(FolderStore(folder / "objects"), folder / "spool")
+    objects = FolderStore(folder / "objects")
+    blobs = BlobStore(objects, folder / "spool")
     left = [path for path in folder.rglob("*.partial") if path.is_file()]
     if left:
         sys.exit(f"left behind: {left}")
-    digests = list(blobs.iter_digests())
+    digests = [digest for each in objects.list(BLOBS) if (digest := digest_of_blob_path(each.path))]
     if digests:
         blobs.check(*BLOB[:3])
     store(folder)

@@ -20,7 +20,7 @@ from scribe_ledger.merkle.chunks import chunk_digests, chunk_root
 from scribe_ledger.model import CHUNK_BYTES
 from scribe_ledger.objects.blobs import Blob, BlobStore, SpooledBlob
 from scribe_ledger.objects.folder import FolderStore
-from scribe_ledger.objects.paths import blob_path, chunk_digests_path
+from scribe_ledger.objects.paths import blob_path, chunk_digests_path, digest_of_blob_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,10 @@ def files_under(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
+def values_in(tmp_path: Path) -> list[str]:
+    return [path for path in files_under(tmp_path / "objects") if digest_of_blob_path(path)]
+
+
 def value_file(tmp_path: Path, blob: Blob) -> Path:
     return tmp_path / "objects" / blob_path(blob.sha256)
 
@@ -57,7 +61,7 @@ def digests_file(tmp_path: Path, blob: Blob) -> Path:
 )
 def test_values_of_all_sizes_come_back(blobs: BlobStore, tmp_path: Path, size: int) -> None:
     value = random.Random(size).randbytes(size)
-    blob = blobs.store_bytes(value)
+    blob = blobs.store([value])
     assert blob == Blob(sha256(value).digest(), size, chunk_root(chunk_digests(value)))
     assert blobs.read(*blob[:3]) == value
     assert b"".join(blobs.iter_chunks(*blob[:3])) == value
@@ -66,7 +70,7 @@ def test_values_of_all_sizes_come_back(blobs: BlobStore, tmp_path: Path, size: i
 
 
 def test_streams_and_iterables_are_the_same(blobs: BlobStore) -> None:
-    assert blobs.store(io.BytesIO(VALUE)) == blobs.store([VALUE[:5], VALUE[5:]]) == blobs.store_bytes(VALUE)
+    assert blobs.store(io.BytesIO(VALUE)) == blobs.store([VALUE[:5], VALUE[5:]]) == blobs.store([VALUE])
 
 
 def test_spool_gives_small_values_back_and_keeps_large_ones(blobs: BlobStore, tmp_path: Path) -> None:
@@ -74,7 +78,7 @@ def test_spool_gives_small_values_back_and_keeps_large_ones(blobs: BlobStore, tm
     spooled = blobs.spool(io.BytesIO(b"larger"), inline_max=5)
     assert isinstance(spooled, SpooledBlob)
     with spooled:
-        assert list(blobs.iter_digests()) == []
+        assert values_in(tmp_path) == []
         blob = blobs.keep(spooled)
     assert blobs.read(*blob[:3]) == b"larger"
     assert files_under(tmp_path / "spool") == []
@@ -110,7 +114,7 @@ def test_chunk_digests_are_durable_before_the_value_is_seen(
     blobs: BlobStore, tmp_path: Path, record_system_calls: RecordSystemCalls
 ) -> None:
     calls = record_system_calls(tmp_path)
-    blob = blobs.store_bytes(b"abc")
+    blob = blobs.store([b"abc"])
     path = f"objects/{blob_path(blob.sha256)}"
     folder = str(Path(path).parent)
     assert calls[:3] == ["sync objects/.partial/*", "mkdir objects/blobs", "sync objects"]
@@ -130,9 +134,9 @@ def test_a_sync_that_fails_fails_the_store(
 ) -> None:
     record_system_calls(tmp_path, fail_at=fail_at)
     with pytest.raises(StorageError) as caught:
-        blobs.store_bytes(VALUE)
+        blobs.store([VALUE])
     assert isinstance(caught.value.__cause__, OSError)
-    assert list(blobs.iter_digests()) == []
+    assert values_in(tmp_path) == []
     assert files_under(tmp_path / "spool") == []
 
 
@@ -153,7 +157,7 @@ def test_a_full_disk_fails_the_store_and_leaves_nothing(
 
     monkeypatch.setattr(os, "write", write_while_there_is_room)
     with pytest.raises(StorageError) as caught:
-        blobs.store_bytes(VALUE)
+        blobs.store([VALUE])
     assert str(tmp_path) in caught.value.message
     assert "free space" in caught.value.hint
     assert isinstance(caught.value.__cause__, OSError)
@@ -181,7 +185,7 @@ def test_many_threads_store_the_same_value(blobs: BlobStore, tmp_path: Path) -> 
     def store() -> None:
         start.wait()
         try:
-            blob = blobs.store_bytes(VALUE)
+            blob = blobs.store([VALUE])
             blobs.check(*blob[:3])
             results.append(blob)
         except BaseException as error:
@@ -224,7 +228,7 @@ def test_opening_removes_what_a_crash_left_and_nothing_in_use(blobs: BlobStore, 
 
 
 def test_a_referenced_blob_is_reused(blobs: BlobStore, tmp_path: Path) -> None:
-    blob = blobs.store_bytes(VALUE)
+    blob = blobs.store([VALUE])
     before = value_file(tmp_path, blob).stat().st_ino
     asked: list[bytes] = []
 
@@ -232,26 +236,26 @@ def test_a_referenced_blob_is_reused(blobs: BlobStore, tmp_path: Path) -> None:
         asked.append(digest)
         return True
 
-    assert blobs.store_bytes(VALUE, is_referenced=is_referenced) == blob
+    assert blobs.store([VALUE], is_referenced=is_referenced) == blob
     assert asked == [blob.sha256]
     assert value_file(tmp_path, blob).stat().st_ino == before
     assert files_under(tmp_path / "spool") == []
 
 
 def test_a_blob_that_nothing_refers_to_is_not_believed(blobs: BlobStore, tmp_path: Path) -> None:
-    blob = blobs.store_bytes(VALUE)
+    blob = blobs.store([VALUE])
     file = value_file(tmp_path, blob)
     file.write_bytes(bytes(len(VALUE)))
-    assert blobs.store_bytes(VALUE, is_referenced=lambda _: False) == blob
+    assert blobs.store([VALUE], is_referenced=lambda _: False) == blob
     assert blobs.read(*blob[:3]) == VALUE
     file.write_bytes(bytes(len(VALUE)))
-    assert blobs.store_bytes(VALUE) == blob
+    assert blobs.store([VALUE]) == blob
     assert blobs.read(*blob[:3]) == VALUE
 
 
 @pytest.mark.parametrize("damage", ["cut", "missing", "digests altered", "digests missing"])
 def test_a_referenced_blob_that_is_damaged_is_replaced(blobs: BlobStore, tmp_path: Path, damage: str) -> None:
-    blob = blobs.store_bytes(VALUE)
+    blob = blobs.store([VALUE])
     match damage:
         case "cut":
             os.truncate(value_file(tmp_path, blob), 10)
@@ -261,48 +265,17 @@ def test_a_referenced_blob_that_is_damaged_is_replaced(blobs: BlobStore, tmp_pat
             flip_byte(digests_file(tmp_path, blob), 70)
         case "digests missing":
             digests_file(tmp_path, blob).unlink()
-    assert blobs.store_bytes(VALUE, is_referenced=lambda _: True) == blob
+    assert blobs.store([VALUE], is_referenced=lambda _: True) == blob
     assert blobs.read(*blob[:3]) == VALUE
 
 
-def test_who_reads_while_a_blob_is_replaced_reads_on(blobs: BlobStore) -> None:
-    blob = blobs.store_bytes(VALUE)
+def test_who_reads_while_a_blob_is_replaced_reads_on(blobs: BlobStore, tmp_path: Path) -> None:
+    blob = blobs.store([VALUE])
     with blobs.open(*blob[:3]) as reader:
         begin = reader.read(10)
-        blobs.store_bytes(VALUE)
-        blobs.delete(blob.sha256)
+        blobs.store([VALUE])
+        value_file(tmp_path, blob).unlink()
         assert begin + reader.read() == VALUE
-
-
-# --- looking around ----------------------------------------------------------------------------------------------
-
-
-def test_digests_sizes_and_strays(blobs: BlobStore, tmp_path: Path) -> None:
-    assert list(blobs.iter_digests()) == []
-    assert blobs.total_bytes() == 0
-    stored = [blobs.store_bytes(value) for value in (b"a", b"bb", b"ccc")]
-    orphan = stored.pop()
-    value_file(tmp_path, orphan).unlink()
-    (tmp_path / "objects/blobs/sha256/notes").touch()
-    assert list(blobs.iter_digests()) == sorted(blob.sha256 for blob in stored)
-    assert blobs.total_bytes() == 3
-    assert list(blobs.iter_strays()) == [chunk_digests_path(orphan.sha256), "blobs/sha256/notes"]
-    found = blobs.stat(stored[1].sha256)
-    assert found is not None
-    assert found.size == 2
-    assert found.modified == value_file(tmp_path, stored[1]).stat().st_mtime
-    assert blobs.stat(orphan.sha256) is None
-
-
-def test_delete_removes_value_and_digests(
-    blobs: BlobStore, tmp_path: Path, record_system_calls: RecordSystemCalls
-) -> None:
-    blob = blobs.store_bytes(b"abc")
-    calls = record_system_calls(tmp_path / "objects")
-    assert blobs.delete(blob.sha256)
-    assert calls == [f"sync {Path(blob_path(blob.sha256)).parent}"] * 2
-    assert not blobs.delete(blob.sha256)
-    assert files_under(tmp_path) == []
 
 
 # --- damage ------------------------------------------------------------------------------------------------------
@@ -323,14 +296,14 @@ def assert_corrupt(blobs: BlobStore, blob: Blob, message: str) -> None:
 
 @pytest.mark.parametrize("at", [0, CHUNK_BYTES - 1, CHUNK_BYTES, 2 * CHUNK_BYTES, len(VALUE) - 1])
 def test_an_altered_byte_is_found_and_its_chunk_named(blobs: BlobStore, tmp_path: Path, at: int) -> None:
-    blob = blobs.store_bytes(VALUE)
+    blob = blobs.store([VALUE])
     flip_byte(value_file(tmp_path, blob), at)
     assert_corrupt(blobs, blob, f"chunk {at // CHUNK_BYTES} of the value")
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES, CHUNK_BYTES + 1, len(VALUE) - 1, len(VALUE) + 1, 2 * len(VALUE)])
 def test_a_cut_or_grown_value_is_found_when_opened(blobs: BlobStore, tmp_path: Path, size: int) -> None:
-    blob = blobs.store_bytes(VALUE)
+    blob = blobs.store([VALUE])
     os.truncate(value_file(tmp_path, blob), size)
     chunk = min(size, len(VALUE)) // CHUNK_BYTES
     message = f"has {size} bytes instead of {len(VALUE)}, wrong from chunk {chunk} on"
@@ -340,19 +313,19 @@ def test_a_cut_or_grown_value_is_found_when_opened(blobs: BlobStore, tmp_path: P
 
 
 def test_an_empty_value_that_grew_is_found(blobs: BlobStore, tmp_path: Path) -> None:
-    blob = blobs.store_bytes(b"")
+    blob = blobs.store([b""])
     value_file(tmp_path, blob).write_bytes(b"x")
     assert_corrupt(blobs, blob, "has 1 bytes instead of 0")
 
 
 def test_a_missing_value_is_corruption_and_never_absent(blobs: BlobStore, tmp_path: Path) -> None:
-    blob = blobs.store_bytes(VALUE)
+    blob = blobs.store([VALUE])
     value_file(tmp_path, blob).unlink()
     assert_corrupt(blobs, blob, "is missing, though the ledger holds an entry for it")
 
 
 def test_missing_chunk_digests_are_corruption(blobs: BlobStore, tmp_path: Path) -> None:
-    blob = blobs.store_bytes(VALUE)
+    blob = blobs.store([VALUE])
     digests_file(tmp_path, blob).unlink()
     assert_corrupt(blobs, blob, "the chunk digests of the value .* is missing")
 
@@ -362,7 +335,7 @@ def test_a_blob_that_was_never_stored_is_corruption(blobs: BlobStore) -> None:
 
 
 def test_altered_chunk_digests_are_found(blobs: BlobStore, tmp_path: Path) -> None:
-    blob = blobs.store_bytes(VALUE)
+    blob = blobs.store([VALUE])
     for at in (0, 9, 20, 30, 60, 100, -1):
         flip_byte(digests_file(tmp_path, blob), at)
         assert_corrupt(blobs, blob, "chunk digests .* is damaged")
@@ -371,7 +344,7 @@ def test_altered_chunk_digests_are_found(blobs: BlobStore, tmp_path: Path) -> No
 
 
 def test_cut_and_grown_chunk_digests_are_found(blobs: BlobStore, tmp_path: Path) -> None:
-    blob = blobs.store_bytes(VALUE)
+    blob = blobs.store([VALUE])
     size = digests_file(tmp_path, blob).stat().st_size
     for changed in (size + 1, size + 32, 10 * size, size - 1, size - 32, 56, 0):
         os.truncate(digests_file(tmp_path, blob), changed)
@@ -379,15 +352,15 @@ def test_cut_and_grown_chunk_digests_are_found(blobs: BlobStore, tmp_path: Path)
 
 
 def test_chunk_digests_of_another_value_are_found(blobs: BlobStore, tmp_path: Path) -> None:
-    blob = blobs.store_bytes(VALUE)
-    other = blobs.store_bytes(VALUE[::-1])
+    blob = blobs.store([VALUE])
+    other = blobs.store([VALUE[::-1]])
     digests_file(tmp_path, blob).write_bytes(digests_file(tmp_path, other).read_bytes())
     assert_corrupt(blobs, blob, f"is not that of the entry: it is for {other.sha256.hex()}")
 
 
 def test_another_value_with_its_chunk_digests_is_found(blobs: BlobStore, tmp_path: Path) -> None:
-    blob = blobs.store_bytes(VALUE)
-    other = blobs.store_bytes(VALUE[::-1])
+    blob = blobs.store([VALUE])
+    other = blobs.store([VALUE[::-1]])
     value_file(tmp_path, blob).write_bytes(VALUE[::-1])
     assert_corrupt(blobs, blob, "chunk 0 of the value")
     digests_file(tmp_path, blob).write_bytes(digests_file(tmp_path, other).read_bytes())
@@ -395,7 +368,7 @@ def test_another_value_with_its_chunk_digests_is_found(blobs: BlobStore, tmp_pat
 
 
 def test_an_entry_with_another_size_or_chunk_root_does_not_open(blobs: BlobStore) -> None:
-    blob = blobs.store_bytes(VALUE)
+    blob = blobs.store([VALUE])
     with pytest.raises(Corruption, match="is not that of the entry"):
         blobs.open(blob.sha256, blob.size, bytes(32))
     with pytest.raises(Corruption, match="is not that of the entry"):
@@ -407,7 +380,7 @@ def test_an_entry_with_another_size_or_chunk_root_does_not_open(blobs: BlobStore
 
 
 def test_a_file_that_cannot_be_read_is_a_storage_error(blobs: BlobStore, tmp_path: Path) -> None:
-    blob = blobs.store_bytes(VALUE)
+    blob = blobs.store([VALUE])
     value_file(tmp_path, blob).unlink()
     value_file(tmp_path, blob).mkdir()
     with pytest.raises(StorageError, match="Is a directory") as caught:

@@ -41,7 +41,7 @@ def blobs(folder: Path) -> BlobStore:
 
 @pytest.fixture(scope="module")
 def blob(blobs: BlobStore) -> Blob:
-    return blobs.store_bytes(VALUE)
+    return blobs.store([VALUE])
 
 
 @given(st.tuples(POSITIONS, POSITIONS).map(sorted))
@@ -129,7 +129,7 @@ def test_reading_forward_reads_each_chunk_once(blobs: BlobStore, blob: Blob, mon
 @pytest.fixture
 def stored(tmp_path: Path) -> tuple[BlobStore, Blob, Path]:
     blobs = BlobStore(FolderStore(tmp_path / "objects"), tmp_path / "spool")
-    blob = blobs.store_bytes(VALUE)
+    blob = blobs.store([VALUE])
     return blobs, blob, tmp_path / "objects" / blob_path(blob.sha256)
 
 
@@ -177,7 +177,7 @@ def test_damage_after_opening_is_found(stored: tuple[BlobStore, Blob, Path]) -> 
 def test_a_full_read_withholds_the_last_chunk_until_the_digest_holds(tmp_path: Path) -> None:
     """An entry may name the chunk root of one value and the digest of another: each chunk holds, the whole does not."""
     blobs = BlobStore(FolderStore(tmp_path / "objects"), tmp_path / "spool")
-    blobs.store_bytes(VALUE)
+    blobs.store([VALUE])
     claimed = sha256(b"another value").digest()
     digests = ChunkDigests(sha256=claimed, size=len(VALUE), digests=b"".join(chunk_digests(VALUE)))
     file = tmp_path / "objects" / blob_path(claimed)

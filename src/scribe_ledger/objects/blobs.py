@@ -4,7 +4,7 @@ A value is spooled and hashed first, then named: the file of its chunk digests, 
 before the next, so that whoever sees a blob can also check it. What is in the store is never believed: not when it is
 read (see ``reader``), and not when the same value comes again, unless a committed entry refers to it already.
 
-It does not know which values are wanted: the ledger says so, through ``is_referenced`` and ``delete``.
+It does not know which values are wanted: the ledger says so, through ``is_referenced``; who archives removes the rest.
 """
 
 from __future__ import annotations
@@ -17,13 +17,7 @@ from scribe_ledger.model import CHUNK_BYTES
 from scribe_ledger.objects.chunk_file import ChunkDigests, decode_chunk_digests, encoded_size
 from scribe_ledger.objects.durable import make_root, storage_errors
 from scribe_ledger.objects.identity import check_is
-from scribe_ledger.objects.paths import (
-    BLOBS,
-    blob_path,
-    chunk_digests_path,
-    digest_of_blob_path,
-    digest_of_chunk_digests_path,
-)
+from scribe_ledger.objects.paths import blob_path, chunk_digests_path
 from scribe_ledger.objects.reader import BlobReader
 from scribe_ledger.objects.spool import Blob, SpooledBlob, Spooler, pieces_of
 from scribe_ledger.objects.temporary import remove_abandoned
@@ -33,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-    from scribe_ledger.objects.store import ObjectStat, ObjectStore
+    from scribe_ledger.objects.store import ObjectStore
 
 __all__ = ["Blob", "BlobReader", "BlobStore", "SpooledBlob", "Spooler"]
 
@@ -66,10 +60,6 @@ class BlobStore:
             with spooler.finish_spooled() as spooled:
                 return self.keep(spooled, is_referenced=is_referenced)
 
-    def store_bytes(self, value: bytes, *, is_referenced: Callable[[bytes], bool] | None = None) -> Blob:
-        """Store a value that is in memory, durable on return."""
-        return self.store([value], is_referenced=is_referenced)
-
     def begin(self, inline_max: int) -> Spooler:
         """Receive a value in pieces, as they arrive; ``keep`` what its ``finish`` answers, unless that is bytes."""
         return Spooler(self._spool, inline_max=inline_max)
@@ -97,12 +87,6 @@ class BlobStore:
         self._objects.put_bytes(chunk_digests_path(blob.sha256), spooled.digests.encode(), replace=True)
         self._objects.put_file(blob_path(blob.sha256), spooled.path, replace=True)
         return blob
-
-    def delete(self, sha256: bytes) -> bool:
-        """Remove a blob and its chunk digests, durably; whether there was one."""
-        deleted = self._objects.delete(blob_path(sha256))
-        self._objects.delete(chunk_digests_path(sha256))
-        return deleted
 
     def clean_spool(self) -> int:
         """Remove what killed processes left in the spool, and nothing that is in use; how many files there were."""
@@ -151,34 +135,6 @@ class BlobStore:
         """Read and check every byte; raises Corruption that names the first thing wrong."""
         for _ in self.iter_chunks(sha256, size, chunk_root):
             pass
-
-    # --- looking around: sizes and names are the store's word, nothing is checked -----------------------------------
-
-    def stat(self, sha256: bytes) -> ObjectStat | None:
-        """Size and time of a blob; None if there is none."""
-        return self._objects.stat(blob_path(sha256))
-
-    def iter_digests(self) -> Iterator[bytes]:
-        """The digests of all blobs, in order. It scans."""
-        for found in self._objects.list(BLOBS):
-            digest = digest_of_blob_path(found.path)
-            if digest is not None:
-                yield digest
-
-    def iter_strays(self) -> Iterator[str]:
-        """The paths among the blobs that belong to none: foreign files, and chunk digests without a value. It scans.
-
-        A crash while a value is stored may leave the latter; they are harmless, and the next store uses them.
-        """
-        for found in self._objects.list(BLOBS):
-            if digest_of_blob_path(found.path) is None:
-                digest = digest_of_chunk_digests_path(found.path)
-                if digest is None or self.stat(digest) is None:
-                    yield found.path
-
-    def total_bytes(self) -> int:
-        """The size of all blobs together, without their chunk digests. It scans."""
-        return sum(found.size for found in self._objects.list(BLOBS) if digest_of_blob_path(found.path) is not None)
 
     # --- helpers ------------------------------------------------------------------------------------------------------
 

@@ -15,22 +15,20 @@ from scribe_ledger.errors import Corruption, RangeNotSatisfiable
 from scribe_ledger.model import CHUNK_BYTES
 from scribe_ledger.objects.beside import WORTH_CHUNKS, Beside
 from scribe_ledger.objects.durable import read_up_to, storage_errors
+from scribe_ledger.objects.seekable import SeekableFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from hashlib import _Hash as Hash
     from typing import BinaryIO
 
-    from _typeshed import WriteableBuffer
-
     from scribe_ledger.objects.chunk_file import ChunkDigests
 
 
-class BlobReader(io.RawIOBase):
+class BlobReader(SeekableFile):
     """A large value as a seekable binary file that raises Corruption instead of returning an altered byte.
 
-    A read gets all the bytes that were asked for and exist. It holds one chunk in memory, and moves forward only if
-    it succeeds. Not for two threads at once.
+    It holds one chunk in memory, and moves forward only if a read succeeds.
     """
 
     def __init__(self, file: BinaryIO, digests: ChunkDigests, *, place: str) -> None:
@@ -39,7 +37,6 @@ class BlobReader(io.RawIOBase):
         self._file = file
         self._digests = digests
         self._place = place
-        self._position = 0
         self._chunk = b""
         self._chunk_number = -1
         self._value_hash = sha256()
@@ -56,56 +53,19 @@ class BlobReader(io.RawIOBase):
             raise RangeNotSatisfiable(f"the value has {self.size} bytes, there are none from {start} to {stop}")
         return self._pieces(start, end)
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        self._check_open()
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        self._check_open()
-        bases = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}
-        if whence not in bases or bases[whence] + offset < 0:
-            raise ValueError(f"cannot seek to {offset} from {whence} in a value of {self.size} bytes")
-        self._position = bases[whence] + offset
-        return self._position
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        self._check_open()
-        rest = max(0, self.size - self._position)
-        wanted = rest if size is None or size < 0 else min(size, rest)
-        if 0 < wanted <= CHUNK_BYTES - self._position % CHUNK_BYTES:
-            piece = self._piece(self._position, wanted)
-        else:  # BytesIO gives its buffer away, where joining the parts would hold the value twice
-            buffer = io.BytesIO()
-            for part in self._pieces(self._position, self._position + wanted):
-                buffer.write(part)
-            piece = buffer.getvalue()
-        self._position += wanted
-        return piece
-
-    def readall(self) -> bytes:
-        return self.read(-1)
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        view = memoryview(buffer).cast("B")
-        piece = self.read(len(view))
-        view[: len(piece)] = piece
-        return len(piece)
+    def _read_at(self, start: int, stop: int) -> bytes:
+        if stop - start <= CHUNK_BYTES - start % CHUNK_BYTES:
+            return self._piece(start, stop - start)
+        buffer = io.BytesIO()  # it gives its buffer away, where joining the parts would hold the value twice
+        for part in self._pieces(start, stop):
+            buffer.write(part)
+        return buffer.getvalue()
 
     def close(self) -> None:
         if not self.closed:
             self._file.close()
             self._beside.close()
         super().close()
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise ValueError("this reader was closed")
 
     def _pieces(self, start: int, end: int) -> Iterator[bytes]:
         while start < end:
