@@ -121,7 +121,7 @@ def test_figures_of_the_guide_to_archiving_are_those_of_the_code() -> None:
         f"some {GROUP_VALUE_BYTES >> 20} MiB of values",
         f"in parts of {MULTIPART_BYTES >> 20} MiB and more",
         f"{2 * HASH_BYTES} bytes that do not compress",
-        f"after {FIRST_PAUSE_SECONDS * 1000:.0f} ms, {FIRST_PAUSE_SECONDS * 2000:.0f} ms",
+        f"Between the tries are {FIRST_PAUSE_SECONDS * 1000:.0f} ms, {FIRST_PAUSE_SECONDS * 2000:.0f} ms",
         *(f"{name} = {SETTINGS[f'storage.{name}'].default}" for name in ("segment_size", "hot_size", "max_cache_size")),
         f"age_threshold_secs = {SETTINGS['storage.tiering.age_threshold_secs'].default}",
     }

@@ -114,8 +114,13 @@ def test_a_member_that_comes_back_with_another_store_or_none_says_so(shared: Clu
     assert order(node, "/v1/archive", {})[0] == 200  # the leader does it
     assert node.get_json("/metrics")["archive"]["lag_seconds"] == 0
 
-    status, led = order(node, "/cluster/transfer", {"node_id": node.node_id})
-    assert (status, led) == (200, {"leader_id": node.node_id, "address": f"127.0.0.1:{node.port}"})
+    shared.wait(
+        lambda: (
+            order(node, "/cluster/transfer", {"node_id": node.node_id})
+            == (200, {"leader_id": node.node_id, "address": f"127.0.0.1:{node.port}"})
+        ),
+        "the leader has heard of it again, and hands over",
+    )
     node.put("pending", b"x")
     assert order(node, "/v1/archive", {})[0] == 409
     successor = shared.leader(other_than=node)
