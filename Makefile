@@ -19,8 +19,12 @@ PIP := -m pip --disable-pip-version-check --no-input
 VERSITYGW_VERSION := 1.8.0
 VERSITYGW := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/scribe-ledger/versitygw-$(VERSITYGW_VERSION)/versitygw
 
+# The Azure server of the tests, the same way: tests/azure_server.py looks for it there.
+AZURITE_VERSION := 3.35.0
+AZURITE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/scribe-ledger/azurite-$(AZURITE_VERSION)
+
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format bench docs soak lock clean s3-server
+.PHONY: help install run test check format bench docs soak lock clean s3-server azure-server
 
 help:
 	@echo 'usage: make TARGET'
@@ -61,7 +65,7 @@ run: $(INSTALLED) $(ENGINE) ## start a node on ./data, port 8001 (another folder
 # Some images turn compiled files off: every worker, node and command would compile all that it imports.
 test docs soak: export PYTHONDONTWRITEBYTECODE :=
 
-test: $(INSTALLED) $(ENGINE) s3-server ## run the whole test suite, with coverage held at its limit
+test: $(INSTALLED) $(ENGINE) s3-server azure-server ## run the whole test suite, with coverage held at its limit
 	@$(BIN)/python -m pytest --config-file raft/pyproject.toml raft/tests
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --cov --cov-report=term
 
@@ -79,6 +83,19 @@ s3-server:
 	      rm -rf "$$building"; \
 	      echo 'versitygw cannot be built; without a Go toolchain on the PATH the S3 tests would run on moto' >&2; exit 1; \
 	    fi; \
+	  fi; \
+	fi
+
+# Whoever has no npm, or cannot reach its registry, does without: the tests that need it are skipped, and say so.
+azure-server:
+	@if [ ! -d "$(AZURITE)" ] && command -v npm >/dev/null; then \
+	  echo 'installing Azurite $(AZURITE_VERSION), the Azure server of the tests: half a minute, once'; \
+	  mkdir -p "$(dir $(AZURITE))" && making=$$(mktemp -d "$(dir $(AZURITE))making.XXXXXX") && \
+	  if npm install --silent --no-audit --no-fund --omit=optional --prefix "$$making" azurite@$(AZURITE_VERSION) >/dev/null; then \
+	    mv -T "$$making" "$(AZURITE)" || rm -rf "$$making"; \
+	  else \
+	    rm -rf "$$making"; \
+	    echo 'Azurite cannot be installed: the tests against Azure are skipped' >&2; \
 	  fi; \
 	fi
 

@@ -1,4 +1,4 @@
-"""What tests of several rooms share: where their files lie, and one S3 server a test process, started when one asks."""
+"""What tests of several rooms share: where their files lie, and servers of buckets, which start when one asks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.s3_server import S3Server, describe
+from tests.azure_server import AzureServer
+from tests.azure_server import describe as describe_azure
+from tests.s3_server import S3Server
+from tests.s3_server import describe as describe_s3
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,10 +60,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_report_header() -> list[str]:
-    return [describe(), f"files of tests: below {tempfile.gettempdir()}; elsewhere with TMPDIR=DIR"]
+    return [
+        describe_s3(),
+        describe_azure(),
+        f"files of tests: below {tempfile.gettempdir()}; elsewhere with TMPDIR=DIR",
+    ]
 
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     with S3Server(tmp_path_factory.mktemp("s3-server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureServer]:
+    with AzureServer(tmp_path_factory.mktemp("azure-server")) as server:
         yield server

@@ -107,9 +107,9 @@ class S3Server:
 
     def start(self) -> Self:
         for _ in range(5):  # a port that was free may be taken before the server has it
-            port = self.port or _free_port()
+            port = self.port or free_port()
             self._process = self._spawn(port)
-            if self._answers(port):
+            if is_heard(f"http://127.0.0.1:{port}/", self._process):
                 self.port = port
                 return self
         raise AssertionError("the S3 server does not start")
@@ -155,30 +155,25 @@ class S3Server:
             command, env={**os.environ, **secrets}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
-    def _answers(self, port: int) -> bool:
-        """Whether it came up; False if its process ended, because another has the port."""
-        assert self._process is not None
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                return False
-            if _is_heard(f"http://127.0.0.1:{port}/"):
-                return True
+
+def is_heard(url: str, process: subprocess.Popen[bytes]) -> bool:
+    """Whether a server came up; False if its process ended, because another has the port."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            return False
+        try:
+            urllib.request.urlopen(url, timeout=1).close()
+        except urllib.error.HTTPError as refusal:  # nobody signed the request, but somebody read it
+            refusal.close()
+        except OSError:
             time.sleep(0.02)
-        return False
+            continue
+        return True
+    return False
 
 
-def _is_heard(url: str) -> bool:
-    try:
-        urllib.request.urlopen(url, timeout=1).close()
-    except urllib.error.HTTPError as refusal:  # nobody signed the request, but somebody read it
-        refusal.close()
-    except OSError:
-        return False
-    return True
-
-
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port: int = listening.getsockname()[1]

@@ -1,4 +1,4 @@
-"""The contract of ``objects.store``, held against every kind of store: a folder, and a bucket of a real S3 server."""
+"""The contract of ``objects.store``, held against every kind of store: a folder, and buckets of real servers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.azure_server import AzureServer, needs_azurite
 from tests.s3_server import ACCESS_KEY, SECRET_KEY, S3Server, has_versitygw
 
 from scribe_ledger.errors import InvalidRequest
 from scribe_ledger.merkle.tiles import bundle_path, tile_path
 from scribe_ledger.objects.folder import FolderStore
 from scribe_ledger.objects.identity import StoreIdentity, claim, read_identity
-from scribe_ledger.objects.opening import open_object_store
+from scribe_ledger.objects.opening import StoreOptions, open_object_store
 from scribe_ledger.objects.remote import MULTIPART_BYTES
 
 if TYPE_CHECKING:
@@ -30,10 +31,15 @@ pytestmark = [pytest.mark.storage, pytest.mark.s3]
 LARGE = random.Random(1).randbytes(MULTIPART_BYTES + 3)
 
 
-@pytest.fixture(params=["folder", "s3", "s3-prefix"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStore]:
+@pytest.fixture(params=["folder", "s3", "s3-prefix", pytest.param("azure", marks=needs_azurite)])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
     if request.param == "folder":
         store: ObjectStore = FolderStore(tmp_path / "objects")
+    elif request.param == "azure":
+        azure: AzureServer = request.getfixturevalue("azure")
+        for name, value in azure.variables.items():
+            monkeypatch.setenv(name, value)
+        store = open_object_store(f"az://{azure.container()}/some/prefix", StoreOptions(endpoint=azure.endpoint))
     else:
         server: S3Server = request.getfixturevalue("s3_server")
         bucket = server.bucket()

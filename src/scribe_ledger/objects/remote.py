@@ -263,12 +263,12 @@ class RemoteStore:
     def _list(self, prefix: str, after: str) -> Iterator[ListedObject]:
         import obstore
 
-        stream, last = None, after or None
+        stream, last = None, after
 
         def request() -> _Page:
             nonlocal stream
             if stream is None:
-                stream = obstore.list(self._open_client(), prefix or None, offset=last, chunk_size=_PAGE)
+                stream = obstore.list(self._open_client(), prefix or None, offset=last or None, chunk_size=_PAGE)
             try:
                 page = next(stream, ())
             except Exception:
@@ -277,8 +277,9 @@ class RemoteStore:
             return tuple(map(_listed, page))
 
         while page := self._ask("list", prefix, request):
-            last = page[-1].path
-            yield from page
+            beyond = [found for found in page if found.path > last]  # not every server knows what ``offset`` is
+            last = max(last, page[-1].path)
+            yield from beyond
 
     def _check(self) -> Failure | None:
         try:
