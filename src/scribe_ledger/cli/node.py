@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from scribe_ledger.config.catalogue import SETTINGS
+from scribe_ledger.config.levels import LOG_LEVELS
 from scribe_ledger.errors import ScribeError
 from scribe_ledger.version import __version__
 
@@ -26,12 +26,7 @@ FAILED = 3
 @click.option("-c", "--config", "file", metavar="FILE", help="Settings. By default ./config.toml, if there is one.")
 @click.option("-n", "--node-id", type=click.IntRange(min=1), metavar="N", help="Label of this node.")
 @click.option("-b", "--bootstrap", is_flag=True, help="Found a cluster, unless the folder or a seed has one.")
-@click.option(
-    "-l",
-    "--log-level",
-    type=click.Choice(SETTINGS["logging.level"].choices),
-    help="Least level logged.",
-)
+@click.option("-l", "--log-level", type=click.Choice(LOG_LEVELS), help="Least level logged.")
 @click.option("--data-dir", metavar="DIR", help="Folder of the ledger; made if it is not there.")
 @click.option("--port", type=click.IntRange(0, 65535), metavar="PORT", help="Port of the HTTP API; 0: any free one.")
 @click.version_option(__version__, prog_name="scribe-node", message="%(prog)s %(version)s")

@@ -3,27 +3,35 @@
 ``sections`` is the table; ``catalogue`` derives names from it; ``layers`` reads file, environment and flags;
 ``old_spellings`` knows the original project's names; ``validation`` and ``checks`` judge; ``configuration`` is the
 result. Imports nothing heavy besides pydantic, and opens nothing but the settings file.
+
+The models are built when one of their names is first used: pydantic takes longer than most commands, and who needs no
+more than ``addresses`` shall not wait for it.
 """
 
 from __future__ import annotations
 
-from scribe_ledger.config.configuration import Config, SettingRow
+import importlib
+from typing import TYPE_CHECKING
+
 from scribe_ledger.config.problems import ConfigurationWarning, Problem, SettingsError
-from scribe_ledger.config.sections import (
-    ApiSettings,
-    ClusterSettings,
-    ConsensusSettings,
-    DiscoverySettings,
-    LedgerSettings,
-    LoggingSettings,
-    MetricsSettings,
-    NetworkSettings,
-    NodeSettings,
-    S3Settings,
-    Settings,
-    StorageSettings,
-    TieringSettings,
-)
+
+if TYPE_CHECKING:
+    from scribe_ledger.config.configuration import Config, SettingRow
+    from scribe_ledger.config.sections import (
+        ApiSettings,
+        ClusterSettings,
+        ConsensusSettings,
+        DiscoverySettings,
+        LedgerSettings,
+        LoggingSettings,
+        MetricsSettings,
+        NetworkSettings,
+        NodeSettings,
+        S3Settings,
+        Settings,
+        StorageSettings,
+        TieringSettings,
+    )
 
 __all__ = [
     "ApiSettings",
@@ -45,3 +53,10 @@ __all__ = [
     "StorageSettings",
     "TieringSettings",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "configuration" if name in {"Config", "SettingRow"} else "sections"
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from scribe_ledger.config.addresses import split_address
+from scribe_ledger.config.levels import LogLevel  # noqa: TC001 - pydantic reads the annotation
 from scribe_ledger.config.problems import UnsuitableError
 
 MAX_INTEGER = (1 << 63) - 1
@@ -298,7 +299,7 @@ class ApiSettings(Section):
 class LoggingSettings(Section):
     """`[logging]`: what is logged, how, and where to."""
 
-    level: Literal["trace", "debug", "info", "warn", "error"] = Field(default="info", description="Least level logged.")
+    level: LogLevel = Field(default="info", description="Least level logged.")
     format: Literal["auto", "text", "json"] = Field(
         default="auto", description="`auto`: text on a terminal, else JSON."
     )
