@@ -73,6 +73,31 @@ def test_members_have_the_same_records_whatever_crashed(seed: int) -> None:
     assert dict(first._store.table(Table.VALUES).scan()).items() <= dict(store.table(Table.VALUES).scan()).items()
 
 
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_bundle_of_puts_is_the_same_by_columns_and_one_by_one(fresh: bool) -> None:
+    """``fresh``: no key comes twice, so nothing is to be judged."""
+    dice = random.Random(1)
+    first, second = new(), new()
+    for position in range(1, 30):
+        named = [
+            f"{position}-{number}" if fresh else f"{dice.randrange(20)}" for number in range(dice.randrange(2, 40))
+        ]
+        ids = [None if position % 3 else f"{dice.randrange(30)}" for _ in named]
+        asked = [
+            [commands.put(key, f"{dice.randrange(3)}", request_id=request_id)]
+            for key, request_id in zip(named, ids, strict=True)
+        ]
+        units = [wire.encode_unit(unit) for unit in asked]
+        told = first.apply(position, position, units, asked)
+        assert [_plainly(each) for each in second.apply(position, position, units, None)] == [*map(_plainly, told)]
+    assert tables(second._store) == tables(first._store)
+    assert second.extent == first.extent
+
+
+def _plainly(outcome: object) -> object:
+    return str(outcome) if isinstance(outcome, Exception) else outcome
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_both_stores_come_to_the_same(seed: int, tmp_path: Path) -> None:
     store = RocksStore(tmp_path / "store")

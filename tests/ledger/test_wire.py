@@ -80,6 +80,35 @@ def test_what_was_columns_from_the_first_survives() -> None:
     assert list(decoded(wire.encode_unit(commands.put_many([("k", "v")])))) == [commands.put("k", "v")]
 
 
+@given(st.lists(st.tuples(st.binary(min_size=1, max_size=40), st.binary(max_size=60), st.none() | st.just("id"))))
+def test_many_puts_are_decoded_by_columns_as_one_by_one(rows: list[tuple[bytes, bytes, str | None]]) -> None:
+    units = [wire.encode_unit([commands.put(key, value, request_id=name)]) for key, value, name in rows]
+    singles = wire.decode_singles(units)
+    assert (singles is None) == (not rows)
+    assert [list(unit) for unit in singles or ()] == [list(decoded(unit)) for unit in units]
+    assert commands.keys_of(singles or []) == [key for key, _, _ in rows]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        wire.encode_unit([commands.put("k", "v", content_type="text/plain")]),
+        wire.encode_unit([commands.put("k", "v", dedupe=False)]),
+        wire.encode_unit([commands.put("k", "v", if_absent=True)]),
+        wire.encode_unit([commands.delete("k")]),
+        wire.encode_unit([commands.put("k", "v"), commands.put("l", "v")]),
+        wire.encode_unit([commands.put("k", "v")])[:-1],
+        wire.encode_unit([commands.put("k", "v")]) + b"x",
+        wire.encode_unit([commands.put("k", "v")])[:5],
+        wire.encode_unit([commands.put("k", "v")]).replace(b"\0\1k", b"\0\2k"),
+        b"",
+    ],
+)
+def test_one_unit_of_another_kind_among_many_is_left_to_the_other_way(other: bytes) -> None:
+    plain = wire.encode_unit([commands.put("key", "value")])
+    assert wire.decode_singles([plain, other, plain]) is None
+
+
 def test_a_value_costs_no_digest_on_the_wire() -> None:
     command = commands.put("key", bytes(128), request_id="r")
     assert len(wire.encode_unit([command])) <= len(command.tail) + 128 + 16 + 10

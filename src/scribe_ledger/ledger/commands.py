@@ -140,6 +140,28 @@ class Puts(Sequence[Command]):
     __hash__ = None  # type: ignore[assignment]
 
 
+class Singles(Sequence[Sequence[Command]]):
+    """Units of one command each, by columns."""
+
+    __slots__ = ("commands",)
+
+    def __init__(self, commands: Puts) -> None:
+        self.commands = commands
+
+    def __len__(self) -> int:
+        return len(self.commands)
+
+    @overload
+    def __getitem__(self, at: int) -> Sequence[Command]: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Sequence[Command]]: ...
+    def __getitem__(self, at: int | slice) -> Sequence[Command] | Sequence[Sequence[Command]]:
+        return list(self)[at]
+
+    def __iter__(self) -> Iterator[Sequence[Command]]:
+        return ((command,) for command in self.commands)
+
+
 def put(
     key: object,
     value: object,
@@ -227,6 +249,23 @@ def columns_of(unit: Sequence[Command]) -> Columns:
     if isinstance(unit, Puts):
         return unit.columns
     return Columns(*zip(*unit, strict=True)) if unit else _NO_COLUMNS
+
+
+def commands_of(units: Sequence[Sequence[Command]]) -> Sequence[Command]:
+    """All commands of all units, in their order."""
+    if isinstance(units, Singles):
+        return units.commands
+    return units[0] if len(units) == 1 else [command for unit in units for command in unit]
+
+
+def keys_of(units: Iterable[Sequence[Command]]) -> Sequence[bytes]:
+    """The keys of all commands of all units."""
+    if isinstance(units, Singles):
+        return units.commands.columns.keys
+    found: list[bytes] = []
+    for unit in units:
+        found += unit.columns.keys if isinstance(unit, Puts) else [command.key for command in unit]
+    return found
 
 
 def queue_bytes(unit: Sequence[Command]) -> int:

@@ -23,7 +23,7 @@ from scribe_ledger.errors import (
     StorageError,
 )
 from scribe_ledger.ledger import records
-from scribe_ledger.ledger.commands import columns_of
+from scribe_ledger.ledger.commands import Puts, Singles, columns_of, commands_of
 from scribe_ledger.ledger.policy import NewerRules
 from scribe_ledger.ledger.records import DELETED, Latest, Spot
 from scribe_ledger.merkle.hashing import hash_leaf
@@ -98,11 +98,11 @@ def judge(
             return Judged(units[0], [1], [NO_PREVIOUS], requests, [], 1, 1, policy, [(0,)])
         commands = units[0]
     else:
-        commands = units[0] if len(units) == 1 else [command for unit in units for command in unit]
+        commands = commands_of(units)
         columns = columns_of(commands)
         stored = index.look_up(columns.keys)
         if commands and _all_fresh(columns, stored):
-            return _append_all(units, commands, columns, policy)
+            return _append_all(units, columns, policy)
     keys = [command.key for command in commands]
     judge = _Judge(index, dict(zip(keys, stored, strict=True)), size, policy, obeys_policy=obeys_policy)
     answers = [judge.judge_unit(unit) for unit in units]
@@ -120,16 +120,16 @@ def _all_fresh(columns: Columns, stored: list[bytes | None]) -> bool:
     )
 
 
-def _append_all(
-    units: Sequence[Sequence[Command]], commands: Sequence[Command], columns: Columns, policy: Policy
-) -> Judged:
-    count, ids = len(commands), columns.requests
+def _append_all(units: Sequence[Sequence[Command]], columns: Columns, policy: Policy) -> Judged:
+    count, ids = len(columns.keys), columns.requests
     requests = [*map(records.encode_first_request, ids)] if any(ids) else None
     answers: list[Answer] = [range(count)]
-    if len(units) > 1:
+    if isinstance(units, Singles):
+        answers = [range(place, place + 1) for place in range(count)]
+    elif len(units) > 1:
         ends = accumulate(map(len, units), initial=0)
         answers = [range(start, end) for start, end in pairwise(ends)]
-    return Judged(commands, [1] * count, [NO_PREVIOUS] * count, requests, [], count, count, policy, answers)
+    return Judged(Puts(columns), [1] * count, [NO_PREVIOUS] * count, requests, [], count, count, policy, answers)
 
 
 class _Known(NamedTuple):

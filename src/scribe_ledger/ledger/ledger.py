@@ -29,7 +29,7 @@ from scribe_ledger.ledger.batch import Batch
 from scribe_ledger.ledger.belonging import read_belonging, written_by_cluster
 from scribe_ledger.ledger.cache import EVERY_KEY, ValueCache
 from scribe_ledger.ledger.cold import ColdValues
-from scribe_ledger.ledger.commands import Columns, Key, columns_of, key_bytes, natural, required
+from scribe_ledger.ledger.commands import Columns, Key, columns_of, key_bytes, keys_of, natural, required
 from scribe_ledger.ledger.copying import copy_ledger
 from scribe_ledger.ledger.folder import (
     OBJECTS,
@@ -727,7 +727,7 @@ class Ledger:
         return found
 
     def _publish(self, units: Iterable[Sequence[Command]]) -> None:
-        self._cache.commit((key for unit in units for key in columns_of(unit).keys), self._machine.commit)
+        self._cache.commit(keys_of(units), self._machine.commit)
 
     def _publish_all(self) -> None:
         """The same where nobody knows which keys have changed."""

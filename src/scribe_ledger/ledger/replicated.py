@@ -137,7 +137,8 @@ class ReplicatedMachine:
     ) -> list[Outcome]:
         refused: dict[int, ScribeError] = {}
         if local is None or any(map(wire.is_change, units)):
-            prepared = _decode_all(units, refused)
+            singles = wire.decode_singles(units) if len(units) > 1 else None
+            prepared = singles or _decode_all(units, refused)
         else:
             prepared = cast("Units", local)
         outcomes = cast("list[Outcome]", self.machine.apply(prepared, position=position, timestamp=timestamp))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 from scribe_ledger.errors import ConfigurationError, InvalidRequest
 from scribe_ledger.ledger.cache import EVERY_KEY
-from scribe_ledger.ledger.commands import archived_commands, columns_of, configure, key_bytes
+from scribe_ledger.ledger.commands import archived_commands, configure, key_bytes, keys_of
 from scribe_ledger.ledger.folder import SPOOL
 from scribe_ledger.ledger.latest import LatestReader
 from scribe_ledger.ledger.ledger import Ledger
@@ -288,7 +288,7 @@ class ServedLedger(Ledger):
         if around is None:
             super()._publish(units)
             return
-        keys = [key for unit in units for key in columns_of(unit).keys]
+        keys = keys_of(units)
         self._cache.commit(keys, lambda: around(keys, self._machine.commit))
 
     def _publish_all(self) -> None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 import orjson
 
 from scribe_ledger.errors import ScribeError, SerializationError
-from scribe_ledger.ledger.commands import Columns, Command, Condition, Puts, columns_of
+from scribe_ledger.ledger.commands import Columns, Command, Condition, Puts, Singles, columns_of
 from scribe_ledger.ledger.manifest import Adopt, Archive, Change, change_from_json, change_to_json
 from scribe_ledger.ledger.policy import check_known
 from scribe_ledger.ledger.records import REQUEST_DIGEST_BYTES
@@ -200,6 +200,61 @@ def decode(unit: bytes) -> Unit:
     raise SerializationError(f"a unit has the unknown form {form}")
 
 
+def decode_singles(units: Sequence[bytes]) -> Singles | None:
+    """Many units by columns, if each is a put with a value, and perhaps a request id; else None: decode each."""
+    unpack, tails, values, requests = _HEAD_OF_ONE.unpack_from, [], [], []
+    try:
+        for unit in units:
+            version, form, flags, tail_bytes, value_bytes = unpack(unit)
+            middle = _HEAD_AT + tail_bytes
+            stop = middle + value_bytes
+            request = REQUEST_DIGEST_BYTES if flags else 0
+            if version != VERSION or form != _ONE or flags & ~_HAS_REQUEST or stop + request != len(unit):
+                return None
+            tails.append(unit[_HEAD_AT:middle])
+            values.append(unit[middle:stop])
+            requests.append(unit[stop:])
+    except struct.error:
+        return None
+    keys = _plain_keys(tails)
+    return None if keys is None else Singles(_columns_of_puts(keys, tails, values, requests, dedupe=True))
+
+
+def _plain_keys(tails: Sequence[bytes]) -> list[bytes] | None:
+    """The keys in leaves' tails that have nothing besides; None if one has more, or is malformed."""
+    keys = [tail[2:-4] for tail in tails]
+    bounds = [*map(len, keys)]
+    if not 0 < min(bounds, default=0) <= max(bounds) <= MAX_KEY_BYTES:
+        return None
+    made = [_LENGTHS[length] + key + _PLAIN for length, key in zip(bounds, keys, strict=True)]
+    return keys if made == tails else None
+
+
+def _columns_of_puts(
+    keys: Sequence[bytes],
+    tails: Sequence[bytes],
+    values: Sequence[bytes],
+    requests: Sequence[bytes],
+    *,
+    dedupe: bool,
+) -> Puts:
+    count = len(keys)
+    return Puts(
+        Columns(
+            (Kind.PUT,) * count,
+            keys,
+            tails,
+            values,
+            [*map(len, values)],
+            [sha256(value).digest() for value in values],
+            (ZERO_HASH,) * count,
+            requests,
+            (None,) * count,
+            (dedupe,) * count,
+        )
+    )
+
+
 def _decode_mixed(unit: bytes, at: int, count: int) -> list[Command]:
     if not 0 < count <= len(unit):
         raise _cut()
@@ -266,26 +321,8 @@ def _decode_puts(unit: bytes, flags: int, count: int) -> Puts:
         raise _cut()
     parts = [unit[start:end] for start, end in pairwise(ends)]
     tails, values, requests = parts[:count], parts[count : 2 * count], parts[2 * count :]
-    keys = [tail[2:-4] for tail in tails]
-    bounds = [*map(len, keys)]
-    if not 0 < min(bounds) <= max(bounds) <= MAX_KEY_BYTES or tails != [
-        _LENGTHS[length] + key + _PLAIN for length, key in zip(bounds, keys, strict=True)
-    ]:
-        keys = [*map(_key_of, tails)]
-    return Puts(
-        Columns(
-            (Kind.PUT,) * count,
-            keys,
-            tails,
-            values,
-            lengths[count:],
-            [sha256(value).digest() for value in values],
-            (ZERO_HASH,) * count,
-            requests or (b"",) * count,
-            (None,) * count,
-            (not flags & _NO_DEDUPE,) * count,
-        )
-    )
+    keys = _plain_keys(tails) or [*map(_key_of, tails)]
+    return _columns_of_puts(keys, tails, values, requests or (b"",) * count, dedupe=not flags & _NO_DEDUPE)
 
 
 def _key_of(tail: bytes) -> bytes:
