@@ -10,10 +10,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import sha256
+from http.client import IncompleteRead
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
 import pytest
+import structlog
 from tests.http.asking import Answer, ask, get, put
 from tests.http.serving import Served, serve
 
@@ -21,6 +23,7 @@ from scribe_ledger import verify
 from scribe_ledger.errors import Forbidden, Unavailable
 from scribe_ledger.http import readers
 from scribe_ledger.http.service import OBJECT_READERS
+from scribe_ledger.model import CHUNK_BYTES
 from scribe_ledger.objects.paths import blob_path
 
 if TYPE_CHECKING:
@@ -271,6 +274,28 @@ def test_a_large_value_that_is_gone_is_an_answer_and_not_one_that_breaks_off(tmp
         answer = get(served, "/large")
         assert (answer.status, answer.error["kind"]) == (503, "corruption")
         assert blob.name in answer.error["message"]
+
+
+def test_damage_stands_in_the_log_and_in_the_count_of_errors(tmp_path: Path) -> None:
+    """Whoever can mend it is not whoever asked."""
+    with cold(tmp_path) as served, structlog.testing.capture_logs() as lines:
+        segment = served.ledger.manifest.segments[0]
+        (served.ledger.path / "objects" / segment.path).unlink()
+        check_refused(served, "corruption", segment.path)
+        damage = [line for line in lines if line["log_level"] == "error"]
+        assert len(damage) == served.service.metrics.errors["corruption"] > 0
+        assert all(segment.path in line["error"] and line["kind"] == "corruption" for line in damage)
+
+
+def test_an_answer_that_breaks_off_is_counted_as_what_it_broke_off_for(tmp_path: Path) -> None:
+    with serve(tmp_path / "data") as served:
+        put(served, "/large", bytes(3 * CHUNK_BYTES))
+        blob = served.ledger.path / "objects" / blob_path(sha256(bytes(3 * CHUNK_BYTES)).digest())
+        blob.write_bytes(bytes(3 * CHUNK_BYTES - 1) + b"1")
+        with pytest.raises(IncompleteRead), urlopen(f"{served.url}/large", timeout=20) as answer:
+            answer.read()
+        served.settle()
+        assert served.service.metrics.errors == {"corruption": 1}
 
 
 class Hanging:

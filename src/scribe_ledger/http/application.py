@@ -11,7 +11,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 
 from scribe_ledger.config.addresses import split_address
-from scribe_ledger.errors import Forbidden, InvalidRequest, OutcomeUnknown, ScribeError
+from scribe_ledger.errors import Corruption, Forbidden, InvalidRequest, OutcomeUnknown, ScribeError, StorageError
 from scribe_ledger.http.headers import http_date
 from scribe_ledger.http.problems import error_answer
 from scribe_ledger.http.replies import reply
@@ -31,6 +31,7 @@ CLIENT_GONE = 499
 """What the books call the status of a request whose client left before there was an answer."""
 _OF_THE_NODE = frozenset({"node", "cluster"})
 """Tags of routes that are about the node, not about the ledger."""
+_FOR_THE_OPERATOR = frozenset({StorageError.kind, Corruption.kind})
 UNROUTED = "(none)"
 """What metrics call the route of a request that found none."""
 _GIVEN_UP = OutcomeUnknown(
@@ -68,6 +69,7 @@ class Application:
                 await exchange.refuse(_GIVEN_UP.again())
         except Exception as error:
             if exchange.status:  # half an answer is out: only a broken connection tells the client
+                exchange.count(error)
                 log.exception("an answer was broken off", path=exchange.path)
                 raise
             if not isinstance(error, ScribeError):
@@ -140,9 +142,13 @@ class _Exchange:
             self._connection.cycle.disconnected = True  # or uvicorn misses the rest of the answer
             raise ClientDisconnect
 
+    def count(self, error: Exception) -> None:
+        self.service.metrics.errors[error.kind if isinstance(error, ScribeError) else ScribeError.kind] += 1
+
     async def refuse(self, error: ScribeError) -> None:
-        metrics = self.service.metrics
-        metrics.errors[error.kind] = metrics.errors.get(error.kind, 0) + 1
+        self.count(error)
+        if error.kind in _FOR_THE_OPERATOR:  # the client can only be told; whoever mends it reads the log
+            log.error("what is stored is damaged or out of reach", kind=error.kind, error=str(error), path=self.path)
         status, headers, body = error_answer(error, self.request_id)
         if not self._heard and any(name == b"expect" for name, _ in self.scope["headers"]):
             headers = [*headers, (b"connection", b"close")]  # whether the body comes all the same, nobody can know
