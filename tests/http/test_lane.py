@@ -379,6 +379,32 @@ def is_cut(connection: socket.socket) -> bool:
     return True
 
 
+BROKEN = chunked("/broken", b"a").removesuffix(b"0\r\n\r\n") + b"no size\r\n"
+
+
+@pytest.mark.parametrize("before", [[], [put("/k", b"v")], [get("/docs")], [get("/docs"), get("/ready")]], ids=len)
+def test_a_body_that_cannot_be_read_is_refused_and_costs_the_connection(tmp_path: Path, before: list[bytes]) -> None:
+    """What came before it is answered, nobody waits for its end, and nothing of it is stored."""
+    with serve(tmp_path / "data") as served, socket.create_connection((served.host, served.port), timeout=20) as client:
+        client.sendall(b"".join(before) + BROKEN)
+        with client.makefile("rb") as answers:
+            got = answers.read()
+        assert got.count(b"HTTP/1.1 ") == len(before) + 1
+        assert b"the request is not valid HTTP" in got
+        while served.connections():
+            pass
+        assert served.ledger.entry("broken") is None
+
+
+def test_a_body_that_breaks_off_while_it_is_awaited_is_refused(tmp_path: Path) -> None:
+    with serve(tmp_path / "data") as served, socket.create_connection((served.host, served.port), timeout=20) as client:
+        client.sendall(BROKEN[:-9])
+        served.settle()
+        client.sendall(BROKEN[-9:])
+        with client.makefile("rb") as answers:
+            assert answers.read().startswith(b"HTTP/1.1 400")
+
+
 def test_a_pipeline_without_an_end_costs_the_connection(tmp_path: Path) -> None:
     with serve(tmp_path) as served, socket.create_connection((served.host, served.port), timeout=20) as connection:
         connection.sendall(get("/v1/watch") + get("/k?as_of=0") * (MAX_PIPELINED + 2))

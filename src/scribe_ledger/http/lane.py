@@ -20,13 +20,14 @@ from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from scribe_ledger.errors import InvalidRequest, ScribeError, TooLarge
 from scribe_ledger.http.headers import http_date, join
 from scribe_ledger.http.paths import KEYS, RESERVED, key_of_path
 from scribe_ledger.http.problems import error_answer
 from scribe_ledger.http.proven import proven_at_once, proven_head
+from scribe_ledger.http.replies import reply
 from scribe_ledger.http.request_ids import make_request_id, request_id_or_new
 from scribe_ledger.http.routes import ROUTES
 from scribe_ledger.http.routing import KEY, Router
@@ -36,6 +37,8 @@ from scribe_ledger.ledger import commands
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterable
+
+    from starlette.types import Receive, Scope, Send
 
     from scribe_ledger.http.metrics import RequestStats
     from scribe_ledger.http.service import Service
@@ -450,16 +453,29 @@ class Lane(HttpToolsProtocol):
         self._send_last(InvalidRequest("the request is not valid HTTP"))
 
     def _send_last(self, error: ScribeError) -> None:
-        """An error that ends the connection, unless an answer is still due: that one goes out, and is the last."""
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.keep_alive = False
-            self.pipeline.clear()
+        """An error that ends the connection, unless answers are still due: they go out, and the newest is the last."""
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.keep_alive = False
             self.flow.pause_reading()
-            return
+            if not self._ends_broken(cycle, error):
+                return
         request_id = make_request_id()
         status, headers, body = error_answer(error, request_id)
         self._send(status, join(headers) + b"connection: close\r\n", body, request_id)
         self.transport.close()
+
+    def _ends_broken(self, cycle: RequestResponseCycle, error: ScribeError) -> bool:
+        """Nobody is to wait for the rest of a body that cannot be read. True: its request is to be refused now."""
+        if not (isinstance(cycle, RequestResponseCycle) and cycle.more_body) or cycle.response_started:
+            return False
+        if self.pipeline and self.pipeline[0][0] is cycle:  # it has not begun: what is before it is answered first
+            cycle.more_body = False
+            self.pipeline[0] = (cycle, _Refusal(error))  # type: ignore[assignment]  # uvicorn has types of its own
+            return False
+        cycle.disconnected = True
+        cycle.message_event.set()
+        return True
 
     def break_off(self, last: bytes) -> None:
         """Ends a chunked answer whose reader takes nothing: these bytes are the last it will find, if it ever looks."""
@@ -491,6 +507,16 @@ class Lane(HttpToolsProtocol):
                 self.transport.abort()
         elif quiet > IDLE_SECONDS and (self.cycle is None or self.cycle.response_complete):
             self.transport.close()
+
+
+class _Refusal:
+    """An application that knows one answer."""
+
+    def __init__(self, error: ScribeError) -> None:
+        self._error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await reply(*error_answer(self._error, make_request_id()))(scope, receive, send)
 
 
 class NobodysEvent:
