@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +14,9 @@ from tests.http.serving import Served, serve
 
 from scribe_ledger import verify
 from scribe_ledger.errors import Unavailable, VerificationError
-from scribe_ledger.http.checkpoints import ROUNDS
+from scribe_ledger.http.checkpoints import CHECKPOINT_SECONDS, ROUNDS, Checkpoints
+from scribe_ledger.http.cosigned import AGAIN_SECONDS, Cosigned
+from scribe_ledger.ledger.served import ServedLedger
 from scribe_ledger.merkle.checkpoint import Checkpoint, cosign
 from scribe_ledger.merkle.note import Signer
 from scribe_ledger.merkle.prooftext import Proof
@@ -22,8 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.http.asking import Answer
-
-    from scribe_ledger.ledger.served import ServedLedger
 
 pytestmark = pytest.mark.http
 WITNESSES = [Signer.generate(f"example.org/node-{each}") for each in "abc"]
@@ -135,3 +137,49 @@ def test_cosignatures_under_another_root_are_not_passed_on(member: Served, tmp_p
         answer = ask(member, "GET", "/k?proof=true")
     assert answer.status == 200
     verify.inclusion(answer.json["proof"], b"v", public_key=member.ledger.public_key)
+
+
+def test_the_head_does_not_go_back_from_a_cosigned_one_to_an_own_one(tmp_path: Path) -> None:
+    """A round that began before the own one was signed, and ended after it: the own one stays fresh for longer."""
+    now, cosigns = 10.0, False
+    ended, kept = asyncio.Event(), asyncio.Event()
+
+    async def ask() -> Checkpoint:
+        if not cosigns:
+            raise Unavailable("no quorum")
+        await ended.wait()
+        return longer
+
+    async def under() -> int:
+        async def size_of(covering: Callable[[int], Checkpoint]) -> int:
+            return covering(0).size
+
+        return await checkpoints.under(size_of)
+
+    async def work() -> list[int]:
+        nonlocal now, cosigns
+        await cosigned.collect()
+        now, cosigns = now + AGAIN_SECONDS, True
+        await cosigned.collect()  # begins a round, for which nobody waits
+        await asyncio.sleep(0)
+        now += CHECKPOINT_SECONDS / 2
+        sizes = [await under()]
+        ledger.put("c", b"3")
+        ended.set()
+        await kept.wait()
+        sizes.append(await under())
+        ledger.put("d", b"4")
+        now, cosigns = now + CHECKPOINT_SECONDS * 0.6, False
+        return [*sizes, await under()]
+
+    async def check(_: Checkpoint) -> None:
+        """It has that root."""
+        kept.set()
+
+    with ServedLedger.open(tmp_path / "data") as ledger:
+        ledger.put("a", b"1")
+        longer = replace(ledger.checkpoint(), size=3)
+        ledger.put("b", b"2")
+        cosigned = Cosigned(ask, check, clock=lambda: now)
+        checkpoints = Checkpoints(ledger, cosigned=cosigned, clock=lambda: now)
+        assert asyncio.run(work()) == [2, 3, 4]

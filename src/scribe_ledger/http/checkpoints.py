@@ -46,8 +46,8 @@ class Checkpoints:
     ) -> None:
         self._ledger = ledger
         self._cosigned = cosigned
-        self._given = 0
-        """Size of the largest own checkpoint that was given; what is cosigned may be smaller, and is not given then."""
+        self.given = 0
+        """In a cluster, size of the largest that was given, own or cosigned: no smaller one is given after it."""
         self._clock = clock
         self._signed = float("-inf")
         self._lock = threading.Lock()
@@ -59,10 +59,11 @@ class Checkpoints:
         cosigned = self._cosigned
         if cosigned is None:
             return self._own_at_hand(size)
-        newest = cosigned.newest
-        if newest is not None and max(size, self._given) <= newest.size and self._is_fresh(newest, cosigned.asked):
-            return newest
-        return None if cosigned.lost is None else self._note(self._own_at_hand(size))
+        newest, least = cosigned.newest, max(size, self.given)
+        if newest is not None and least <= newest.size and self._is_fresh(newest, cosigned.asked):
+            return self.give(newest)
+        own = None if cosigned.lost is None else self._own_at_hand(least)
+        return None if own is None else self.give(own)
 
     def of(self, size: int) -> Checkpoint:
         """The checkpoint of exactly that size, with the cosignatures that are known here. It may wait for the disk."""
@@ -96,21 +97,20 @@ class Checkpoints:
         size = self._ledger.size
         return newest.size == size or (newest.size < size and self._clock() - since < CHECKPOINT_SECONDS)
 
-    def _note(self, own: Checkpoint | None) -> Checkpoint | None:
-        if own is not None:
-            self._given = max(self._given, own.size)
-        return own
+    def give(self, found: Checkpoint) -> Checkpoint:
+        """Takes note that somebody gets it."""
+        self.given = max(self.given, found.size)
+        return found
 
     def covering(self, size: int = 0) -> Checkpoint:
         """One of at least that size, which the ledger must have. Whoever waits meanwhile shares the signing."""
         with self._lock:
-            found = self.at_hand(size) or self._own_at_hand(size)
+            found = self.at_hand(size) or self._own_at_hand(max(size, self.given))
             if found is None:
                 begun = self._clock()
                 found = self._ledger.checkpoint()
                 self._signed = begun
-            self._note(found)
-            return found
+            return self.give(found)
 
     def _consistency(self, old_size: int, new_size: int) -> str:
         return str(self._ledger.prove_consistency(old_size, new_size))

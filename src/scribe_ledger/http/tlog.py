@@ -53,7 +53,9 @@ async def _cosigned(request: Request) -> Checkpoint | None:
         found = await cosigned.fresh()
     except Unavailable:
         return None  # the node's own is the answer then, which says so by having no cosignatures
-    return found if after is None or found.size > after else None
+    checkpoints = request.service.checkpoints
+    least = max(checkpoints.given, 0 if after is None else after + 1)
+    return checkpoints.give(found) if found.size >= least else None
 
 
 async def get_tile(request: Request) -> Response:
