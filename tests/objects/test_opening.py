@@ -223,6 +223,7 @@ def test_no_url_however_odd_is_another_error() -> None:
     "endpoint",
     [
         *("http://[bad", "http://two words", "http://[:::::]", "http://a:99999", "http://a:0", "http://", "ftp://host"),
+        *("http://10.0.0.256:9000", "http://1.2.3.4.5", "http://08", "http://a.0x1g.0x"),
         *("localhost:9000", 'http://host/{}"', "http://key:hidden@host", "http://host/?sig=hidden"),
     ],
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -17,7 +17,11 @@ from scribe_ledger.errors import ConfigurationError
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """What any provider may allow."""
-_ENDPOINT = re.compile(r"https?://(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|[A-Za-z0-9._-]+)(?::[0-9]+)?(?:/[A-Za-z0-9._~%/-]*)?")
+_ENDPOINT = re.compile(
+    r"https?://(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]+)?(?:/[A-Za-z0-9._~%/-]*)?"
+)
+_NUMBER_LAST = re.compile(r"(?:.*\.)?(?:[0-9]+|0[Xx][0-9A-Fa-f]*)\.?")
+"""What a host ends with that can be nothing but an IPv4 address."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -70,7 +74,7 @@ def check_endpoint(endpoint: str) -> None:
     """Refuses what no request can be sent to. The empty one stands for the provider's own."""
     found = _ENDPOINT.fullmatch(endpoint)
     try:
-        if not endpoint or (found and urlsplit(endpoint).port != 0 and IPv6Address(found["ipv6"] or "::")):
+        if not endpoint or (found and urlsplit(endpoint).port != 0 and _is_host(found)):
             return
     except ValueError:
         pass
@@ -78,3 +82,13 @@ def check_endpoint(endpoint: str) -> None:
         "the endpoint of the object store is not an http:// or https:// URL",
         hint="write it in full, without credentials, such as http://localhost:9000",
     )
+
+
+def _is_host(found: re.Match[str]) -> bool:
+    """True, or a ``ValueError``."""
+    name, ipv6 = found["name"], found["ipv6"]
+    if name is None:
+        IPv6Address(ipv6)
+    elif _NUMBER_LAST.fullmatch(name):
+        IPv4Address(name.removesuffix("."))
+    return True
