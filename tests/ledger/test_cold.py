@@ -220,26 +220,30 @@ def test_a_reader_that_finds_its_segment_replaced_and_gone_reads_the_new_one(
         assert ledger.get("key") == b"value"
 
 
-def test_a_scan_in_log_order_loads_a_segment_once(ledger: ServedLedger, monkeypatch: pytest.MonkeyPatch) -> None:
-    for start in (0, 1000):
-        ledger.put_many([(f"key {number:04}", b"%d" % number) for number in range(start, start + 1000)])
-        archive(ledger)
-    ledger.evict(2000)
-    whole: list[int] = []
-    load = ledger.cold.whole_segment
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 20])
+def test_a_scan_in_log_order_loads_a_segment_once_and_none_whose_row_groups_are_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache_bytes: int
+) -> None:
+    with ServedLedger.open(tmp_path / "data", max_cache_size=0, cold_cache_size=cache_bytes) as ledger:
+        for start in (0, 1000):
+            ledger.put_many([(f"key {number:04}", b"%d" % number) for number in range(start, start + 1000)])
+            archive(ledger)
+        ledger.evict(2000)
+        whole: list[int] = []
+        load = ledger.cold.whole_segment
 
-    def counted(segment: Segment) -> Any:
-        whole.append(segment.first_index)
-        return load(segment)
+        def counted(segment: Segment) -> Any:
+            whole.append(segment.first_index)
+            return load(segment)
 
-    monkeypatch.setattr(ledger.cold, "whole_segment", counted)
-    assert [entry.value for entry in ledger.log()] == [b"%d" % number for number in range(2000)]
-    assert whole == [0, 1000]
-    whole.clear()
-    assert [entry.value for entry in ledger.log(500, 500 + SCATTERED_READS)] == [
-        b"%d" % number for number in range(500, 500 + SCATTERED_READS)
-    ]
-    assert whole == []
+        monkeypatch.setattr(ledger.cold, "whole_segment", counted)
+        assert [entry.value for entry in ledger.log()] == [b"%d" % number for number in range(2000)]
+        assert whole == ([] if cache_bytes else [0, 1000])
+        whole.clear()
+        assert [entry.value for entry in ledger.log(500, 500 + SCATTERED_READS)] == [
+            b"%d" % number for number in range(500, 500 + SCATTERED_READS)
+        ]
+        assert whole == []
 
 
 def test_readers_beside_archiving_and_eviction_never_miss_a_value(ledger: ServedLedger) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 REMEMBERED = 4096
 SCATTERED_READS = 64
-"""So many values of one segment are fetched row group by row group before a scan in log order loads the segment."""
+"""So many times a scan in log order asks the store for a row group of one segment before it loads the segment."""
 
 
 class ColdValues:
@@ -126,7 +126,11 @@ class ColdValues:
 
 
 class ColdScan:
-    """Reads in log order, where neighbours lie in different row groups: a long scan loads one segment at a time."""
+    """Reads in log order, where neighbours lie in different row groups.
+
+    A long scan loads one segment at a time, unless the cache holds its row groups: then a page of a listing costs what
+    it lacks, and not a segment.
+    """
 
     def __init__(self, cold: ColdValues) -> None:
         self._cold = cold
@@ -141,10 +145,11 @@ class ColdScan:
         if segment is None or not segment.first_index <= index <= segment.last_index:
             segment = self._segment = self._cold.segment(index)
             self._scattered, self._values = 0, None
-        if self._values is None and self._scattered < SCATTERED_READS:
-            self._scattered += 1
-            return self._cold.value(key, index, digest)
         if self._values is None:
+            cached = self._cold.reader.has(segment, key, index)
+            if cached or self._scattered < SCATTERED_READS:
+                self._scattered += not cached
+                return self._cold.value(key, index, digest)
             segment = self._segment = self._cold.segment(index)  # it may have been replaced since the scan came here
             self._values = self._cold.whole_segment(segment)
         value = self._values.get(index)

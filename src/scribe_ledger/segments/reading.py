@@ -87,6 +87,10 @@ class ColdReader:
             self.hits += 1
         return value
 
+    def has(self, segment: Segment, key: bytes, index: int) -> bool:
+        """Whether an entry's row group is in memory."""
+        return self._cached_row_group(segment, key, index) is not None
+
     def checked_value(self, segment: Segment, key: bytes, index: int) -> bytes | None:
         """The same, and only a value of which ``note_checked`` was told: it needs no digest any more."""
         row_group = self._cached_row_group(segment, key, index)
