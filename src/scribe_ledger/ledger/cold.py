@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 REMEMBERED = 4096
 SCATTERED_READS = 64
-"""So many times a scan in log order asks the store for a row group of one segment before it loads the segment."""
+"""So many values of one segment a scan in log order reads one by one, before it thinks of loading the segment."""
+SCATTERED_MISSES = 8
+"""It does so when so many of these reads had to ask the store for a row group."""
 
 
 class ColdValues:
@@ -136,7 +138,7 @@ class ColdScan:
         self._cold = cold
         self._segment: Segment | None = None
         """Where the scan is."""
-        self._scattered = 0
+        self._reads = self._misses = 0
         self._values: Mapping[int, bytes] | None = None
         """All of that segment's, once they are loaded."""
 
@@ -144,11 +146,11 @@ class ColdScan:
         segment = self._segment
         if segment is None or not segment.first_index <= index <= segment.last_index:
             segment = self._segment = self._cold.segment(index)
-            self._scattered, self._values = 0, None
+            self._reads, self._misses, self._values = 0, 0, None
         if self._values is None:
             cached = self._cold.reader.has(segment, key, index)
-            if cached or self._scattered < SCATTERED_READS:
-                self._scattered += not cached
+            if cached or not self._is_scattered():
+                self._reads, self._misses = self._reads + 1, self._misses + (not cached)
                 return self._cold.value(key, index, digest)
             segment = self._segment = self._cold.segment(index)  # it may have been replaced since the scan came here
             self._values = self._cold.whole_segment(segment)
@@ -156,6 +158,10 @@ class ColdScan:
         if value is None:
             raise Corruption(f"the segment {segment.path} has no value of entry {index}")
         return _checked(value, segment, index, digest)
+
+    def _is_scattered(self) -> bool:
+        """Whether going on like this may ask the store for more than the whole segment is."""
+        return self._reads >= SCATTERED_READS and self._misses >= SCATTERED_MISSES
 
 
 def _checked(value: bytes, segment: Segment, index: int, digest: bytes) -> bytes:
