@@ -9,6 +9,7 @@ from tests.http.asking import ask, get, put
 from tests.http.membership import MEMBERS, FakeCluster
 from tests.http.serving import Served, serve
 
+from scribe_ledger.archive.leading import not_leading
 from scribe_ledger.errors import ConsensusError
 
 if TYPE_CHECKING:
@@ -163,6 +164,19 @@ def test_who_does_not_lead_has_the_leader_archive_and_counts_no_pass(member: Ser
     cluster.trouble, cluster.state = None, "leader"
     assert ask(member, "POST", "/v1/archive").status == 200
     assert cluster.orders == [("archive",)] * 2
+
+
+def test_a_leader_that_does_not_archive_yet_looks_for_who_does(member: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = cluster_of(member)
+    cluster.state = "leader"
+    assert member.service.archive_desk is not None
+
+    async def archive() -> None:
+        raise not_leading()
+
+    monkeypatch.setattr(member.service.archive_desk, "archive", archive)
+    assert ask(member, "POST", "/v1/archive").status == 200
+    assert cluster.orders == [("archive",)]
 
 
 def test_a_member_without_an_archiver_has_nothing_pending_and_names_the_setting(member: Served) -> None:

@@ -6,10 +6,12 @@ archived meanwhile; the ETag names it, so that who follows the archive learns ch
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
+from scribe_ledger.archive.leading import NotLeading
 from scribe_ledger.http.archiving import archive_here
 from scribe_ledger.http.conditions import is_known
 from scribe_ledger.http.headers import JSON_TYPE, NOSNIFF
@@ -62,8 +64,11 @@ async def get_manifest(request: Request) -> Response:
 async def archive(request: Request) -> Response:
     """Seals and uploads all that is committed, and answers when that is done: here, or on the leader."""
     cluster = request.service.cluster
-    if cluster is None or cluster.state == "leader":
+    if cluster is None:
         return reply_json(await archive_here(request.service))
+    if cluster.state == "leader":
+        with suppress(NotLeading):  # any more, or not yet
+            return reply_json(await archive_here(request.service))
     if cluster.trouble is not None:
         raise cluster.trouble.again()
     return reply_json(await cluster.archive())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from scribe_ledger.archive.leading import NotLeading
 from scribe_ledger.errors import (
     ConsensusError,
     Forbidden,
@@ -93,6 +94,8 @@ class ArchiveOrders:
         """Errors of the pass never look like those of a leader that was not found."""
         try:
             return await self._here()
+        except NotLeading as error:  # no pass has begun: it leads no longer, or not yet for good
+            raise ConsensusError(error.message, hint=error.hint) from error
         except (ConsensusError, NetworkError) as error:
             raise Unavailable(error.message, hint=error.hint) from error
 
