@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scribe_ledger.consensus.transport import Reason, Refused
-from scribe_ledger.consensus.transport.frames import HEAD, FrameReader, encode_frame, encode_frames
+from scribe_ledger.consensus.transport.frames import (
+    HEAD,
+    MAX_FRAME_BYTES,
+    FrameReader,
+    encode_frame,
+    encode_frames,
+)
 
 pytestmark = pytest.mark.consensus
 
@@ -63,6 +69,21 @@ def test_a_length_out_of_bounds_is_refused_before_anything_is_allocated(length: 
         list(reader.feed(HEAD.pack(length, 0)))
     assert caught.value.reason == reason
     assert not reader.inside
+
+
+@pytest.mark.parametrize(
+    ("stream", "reason", "message"),
+    [
+        (b"GET /health HTTP/1.1\r\n\r\n", Reason.GARBAGE, "an HTTP request at the Raft port"),
+        (b"HTTP/1.1 400 Bad Request\r\n", Reason.GARBAGE, "that is an HTTP port"),
+        (bytes.fromhex("16030102000100 01fc0303"), Reason.TLS, "the other node speaks TLS"),
+    ],
+)
+@pytest.mark.parametrize("limit", [1 << 10, MAX_FRAME_BYTES])
+def test_another_protocol_is_called_by_its_name(stream: bytes, reason: Reason, message: str, limit: int) -> None:
+    with pytest.raises(Refused, match=message) as caught:
+        list(FrameReader(limit).feed(stream))
+    assert caught.value.reason == reason
 
 
 def test_a_frame_is_not_overwritten_by_the_next() -> None:

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 HEAD = Struct(">II")
 MAX_FRAME_BYTES = (16 << 20) + (64 << 10)
 """Of the body. The engine's largest message, and a little."""
-_HTTP = int.from_bytes(b"HTTP")
-"""The length that an answer of a web server would begin with; above every limit."""
+_HTTP_REQUESTS = frozenset({b"GET ", b"HEAD", b"POST", b"PUT ", b"OPTI", b"PRI "})
 MAX_GREETING_BYTES = 1024
 """Of a body before the other end has proven anything."""
 
@@ -74,11 +73,8 @@ class FrameReader:
             else:
                 length, checksum = HEAD.unpack_from(view, offset)
                 offset += HEAD.size
-            if length == _HTTP:
-                raise Refused("that is an HTTP port: seeds name the Raft port", reason=Reason.GARBAGE)
             if not 0 < length <= self.limit:
-                reason = Reason.OVERSIZED if length else Reason.GARBAGE
-                raise Refused(f"a frame of {length} bytes; the limit is {self.limit}", reason=reason)
+                raise _misread(length, self.limit)
             if length <= end - offset:
                 frame = view[offset : offset + length]
                 offset += length
@@ -102,3 +98,17 @@ def _checked(frame: memoryview, checksum: int) -> memoryview:
     if crc32(frame) != checksum:
         raise Refused("a frame does not match its checksum", reason=Reason.CHECKSUM)
     return frame
+
+
+def _misread(length: int, limit: int) -> Refused:
+    """What other protocols begin with reads as a length above every limit; their users are told what they speak."""
+    start = length.to_bytes(4)
+    if start == b"HTTP":
+        return Refused("that is an HTTP port: seeds name the Raft port", reason=Reason.GARBAGE)
+    if start in _HTTP_REQUESTS:
+        return Refused("an HTTP request at the Raft port", hint="ask the HTTP port", reason=Reason.GARBAGE)
+    if start.startswith(b"\x16\x03"):
+        hint = "set cluster.tls_cert, tls_key and tls_ca on all members, or on none"
+        return Refused("the other node speaks TLS, and this one does not", hint=hint, reason=Reason.TLS)
+    reason = Reason.OVERSIZED if length else Reason.GARBAGE
+    return Refused(f"a frame of {length} bytes; the limit is {limit}", reason=reason)
