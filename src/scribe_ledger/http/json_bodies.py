@@ -27,7 +27,10 @@ def check_parts(body: bytes, parts: int) -> None:
     without_escapes = body.replace(rb"\\", b"").replace(rb"\"", b"")
     quotes = without_escapes.count(b'"')
     if quotes > 4 * (parts + 1) or _separators(b"".join(without_escapes.split(b'"')[::2])) > parts:
-        raise TooLarge(f"the JSON has more than {parts} parts", hint="send several requests, each with less")
+        raise TooLarge(
+            f"the JSON has more than {parts} parts",
+            hint="send several requests, each with less; [api] max_batch_size is what allows more",
+        )
 
 
 def read_object(body: bytes) -> dict[str, Any]:
