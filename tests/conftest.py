@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from coverage import Coverage
 from tests.azure_server import AzureServer
 from tests.azure_server import describe as describe_azure
 from tests.s3_server import S3Server
@@ -43,6 +44,18 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if _may_use_memory(config):
         tempfile.tempdir = str(MEMORY)
+    if hasattr(config, "workerinput"):
+        _measure_once()
+
+
+def _measure_once() -> None:
+    """A worker's pytest-cov begins to measure twice: at once, and with the session. Where a test is marked ``no_cover``
+    it would stop the second and leave the first, which takes as long.
+    """
+    first = Coverage.current()
+    if first is not None:
+        first.stop()
+        first.save()
 
 
 def _may_use_memory(config: pytest.Config) -> bool:

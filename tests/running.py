@@ -11,6 +11,8 @@ import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from coverage import Coverage
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from email.message import Message
@@ -146,5 +148,19 @@ def request(
 
 
 def _environment(more: Mapping[str, str] | None) -> dict[str, str]:
-    """The variables of this process without settings of a node, and what a test adds."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("SCRIBE_")} | dict(more or {})
+    """The variables of this process without settings of a node, and what a test adds.
+
+    A node is measured if the test that starts it is, since much of a node runs in no other process.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SCRIBE_")}
+    measured = {"COVERAGE_PROCESS_CONFIG": _MEASURING} if Coverage.current() is not None else {}
+    return inherited | measured | dict(more or {})
+
+
+def _measuring() -> str:
+    measured = Coverage.current()
+    return "" if measured is None else measured.config.serialize()
+
+
+_MEASURING = _measuring()
+"""How this process is measured. Read on import, since a test may change the folder that the file's name starts at."""

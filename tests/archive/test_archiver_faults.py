@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scribe_ledger.ledger.served import ServedLedger
     from scribe_ledger.objects.store import ObjectStore
 
-pytestmark = [pytest.mark.storage, pytest.mark.s3]
+pytestmark = [pytest.mark.storage, pytest.mark.s3, pytest.mark.no_cover]
 
 ROUNDS = 12
 PLACES = ("segments", "tile", "checkpoints", "checkpoint", "manifest.json", "scribe.json", "blobs", "")

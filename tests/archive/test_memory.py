@@ -11,7 +11,7 @@ from tests.archive.memory_of import VALUE_BYTES
 
 from scribe_ledger.objects.paths import SEGMENTS
 
-pytestmark = pytest.mark.storage
+pytestmark = [pytest.mark.storage, pytest.mark.no_cover]
 
 PROGRAM = Path(__file__).with_name("memory_of.py")
 FEW, MANY = 6000, 24_000

@@ -14,7 +14,7 @@ from scribe_ledger.consensus.statemachine import Extent
 from scribe_ledger.errors import ConsensusError
 from scribe_ledger.merkle.hashing import hash_leaf
 
-pytestmark = pytest.mark.consensus
+pytestmark = [pytest.mark.consensus, pytest.mark.no_cover]
 
 ME, A, B, C, D = range(1, 6)
 

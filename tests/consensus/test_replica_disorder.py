@@ -16,7 +16,7 @@ from scribe_ledger.errors import ScribeError
 if TYPE_CHECKING:
     from scribe_ledger.consensus.membership import Membership
 
-pytestmark = pytest.mark.consensus
+pytestmark = [pytest.mark.consensus, pytest.mark.no_cover]
 
 
 class Disorder:

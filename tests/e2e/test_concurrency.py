@@ -17,7 +17,7 @@ from scribe_ledger.errors import PreconditionFailed
 if TYPE_CHECKING:
     from tests.e2e.conftest import Target
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.no_cover]
 
 
 def test_what_clients_of_all_nodes_see_is_linearizable(target: Target) -> None:

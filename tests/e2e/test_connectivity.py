@@ -13,7 +13,7 @@ from scribe_ledger.client import Client
 if TYPE_CHECKING:
     from tests.e2e.conftest import Target
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.no_cover]
 
 
 def test_a_write_through_any_node_is_read_through_any_other_at_once(target: Target, prefix: str) -> None:

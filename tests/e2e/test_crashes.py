@@ -14,7 +14,7 @@ from tests.e2e.settling import settle
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.no_cover]
 
 SLOW_DISK = Path(__file__).parent / "slow_disk"
 SHORT_LOG = {"consensus": {"snapshot_logs_since_last": 400, "max_in_snapshot_log_to_keep": 100}}

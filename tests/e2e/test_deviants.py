@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from scribe_ledger.consensus.transport import Auth
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.no_cover]
 
 SET_CLOCK = Path(__file__).parent / "set_clock"
 HOUR_SECONDS = 3600.0

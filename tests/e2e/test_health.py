@@ -10,7 +10,7 @@ from tests.cluster_of_nodes import wait_until
 if TYPE_CHECKING:
     from tests.e2e.conftest import Target
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.no_cover]
 
 
 def test_every_node_is_healthy(target: Target) -> None:

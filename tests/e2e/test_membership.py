@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.cluster_of_nodes import ClusterNode
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.no_cover]
 
 SHORT_LOG = {"consensus": {"snapshot_logs_since_last": 40, "max_in_snapshot_log_to_keep": 10, "log_max_bytes": 16384}}
 """Bytes too: a snapshot that was sent holds the log for a while, but not beyond four times as many."""

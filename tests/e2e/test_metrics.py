@@ -12,7 +12,7 @@ from tests.cluster_of_nodes import wait_until
 if TYPE_CHECKING:
     from tests.e2e.conftest import Target
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.no_cover]
 
 GAUGES = {
     "scribe_raft_term",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.cluster_of_nodes import ClusterNode, ClusterOfNodes
 
-pytestmark = [pytest.mark.cluster, pytest.mark.skipif(bool(why_not()), reason=why_not())]
+pytestmark = [pytest.mark.cluster, pytest.mark.no_cover, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
 Wired = tuple["ClusterOfNodes", "Cables"]
 TIMEOUTS = {"api": {"read_timeout_secs": 2, "write_timeout_secs": 2}}

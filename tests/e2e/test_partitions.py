@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.cluster_of_nodes import ClusterNode, ClusterOfNodes
 
 pytestmark = [
+    pytest.mark.no_cover,
     pytest.mark.cluster,
     pytest.mark.skipif(not is_available(), reason="needs Linux: addresses 127.0.1.x, and /proc"),
 ]

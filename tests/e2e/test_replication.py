@@ -13,7 +13,7 @@ from scribe_ledger.client import Client
 if TYPE_CHECKING:
     from tests.e2e.conftest import Target
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.no_cover]
 
 
 def test_all_nodes_have_the_same_root_at_the_same_size(target: Target, prefix: str) -> None:

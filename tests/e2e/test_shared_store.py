@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.cluster_of_nodes import ClusterNode
     from tests.s3_server import S3Server
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.no_cover]
 
 LARGE = 700_000
 EAGER = {"segment_size": 65536, "hot_size": 20_000}

@@ -15,7 +15,7 @@ from tests.e2e.settling import root_at
 if TYPE_CHECKING:
     from tests.e2e.conftest import Target
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.no_cover]
 
 
 def _stress(target: Target, prefix: str, *, batches: int, operations: int) -> None:

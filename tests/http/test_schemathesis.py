@@ -21,7 +21,7 @@ from scribe_ledger.http.service import Service
 if TYPE_CHECKING:
     from tests.http.serving import Served
 
-pytestmark = pytest.mark.http
+pytestmark = [pytest.mark.http, pytest.mark.no_cover]
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 PHASES = ("--phases", "examples,coverage,fuzzing")  # what comes of one request is not the parameter of another

@@ -23,7 +23,7 @@ from scribe_ledger.model import Kind
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-pytestmark = pytest.mark.storage
+pytestmark = [pytest.mark.storage, pytest.mark.no_cover]
 
 KEYS = [b"a", b"ab", b"ab\0", b"b", "ü".encode(), b"\xff", b"\xff\xff"]
 VALUES = [b"", b"1", b"2", b"large " * 300]

@@ -720,6 +720,7 @@ def told(outcome: Receipts | ScribeError) -> list[tuple[int, bool]] | str:
     return [(receipt.index, receipt.created) for receipt in outcome]
 
 
+@pytest.mark.no_cover
 @settings(max_examples=300)
 @given(BATCHES, st.lists(st.integers(0, 5), min_size=8, max_size=8))
 def test_the_machine_does_what_the_model_does(batches: list[list[list[Op]]], clock: list[int]) -> None:
@@ -739,6 +740,7 @@ def test_the_machine_does_what_the_model_does(batches: list[list[list[Op]]], clo
     assert (again.applied, again.policy) == (bench.machine.applied, bench.machine.policy)
 
 
+@pytest.mark.no_cover
 @settings(max_examples=100)
 @given(BATCHES)
 def test_two_machines_fed_the_same_have_the_same_tables(batches: list[list[list[Op]]]) -> None:
@@ -765,6 +767,7 @@ FRESH = st.lists(
 )
 
 
+@pytest.mark.no_cover
 @settings(max_examples=100)
 @given(FRESH, st.lists(st.integers(1, 40), max_size=12))
 def test_the_bulk_path_writes_the_same_bytes_as_the_general_one(ops: list[Op], cuts: list[int]) -> None:

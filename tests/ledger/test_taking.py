@@ -275,6 +275,7 @@ def test_members_are_told_with_the_position() -> None:
     assert (again.position, again.membership) == (9, b"as of nine")
 
 
+@pytest.mark.no_cover
 def test_a_member_gives_and_flushes_while_it_goes_on(tmp_path: Path) -> None:
     """The loop applies; a thread gives to one member after the other, and another one flushes and evicts."""
     store = RocksStore(tmp_path / "store")

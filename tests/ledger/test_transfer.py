@@ -115,6 +115,7 @@ def perform(ledger: Ledger, operation: Any) -> None:
             ledger.put_many(pairs)
 
 
+@pytest.mark.no_cover
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     operations=st.lists(OPERATIONS, max_size=25),

@@ -179,6 +179,7 @@ def test_closing_in_the_middle_is_an_error_and_not_a_finding(ledger: Ledger) -> 
 # --- damage ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.no_cover
 def test_a_flipped_byte_in_any_leaf_is_found_with_its_entry(store: MemoryStore, ledger: Ledger) -> None:
     random_ = random.Random(1)
     for group, record in store.table(Table.LEAVES).scan():
@@ -206,6 +207,7 @@ def test_a_flipped_byte_in_the_header_of_a_group_is_found(store: MemoryStore, sm
     assert places(small) == []
 
 
+@pytest.mark.no_cover
 def test_a_flipped_byte_in_any_value_is_found_with_its_entry(store: MemoryStore, ledger: Ledger) -> None:
     for group, record in store.table(Table.VALUES).scan():
         values = records.unpack(record)
@@ -231,6 +233,7 @@ def key_damages(record: bytes) -> Iterator[bytes]:
     yield b""
 
 
+@pytest.mark.no_cover
 def test_a_flipped_byte_in_any_key_record_is_found_with_its_key(store: MemoryStore, small: Ledger) -> None:
     for key in (b"a", b"busy", b"gone", b"large", b"copy", b"many:007"):
         record = store.table(Table.KEYS).records[key]
@@ -242,6 +245,7 @@ def test_a_flipped_byte_in_any_key_record_is_found_with_its_key(store: MemorySto
     assert places(small) == []
 
 
+@pytest.mark.no_cover
 def test_a_flipped_byte_in_any_history_record_is_found_with_its_key(store: MemoryStore, small: Ledger) -> None:
     for key, record in store.table(Table.HISTORY).scan():
         for damaged in (*(flipped(record, at, at % 8) for at in range(len(record))), record[:-1], record + b"\0", b""):
@@ -269,6 +273,7 @@ def test_a_flipped_byte_in_a_tile_is_found_with_its_place(store: MemoryStore, tm
         assert places(ledger) == []
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("table", [Table.LEAVES, Table.VALUES, Table.KEYS, Table.HISTORY, Table.TREE, Table.BLOBS])
 def test_any_record_that_is_missing_is_found(table: Table, store: MemoryStore, ledger: Ledger) -> None:
     found = list(store.table(table).scan())
@@ -510,6 +515,7 @@ def test_a_missing_value_below_the_evicted_mark_is_right_and_one_above_is_not(
     assert places(archived) == ["values of entries from 3: they were evicted, and are still here"]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("step", [31, pytest.param(3, marks=pytest.mark.soak)])
 def test_a_flipped_byte_in_any_record_of_the_manifest_is_found(
     archived: ServedLedger, store: MemoryStore, step: int

@@ -7,7 +7,7 @@ import random
 import pytest
 from tests.linearizability import Operation, check
 
-pytestmark = pytest.mark.consensus
+pytestmark = [pytest.mark.consensus, pytest.mark.no_cover]
 
 
 def put(value: str, called: float, returned: float | None, version: int | None = None, **options: object) -> Operation:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tests.running import RunningNode
 
-pytestmark = pytest.mark.http
+pytestmark = [pytest.mark.http, pytest.mark.no_cover]
 
 SOAK_SECONDS = float(os.environ.get("SCRIBE_TEST_SOAK_SECONDS", "600"))
 CLIENTS = 8

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from scribe_ledger.segments.segment import Segment
 
-pytestmark = pytest.mark.storage
+pytestmark = [pytest.mark.storage, pytest.mark.no_cover]
 
 
 def small_log() -> Log:

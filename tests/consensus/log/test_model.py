@@ -14,7 +14,7 @@ from scribe_ledger.consensus.log.files import FileLog
 from scribe_ledger.consensus.log.memory import MemoryLog
 from scribe_ledger.consensus.log.store import Contents, Entry, LogWrite
 
-pytestmark = pytest.mark.consensus
+pytestmark = [pytest.mark.consensus, pytest.mark.no_cover]
 
 
 class Logs(RuleBasedStateMachine):
