@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from scribe_ledger import HistoryProof, Proof
+from scribe_ledger.merkle.checkpoint import cosign
+from scribe_ledger.merkle.note import Signer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,6 +106,21 @@ def test_a_signature_by_another_key_is_a_no(cli: Cli, proofs: Path) -> None:
     assert cli("verify", "inclusion", "--key", other, "--json", code=1).error["kind"] == "verification"
     assert cli("verify", "inclusion", "--key", "vkey", "--cosigner", other, code=1)
     cli("verify", "inclusion", "--key", "vkey", "--cosigner", other, "--quorum", "0")
+
+
+def test_who_has_cosigned_is_named(cli: Cli, proofs: Path) -> None:
+    proof = Proof.parse((proofs / "inclusion").read_text())
+    signers = [Signer.generate(f"example.org/node{number}") for number in range(3)]
+    for signer in signers[:2]:
+        proof = replace(proof, checkpoint=cosign(proof.checkpoint, signer, 1_700_000_000))
+    (proofs / "cosigned").write_text(str(proof))
+    keys = [str(signer.cosigner) for signer in signers]
+    asked = ["verify", "cosigned", "--key", "vkey", *(part for key in keys for part in ("--cosigner", key))]
+    shown = cli(*asked, "--quorum", "2").text
+    assert "example.org/node0, example.org/node1: 2, of whom 2 had to" in shown
+    found = cli(*asked, "--quorum", "1", "--json").document
+    assert (found["cosigned_by"], found["quorum"]) == (keys[:2], 1)
+    assert "missing" in cli(*asked, "--quorum", "3", "--json", code=1).error["hint"]
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,7 @@ def _check_inclusion(text: str, public_key: str, want: Wanted) -> dict[str, Any]
         quorum=want.quorum,
     )
     compared = {"value": None if want.value is None else "matches"}
-    return {**_head_to_json(proof.checkpoint), **_leaf_to_json(leaf), **compared}
+    return {**_head_to_json(proof.checkpoint), **_cosigned(proof.checkpoint, want), **_leaf_to_json(leaf), **compared}
 
 
 def _check_history(text: str, public_key: str, want: Wanted) -> dict[str, Any]:
@@ -176,7 +176,8 @@ def _check_history(text: str, public_key: str, want: Wanted) -> dict[str, Any]:
     leaves = offline.history(
         proof, public_key=public_key, key=want.entry_key, cosigners=want.cosigners, quorum=want.quorum
     )
-    return {**_head_to_json(proof.checkpoint), "entries": [_leaf_to_json(leaf) for leaf in leaves]}
+    head = {**_head_to_json(proof.checkpoint), **_cosigned(proof.checkpoint, want)}
+    return {**head, "entries": [_leaf_to_json(leaf) for leaf in leaves]}
 
 
 def _check_consistency(text: str, public_key: str, want: Wanted) -> dict[str, Any]:
@@ -207,6 +208,17 @@ def _head_to_json(head: Checkpoint) -> dict[str, Any]:
     return {"origin": head.origin, "size": head.size, "root": head.root.hex()}
 
 
+def _cosigned(head: Checkpoint, want: Wanted) -> dict[str, Any]:
+    """Who of those that were asked for has signed, once the check has found enough good signatures."""
+    from scribe_ledger.merkle.note import Verifier
+
+    if not want.cosigners:
+        return {}
+    keys = map(Verifier.parse, want.cosigners)
+    signed = [str(key) for key in keys if any(signature.is_by(key) for signature in head.note.signatures)]
+    return {"cosigned_by": signed, "quorum": len(want.cosigners) if want.quorum is None else want.quorum}
+
+
 def _leaf_to_json(leaf: Leaf) -> dict[str, Any]:
     return {
         "entry": {
@@ -234,6 +246,11 @@ def _for_people(kind: str, found: dict[str, Any]) -> list[tuple[str, str]]:
         if name in {"entry", "entries"}:
             entries = [value] if name == "entry" else [each["entry"] for each in value]
             lines += [line for entry in entries for line in _entry_for_people(entry)]
+        elif name == "cosigned_by":
+            names = ", ".join(shown(key.partition("+")[0]) for key in value) or "nobody"
+            lines.append(("cosigned by", f"{names}: {len(value)}, of whom {found['quorum']} had to"))
+        elif name == "quorum":
+            continue
         elif name == "value":
             lines.append((name, value or "not compared: give it with --value"))
         else:
