@@ -69,6 +69,11 @@ def test_a_store_is_checked_by_its_url(cli: Cli, objects: Path) -> None:
     assert "1 large values" in cli("fsck", objects.as_uri()).text
 
 
+def test_a_store_that_is_a_folder_is_checked_by_its_path_too(cli: Cli, objects: Path) -> None:
+    by_url, by_path = (cli("fsck", given, "--json").document for given in (objects.as_uri(), str(objects)))
+    assert by_path == by_url
+
+
 def test_both_are_held_against_each_other(cli: Cli, objects: Path, tmp_path: Path) -> None:
     assert cli("fsck", objects.as_uri(), "--data", cli.data, "--json").document["store"]["ok"]
     archived(tmp_path / "other")

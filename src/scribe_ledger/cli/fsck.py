@@ -12,6 +12,7 @@ import click
 from scribe_ledger.cli.output import print_json, say, shown, warn
 from scribe_ledger.cli.progress import Progress
 from scribe_ledger.cli.session import Session, pass_session, place_options
+from scribe_ledger.cli.stores import typed_url
 from scribe_ledger.errors import Corruption
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def fsck(
     """
     if public_key is not None or store is not None:
         options["public_key"] = _pinned(public_key)
+    if store is not None:
+        store = typed_url(store)
     if store is not None and session.data is None and not session.in_shell:
         document, ok = _check_store_alone(store, options, session)
     else:

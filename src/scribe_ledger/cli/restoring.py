@@ -80,10 +80,10 @@ def _folder(session: Session) -> Path:
 
 
 def _open(source: str) -> ObjectStore:
-    from scribe_ledger.cli.stores import options_for
+    from scribe_ledger.cli.stores import options_for, typed_url
     from scribe_ledger.objects.opening import open_object_store
 
-    url = Path(source).absolute().as_uri() if Path(source).is_dir() else source
+    url = typed_url(source)
     return open_object_store(url, options_for(url), create=False)
 
 

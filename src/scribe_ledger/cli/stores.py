@@ -35,6 +35,11 @@ def store_of_folder(data: Path, url: str | None = None) -> ObjectStore | str:
     return store_of(config)
 
 
+def typed_url(given: str) -> str:
+    """The URL of a store that was typed as one, or as the folder that it is."""
+    return Path(given).absolute().as_uri() if Path(given).is_dir() else given
+
+
 def options_for(url: str) -> StoreOptions:
     """How to talk to the store at a URL that was typed: a bucket of S3 as the variables of ``[storage.s3]`` say."""
     from scribe_ledger.objects.opening import StoreOptions, options_of
