@@ -15,7 +15,7 @@ from scribe_ledger.consensus.cosigning import Cosigning
 from scribe_ledger.consensus.exchange import ReplicaSettings
 from scribe_ledger.consensus.formation.admission import LedgerFacts
 from scribe_ledger.consensus.formation.finding import announced
-from scribe_ledger.consensus.formation.messages import Probe, Standing, Update, decode_as, encode
+from scribe_ledger.consensus.formation.messages import Standing, Update
 from scribe_ledger.consensus.formation.reception import Place, Reception
 from scribe_ledger.consensus.member import Member, MemberSettings
 from scribe_ledger.consensus.replica import Replica
@@ -37,6 +37,7 @@ from scribe_ledger.node.forming import info_of, sources_of, store_id_of
 from scribe_ledger.node.opening import copies_of
 from scribe_ledger.node.readiness import Readiness
 from scribe_ledger.node.rules import LedgerRules
+from scribe_ledger.node.seeds import Seeds
 from scribe_ledger.node.serving import Serving
 from scribe_ledger.node.switchboard import COSIGN, SNAPSHOT
 
@@ -61,7 +62,6 @@ INTRODUCE_SECONDS = 5.0
 """Between two looks whether the cluster's record of this node is right; one reads memory."""
 LEADERLESS_SECONDS = 1.0
 """The same while nobody leads; then the seeds are asked, too."""
-PROBE_SECONDS = 1.0
 TIDY_SECONDS = 60.0
 """Between two looks for what was prepared for a member that did not come back for it."""
 log = structlog.get_logger("scribe.cluster")
@@ -118,6 +118,13 @@ class RunningMember:
             on_failure=self._fail,
         )
         member.acquaintances = {info.raft_id: info for info in acquaintances}
+        self._seeds = Seeds(
+            config.network.seed_peers,
+            transport,
+            cluster_id=ledger.ledger_id,
+            on_found=member.found_at,
+            clock=loop.time,
+        )
         copies = copies_of(ledger.hot_store)
         self.keeper = Keeper(
             config.data_dir,
@@ -240,7 +247,7 @@ class RunningMember:
         while True:
             await self._look_for_store()
             if not self._reaches_leader:
-                await self._look_at_seeds()
+                await self._seeds.look(self._replica.membership.ids)
             recorded = self._replica.membership.members.get(self.member.me.raft_id)
             if recorded is not None and recorded != self.member.me:
                 try:
@@ -274,18 +281,6 @@ class RunningMember:
     def _reaches_leader(self) -> bool:
         leader = self._replica.leader
         return bool(leader) and (leader == self.member.me.raft_id or self._transport.connected(leader))
-
-    async def _look_at_seeds(self) -> None:
-        """Members that all moved while they were stopped know no address of each other but those in the settings."""
-        ids = self._replica.membership.ids
-        for address in self._config.network.seed_peers:
-            try:
-                answer, who = await self._transport.request(address, encode(Probe()), timeout=PROBE_SECONDS)
-                found = decode_as(Standing, answer)
-            except ScribeError:
-                continue  # nobody, or a stranger: there are other seeds, and the next look
-            if found.raft_id == who.raft_id and found.cluster_id == self._ledger.ledger_id and found.raft_id in ids:
-                self.member.found_at(found.raft_id, address)
 
     def _look_at_archive(self) -> None:
         now, leads = asyncio.get_running_loop().time(), self._replica.is_leader
