@@ -76,6 +76,9 @@ def test_a_caller_with_no_good_certificate_is_refused(
                 await two.transport.request(one.address, b"x", timeout=5)
             if caller.tls:
                 assert isinstance(caught.value, Refused) and caught.value.reason == Reason.TLS
+            else:
+                assert "perhaps" in caught.value.hint
+                assert "cluster.tls_cert, tls_key, tls_ca" in caught.value.hint
             await until(lambda: one.transport.refused == {Reason.TLS: 1})
             assert one.seen.callers == []
             async with node(3, authority.member("three")) as three:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from scribe_ledger.consensus.transport.auth import Auth
     from scribe_ledger.consensus.transport.contract import Caller, Limits, Me, Purpose
 
+_PERHAPS_TLS = "perhaps it wants TLS, and this node has none: cluster.tls_cert, tls_key, tls_ca"
+
 
 class Dialler:
     """Names are resolved anew each time: an address may have moved."""
@@ -56,7 +58,8 @@ class Dialler:
             raise
         except NetworkError as error:
             connection.fail(error)
-            raise Refused(f"{address} ends the connection in the handshake", reason=Reason.HALF) from error
+            hint = "" if self._tls is not None or connection.reads else _PERHAPS_TLS
+            raise Refused(f"{address} ends the connection in the handshake", hint=hint, reason=Reason.HALF) from error
         except BaseException as error:
             connection.fail(error)
             raise
