@@ -90,9 +90,12 @@ def test_a_store_that_the_ledger_is_about_to_adopt_is_asked_for_again() -> None:
 
 def test_who_looked_before_the_store_was_adopted_is_asked_again_for_a_moment() -> None:
     join = Join(info=replace(FRESH, store_id=""), shares_store=True)
-    with pytest.raises(Conflict, match="a moment ago"):
+    named = (
+        f"the object store that the settings of node {FRESH.node_id} name is not in use yet, and this ledger uses the"
+    )
+    with pytest.raises(Conflict, match=f"{named} object store {FACTS.store_id} since a moment ago"):
         judge(join, view(), FACTS._replace(store_is_new=True), replace_wiped=False, given_up=lambda _: False)
-    with pytest.raises(ConfigurationError, match="no shared object store"):
+    with pytest.raises(ConfigurationError, match=f"{named} object store {FACTS.store_id}"):
         judge(join, view(), FACTS, replace_wiped=False, given_up=lambda _: False)
     other = join.model_copy(update={"info": replace(FRESH, store_id="store-2")})
     with pytest.raises(ConfigurationError, match="store-2"):

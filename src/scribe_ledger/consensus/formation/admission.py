@@ -90,8 +90,7 @@ def _judge_fit(join: Join, facts: LedgerFacts) -> None:
         raise Conflict("this ledger has not adopted its object store yet", hint="it is asked again until it has")
     if facts.store_is_new and not info.store_id:
         raise Conflict(
-            f"node {info.node_id} finds no object store that is in use, and this ledger uses"
-            f" {_store(facts.store_id)} since a moment ago",
+            f"{_found(join)}, and this ledger uses {_store(facts.store_id)} since a moment ago",
             hint="it is asked again",
         )
     if join.shares_store and not facts.store_id:
@@ -101,7 +100,7 @@ def _judge_fit(join: Join, facts: LedgerFacts) -> None:
         )
     if info.store_id != facts.store_id:
         raise ConfigurationError(
-            f"node {info.node_id} finds {_store(info.store_id)}, and this ledger uses {_store(facts.store_id)}",
+            f"{_found(join)}, and this ledger uses {_store(facts.store_id)}",
             hint="all members of a cluster need the same [storage] object_store",
         )
     for name, wanted in sorted(join.policies.items()):
@@ -130,6 +129,14 @@ def _judge_label(join: Join, view: View, *, replace_wiped: bool, given_up: Calla
             hint=f"if its folder is lost, say so: `scribe cluster replace {node_id}`",
         )
     return others[0]
+
+
+def _found(join: Join) -> str:
+    """An id is in a store that somebody has used, so one that is named and new gives none either."""
+    node = f"node {join.info.node_id}"
+    if join.shares_store and not join.info.store_id:
+        return f"the object store that the settings of {node} name is not in use yet"
+    return f"{node} finds {_store(join.info.store_id)}"
 
 
 def _store(store_id: str) -> str:
