@@ -67,7 +67,7 @@ test docs soak: export PYTHONDONTWRITEBYTECODE :=
 
 test: $(INSTALLED) $(ENGINE) s3-server azure-server ## run the whole test suite, with coverage held at its limit
 	@$(BIN)/python -m pytest --config-file raft/pyproject.toml raft/tests
-	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --cov --cov-report=term
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --durations 15 --cov --cov-report=term
 
 # Each build has a folder of its own and appears in one step, so two at once do no harm.
 s3-server:

@@ -160,6 +160,7 @@ def imported(path: Path, node: ast.AST) -> Iterator[str]:
         yield from (f"{base}.{alias.name}" for alias in node.names) if base == "scribe_ledger" else [base]
 
 
+@pytest.mark.no_cover
 def test_imports_point_down_the_rooms() -> None:
     wrong = []
     for path, room, tree in modules():
@@ -178,6 +179,7 @@ def test_imports_point_down_the_rooms() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.no_cover
 def test_pure_rooms_never_touch_the_outside_world() -> None:
     wrong = [
         f"{path.relative_to(ROOT)} imports {name}"
@@ -194,6 +196,7 @@ def test_every_folder_of_code_is_a_package() -> None:
     assert not missing, "coverage and the walk over all errors see packages only: add __init__.py"
 
 
+@pytest.mark.no_cover
 def test_every_imported_package_is_a_declared_dependency() -> None:
     optional = PYPROJECT["project"].get("optional-dependencies", {}).values()
     declared = {

@@ -139,6 +139,7 @@ def follow_lines(served: Served, target: str) -> list[list[dict[str, Any]]]:
         cursor = f"&cursor={last['cursor']}"
 
 
+@pytest.mark.no_cover
 def test_a_listing_that_finds_nothing_does_not_stop_others(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "MAX_PASSED", 1 << 30)
     served.ledger.put("a", "1")

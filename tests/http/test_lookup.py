@@ -139,6 +139,7 @@ def test_what_is_written_is_seen_by_the_next_look(served: Served) -> None:
 
 @pytest.mark.parametrize("proof", [False, True])
 @pytest.mark.parametrize("count", [4, lookup.AT_ONCE_KEYS + 10])
+@pytest.mark.no_cover
 def test_all_keys_are_of_one_moment_while_a_writer_runs(served: Served, count: int, proof: bool) -> None:
     keys = [f"k{number}" for number in range(count)]
     stop = threading.Event()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.running import RunningNode
 
-pytestmark = pytest.mark.http
+pytestmark = [pytest.mark.http, pytest.mark.no_cover]
 
 IDLE = 1000
 LARGE = 8 << 20

@@ -14,7 +14,7 @@ from scribe_ledger import Ledger
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.http
+pytestmark = [pytest.mark.http, pytest.mark.no_cover]
 
 CONNECTIONS = 64
 

@@ -18,7 +18,7 @@ from tests.s3_server import SECRET_KEY, S3Server
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.http
+pytestmark = [pytest.mark.http, pytest.mark.no_cover]
 
 
 def lines(text: str) -> list[dict[str, Any]]:
