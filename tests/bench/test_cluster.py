@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from scribe_ledger.bench.cluster import joining
 from scribe_ledger.bench.cluster.bare import ENGINE, BareEngine
 from scribe_ledger.bench.cluster.command import CLUSTER
 from scribe_ledger.bench.cluster.nodes import Cluster
@@ -25,12 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture(autouse=True)
-def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The coverage of what is timed would be in the times."""
-    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
 TINY = Scale(entries=500, cached=500, passes=1, pass_seconds=1, singles=10, starts=1, kills=1, harm_seconds=1)
@@ -71,7 +66,8 @@ def test_puts_stand_beside_the_bare_engine_and_reads_beside_the_empty_lane(tmp_p
 
 
 @needs_wrk
-def test_a_leader_is_killed_and_a_node_joins(tmp_path: Path) -> None:
+def test_a_leader_is_killed_and_a_node_joins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joining, "_BLOCK_SECONDS", 0.5)
     lines = bench(tmp_path, "--only", "kill,join")
     assert 0 < lines["kill"]["figure"] <= lines["kill.worst"]["figure"]
     assert lines["join"]["details"]["entries"] >= TINY.entries
