@@ -133,10 +133,10 @@ def _judge_label(join: Join, view: View, *, replace_wiped: bool, given_up: Calla
 
 def _found(join: Join) -> str:
     """An id is in a store that somebody has used, so one that is named and new gives none either."""
-    node = f"node {join.info.node_id}"
-    if join.shares_store and not join.info.store_id:
-        return f"the object store that the settings of {node} name is not in use yet"
-    return f"{node} finds {_store(join.info.store_id)}"
+    node_id, store_id = join.info.node_id, join.info.store_id
+    if join.shares_store and not store_id:
+        return f"the object store that the settings of node {node_id} name is not in use yet"
+    return f"node {node_id} finds {_store(store_id)}"
 
 
 def _store(store_id: str) -> str:
