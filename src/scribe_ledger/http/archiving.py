@@ -23,7 +23,7 @@ class StoreHealth(NamedTuple):
     """What the last look at the object store found."""
 
     url: str
-    """Without secrets."""
+    """Without secrets. Empty in a cluster whose members share no store."""
     ok: bool | None
     """None before the first look, and in a cluster that has no store to look at."""
     error: str = ""
@@ -31,7 +31,7 @@ class StoreHealth(NamedTuple):
     """When, in milliseconds since 1970."""
 
     def to_json(self) -> dict[str, Any]:
-        return {"url": self.url, "ok": self.ok, "error": self.error or None, "checked": self.checked or None}
+        return {"url": self.url or None, "ok": self.ok, "error": self.error or None, "checked": self.checked or None}
 
 
 class ArchiveFigures(NamedTuple):

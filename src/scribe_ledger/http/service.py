@@ -98,7 +98,9 @@ class Service:
         """True from the moment the node was told to stop; long answers end."""
         self.archiver = archiver
         self.archive_desk = None if archiver is None else ArchiveDesk(archiver)
-        self.store_health = StoreHealth(ledger.objects.url, None)
+        self.has_no_store = cluster is not None and not (config.has_explicit_object_store or ledger.manifest.store_id)
+        """Whether the members share none. The folder that would be one is never used then."""
+        self.store_health = StoreHealth("" if self.has_no_store else ledger.objects.url, None)
         self._loop = asyncio.get_running_loop()
         self._writer = Gatherer(ledger.write_all) if cluster is None else cluster
         self._growth: asyncio.Future[None] | None = None

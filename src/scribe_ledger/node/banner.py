@@ -20,8 +20,14 @@ if TYPE_CHECKING:
     from scribe_ledger.node.clustering import NodeCluster
 
 
-def banner(config: Config, ledger: ServedLedger, url: str, *, cluster: NodeCluster | None = None) -> str:
-    rows = list(_rows(config, ledger, url))
+NO_STORE = "none (the members share no object store)"
+
+
+def banner(
+    config: Config, ledger: ServedLedger, url: str, *, cluster: NodeCluster | None = None, has_no_store: bool = False
+) -> str:
+    store = NO_STORE if has_no_store else str(mask("storage.object_store", config.object_store_url)[0])
+    rows = list(_rows(config, ledger, url, store))
     how = "stands alone" if cluster is None else f"member of the cluster of {ledger.origin}"
     lines = [f"Scribe Ledger {__version__}, node {config.node.id}, {how}"]
     if cluster is not None:
@@ -32,12 +38,12 @@ def banner(config: Config, ledger: ServedLedger, url: str, *, cluster: NodeClust
     return "\n".join(lines) + "\n"
 
 
-def _rows(config: Config, ledger: ServedLedger, url: str) -> Iterator[tuple[str, str]]:
+def _rows(config: Config, ledger: ServedLedger, url: str, store: str) -> Iterator[tuple[str, str]]:
     yield "listens on", url
     if url != f"http://{config.advertised_address}":
         yield "advertises", f"http://{config.advertised_address}"
     yield "data folder", f"{ledger.path.absolute()} ({ledger.size:,} entries)"
-    yield "object store", str(mask("storage.object_store", config.object_store_url)[0])
+    yield "object store", store
     yield "public key", ledger.public_key
     if ledger.identity.read_only:
         yield "READ ONLY", "restored from the object store; `scribe restore --promote` lets it take writes"

@@ -20,7 +20,7 @@ from scribe_ledger.errors import ScribeError
 from scribe_ledger.http.metrics import Metrics
 from scribe_ledger.http.service import Service
 from scribe_ledger.node.archiving import Archiving
-from scribe_ledger.node.banner import banner
+from scribe_ledger.node.banner import NO_STORE, banner
 from scribe_ledger.node.disk import DiskWatch
 from scribe_ledger.node.server import NodeServer, connection_limit
 from scribe_ledger.node.store_watch import StoreWatch
@@ -121,7 +121,8 @@ class Serving:
     def _say_started(self) -> None:
         config, url, cluster = self._config, self._listener.url, self._cluster
         try:
-            sys.stdout.write(banner(config, self._ledger, url, cluster=cluster))
+            has_no_store = self.service.has_no_store
+            sys.stdout.write(banner(config, self._ledger, url, cluster=cluster, has_no_store=has_no_store))
             sys.stdout.flush()
         except OSError as error:  # nobody reads it; the log says the same
             log.debug("the banner could not be printed", error=str(error))
@@ -136,7 +137,7 @@ class Serving:
             url=url,
             node_id=config.node.id,
             data_dir=str(config.data_dir),
-            object_store=self._ledger.objects.url,
+            object_store=NO_STORE if self.service.has_no_store else self._ledger.objects.url,
             origin=self._ledger.origin,
             entries=self._ledger.size,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import resource
 import threading
 import time
@@ -184,6 +185,16 @@ def test_a_value_too_large_for_the_log_is_refused_without_a_shared_store(three: 
     status, body = node.ask("PUT", "/large", bytes(300_000))
     assert status == 400, body
     assert "object store that all members share" in json.loads(body)["error"]["message"]
+
+
+def test_members_that_share_no_store_name_none(three: ClusterOfNodes) -> None:
+    node = whole(three).nodes[1]
+    unknown = {"url": None, "ok": None, "error": None, "checked": None}
+    assert node.get_json("/health")["object_store"] == unknown
+    none = "none (the members share no object store)"
+    assert f"object store  {none}" in node.log
+    assert re.search(rf"listening .*object_store=.?{re.escape(none)}", node.log)
+    assert (node.data_dir / "objects").as_uri() not in node.log
 
 
 def test_nodes_agree_who_founds_when_nobody_was_told_to(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ _OF_RAFT = "Of Raft's log in a cluster, of the ledger's on a node alone; null wh
 
 _STORE = opened(
     {
-        "url": text("Where it is, without secrets."),
+        "url": nullable(text(""), "Where it is, without secrets; null in a cluster whose members share none."),
         "ok": nullable(FLAG, "What the last look found; null before the first."),
         "error": nullable(text(""), "What was wrong."),
         "checked": nullable(COUNT, "When that was, in milliseconds since 1970."),
