@@ -147,9 +147,8 @@ class Serving:
         if self._ledger.identity.read_only:
             said.append("this ledger was restored and is read-only: writes are refused until it is promoted")
         elif self._archiver is None:
-            said.append(
-                "nothing is archived: the members share no object store, and values above inline_max are refused"
-            )
+            why = "the members share no" if self.service.has_no_store else "the settings of this node name no"
+            said.append(f"nothing is archived here: {why} object store, and values above inline_max are refused")
         elif not config.storage.tiering.enable_auto_archival:
             said.append("nothing is archived in the background: enable_auto_archival is false")
         if config.storage.durability == "relaxed":
