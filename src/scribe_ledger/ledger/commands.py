@@ -226,7 +226,18 @@ def put_many(pairs: Iterable[tuple[object, object]]) -> Sequence[Command]:
     keys = _key_column(raw_keys)
     values: Sequence[bytes] = raw_values if set(map(type, raw_values)) == {bytes} else [*map(value_bytes, raw_values)]
     tails = [_LENGTHS[len(key)] + key + _PLAIN for key in keys]
-    digests = [sha256(value).digest() for value in values]
+    return puts_of(keys, tails, values, (b"",) * len(keys), dedupe=True)
+
+
+def puts_of(
+    keys: Sequence[bytes],
+    tails: Sequence[bytes],
+    values: Sequence[bytes],
+    requests: Sequence[bytes],
+    *,
+    dedupe: bool,
+) -> Puts:
+    """Puts of values, without conditions, from columns that are valid and agree with each other."""
     count = len(keys)
     return Puts(
         Columns(
@@ -235,11 +246,11 @@ def put_many(pairs: Iterable[tuple[object, object]]) -> Sequence[Command]:
             tails,
             values,
             [*map(len, values)],
-            digests,
+            [sha256(value).digest() for value in values],
             (ZERO_HASH,) * count,
-            (b"",) * count,
+            requests,
             (None,) * count,
-            (True,) * count,
+            (dedupe,) * count,
         )
     )
 

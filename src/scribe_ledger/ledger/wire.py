@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 import orjson
 
 from scribe_ledger.errors import ScribeError, SerializationError
-from scribe_ledger.ledger.commands import Columns, Command, Condition, Puts, Singles, columns_of
+from scribe_ledger.ledger.commands import Columns, Command, Condition, Puts, Singles, columns_of, puts_of
 from scribe_ledger.ledger.manifest import Adopt, Archive, Change, change_from_json, change_to_json
 from scribe_ledger.ledger.policy import check_known
 from scribe_ledger.ledger.records import REQUEST_DIGEST_BYTES
@@ -217,7 +217,7 @@ def decode_singles(units: Sequence[bytes]) -> Singles | None:
     except struct.error:
         return None
     keys = _plain_keys(tails)
-    return None if keys is None else Singles(_columns_of_puts(keys, tails, values, requests, dedupe=True))
+    return None if keys is None else Singles(puts_of(keys, tails, values, requests, dedupe=True))
 
 
 def _plain_keys(tails: Sequence[bytes]) -> list[bytes] | None:
@@ -228,31 +228,6 @@ def _plain_keys(tails: Sequence[bytes]) -> list[bytes] | None:
         return None
     made = [_LENGTHS[length] + key + _PLAIN for length, key in zip(bounds, keys, strict=True)]
     return keys if made == tails else None
-
-
-def _columns_of_puts(
-    keys: Sequence[bytes],
-    tails: Sequence[bytes],
-    values: Sequence[bytes],
-    requests: Sequence[bytes],
-    *,
-    dedupe: bool,
-) -> Puts:
-    count = len(keys)
-    return Puts(
-        Columns(
-            (Kind.PUT,) * count,
-            keys,
-            tails,
-            values,
-            [*map(len, values)],
-            [sha256(value).digest() for value in values],
-            (ZERO_HASH,) * count,
-            requests,
-            (None,) * count,
-            (dedupe,) * count,
-        )
-    )
 
 
 def _decode_mixed(unit: bytes, at: int, count: int) -> list[Command]:
@@ -322,7 +297,7 @@ def _decode_puts(unit: bytes, flags: int, count: int) -> Puts:
     parts = [unit[start:end] for start, end in pairwise(ends)]
     tails, values, requests = parts[:count], parts[count : 2 * count], parts[2 * count :]
     keys = _plain_keys(tails) or [*map(_key_of, tails)]
-    return _columns_of_puts(keys, tails, values, requests or (b"",) * count, dedupe=not flags & _NO_DEDUPE)
+    return puts_of(keys, tails, values, requests or (b"",) * count, dedupe=not flags & _NO_DEDUPE)
 
 
 def _key_of(tail: bytes) -> bytes:
