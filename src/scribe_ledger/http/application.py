@@ -17,8 +17,7 @@ from scribe_ledger.http.problems import error_answer
 from scribe_ledger.http.replies import reply
 from scribe_ledger.http.request import Request
 from scribe_ledger.http.request_ids import request_id_or_new
-from scribe_ledger.http.routes import ROUTES
-from scribe_ledger.http.routing import Router
+from scribe_ledger.http.routes import ROUTER
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
@@ -46,7 +45,6 @@ class Application:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._router = Router(ROUTES)
         config = service.config
         self._names = frozenset({config.listen_host, split_address(config.node.address)[0]})
 
@@ -81,7 +79,7 @@ class Application:
         scope = exchange.scope
         _check_host(scope)
         _check_origin(scope, self._names)
-        route, rest = self._router.find(scope["method"], scope["raw_path"])
+        route, rest = ROUTER.find(scope["method"], scope["raw_path"])
         exchange.route = route.path
         request = Request(self._service, route, rest, scope, exchange.hear, exchange.request_id)
         self._check_serves(route)

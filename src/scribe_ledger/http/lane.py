@@ -29,16 +29,14 @@ from scribe_ledger.http.problems import error_answer
 from scribe_ledger.http.proven import proven_at_once, proven_head
 from scribe_ledger.http.replies import reply
 from scribe_ledger.http.request_ids import make_request_id, request_id_or_new
-from scribe_ledger.http.routes import ROUTES
-from scribe_ledger.http.routing import KEY, Router
+from scribe_ledger.http.routes import ROUTER
+from scribe_ledger.http.routing import KEY
 from scribe_ledger.http.values import decode_header, receipt_answer, request_id_of
 from scribe_ledger.ledger import commands
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterable
-
-    from starlette.types import Receive, Scope, Send
 
     from scribe_ledger.http.metrics import RequestStats
     from scribe_ledger.http.service import Service
@@ -111,7 +109,6 @@ class Shared:
         self.repeats: dict[bytes, bytes] = {}
         """The key that a plain GET asks for, by all bytes of the request."""
         self.submit = service.submit
-        self.router = Router(ROUTES)
         self.body_bytes = min(LANE_BODY_BYTES, service.max_value_size or LANE_BODY_BYTES)
         self.access = service.access
         self._stats: dict[tuple[str, bool, int], RequestStats] = {}
@@ -443,7 +440,7 @@ class Lane(HttpToolsProtocol):
             self.send_400_response("")
             return
         try:
-            self.shared.router.find(unknown[1].decode(), unknown[2])
+            ROUTER.find(unknown[1].decode(), unknown[2])
         except ScribeError as error:
             self.shared.service.metrics.errors[error.kind] += 1
             self._send_last(error)
@@ -471,7 +468,8 @@ class Lane(HttpToolsProtocol):
             return False
         if self.pipeline and self.pipeline[0][0] is cycle:  # it has not begun: what is before it is answered first
             cycle.more_body = False
-            self.pipeline[0] = (cycle, _Refusal(error))  # type: ignore[assignment]  # uvicorn has types of its own
+            answer = reply(*error_answer(error, make_request_id()))  # which is an application that knows nothing else
+            self.pipeline[0] = (cycle, answer)  # type: ignore[assignment]  # uvicorn has types of its own
             return False
         cycle.disconnected = True
         cycle.message_event.set()
@@ -507,16 +505,6 @@ class Lane(HttpToolsProtocol):
                 self.transport.abort()
         elif quiet > IDLE_SECONDS and (self.cycle is None or self.cycle.response_complete):
             self.transport.close()
-
-
-class _Refusal:
-    """An application that knows one answer."""
-
-    def __init__(self, error: ScribeError) -> None:
-        self._error = error
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await reply(*error_answer(self._error, make_request_id()))(scope, receive, send)
 
 
 class NobodysEvent:

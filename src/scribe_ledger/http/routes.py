@@ -30,7 +30,7 @@ from scribe_ledger.http.parameters import (
     WITH_VALUES,
 )
 from scribe_ledger.http.proven import get_value_or_proof
-from scribe_ledger.http.routing import Route
+from scribe_ledger.http.routing import Route, Router
 from scribe_ledger.http.values import delete_value, put_value
 from scribe_ledger.http.watch import watch
 
@@ -298,3 +298,4 @@ DESCRIPTION = [
 ]
 
 ROUTES = [*VALUES, *BULK, *LISTINGS, *PROOFS, *TLOG, *ARCHIVE, *NODE, *CLUSTER, *DESCRIPTION]
+ROUTER = Router(ROUTES)
