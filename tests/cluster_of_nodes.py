@@ -87,7 +87,7 @@ class ClusterNode:
                 stdout=output,
                 stderr=output,
                 cwd=self.file.parent,
-                env={name: value for name, value in os.environ.items() if not name.startswith(("SCRIBE_", "COVERAGE_"))}
+                env={name: value for name, value in os.environ.items() if not name.startswith("SCRIBE_")}
                 | self.variables,
             )
 

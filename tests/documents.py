@@ -121,9 +121,7 @@ class Shell:
     """One bash for a whole page, so that what it exports stays."""
 
     def __init__(self, folder: Path, programs: Path) -> None:
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(("SCRIBE_", "AWS_", "COVERAGE_"))
-        }
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("SCRIBE_", "AWS_"))}
         commands = {"scribe": "-m scribe_ledger", "scribe-node": "-m scribe_ledger.cli.node", "python": ""}
         for name, command in commands.items():
             (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {command} "$@"\n')

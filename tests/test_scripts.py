@@ -29,7 +29,7 @@ needs_environment = pytest.mark.skipif(
 
 
 def run(name: str, *arguments: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("SCRIBE_", "COVERAGE_"))}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("SCRIBE_")}
     done = subprocess.run(
         [SCRIPTS / f"{name}.sh", *arguments],
         capture_output=True,

@@ -26,15 +26,13 @@ ARCHIVING, CARE = STEPS[:7], STEPS[7:]
 
 def run(root: Path, mode: str, *steps: str, url: str = "", options: dict[str, Any] | None = None) -> dict[str, int]:
     arguments = {"mode": mode, "root": str(root), "url": url, "options": options or {}, "steps": steps}
-    # Whoever is killed writes no coverage, and its tracing would take most of the time.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     done = subprocess.run(
         [sys.executable, str(KILLED), json.dumps(arguments)],
         capture_output=True,
         text=True,
         timeout=1800,
         check=False,
-        env=environment | {"PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr + done.stdout
     reached: dict[str, int] = json.loads(done.stdout)

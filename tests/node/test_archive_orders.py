@@ -28,7 +28,7 @@ class Node:
     def __init__(self, raft_id: int) -> None:
         self.raft_id = raft_id
         self.thinks_leads = Place(0, "")
-        self.passes = 0
+        self.passes = self.looks = 0
         self.failure: Exception | None = None
         self.may_end = asyncio.Event()
         self.may_end.set()
@@ -38,11 +38,15 @@ class Node:
         self.orders = self.switchboard.archive_orders = ArchiveOrders(
             self.transport,
             leads=lambda: self.thinks_leads.leader == raft_id,
-            place=lambda: self.thinks_leads,
+            place=self.place,
             members=lambda: MEMBERS,
             here=self.archive,
             find_seconds=0.3,
         )
+
+    def place(self) -> Place:
+        self.looks += 1
+        return self.thinks_leads
 
     async def archive(self) -> dict[str, Any]:
         self.passes += 1
@@ -120,7 +124,8 @@ def test_a_leader_that_is_elected_meanwhile_gets_the_order() -> None:
         async with nodes(1, 2) as (leader, follower):
             there, follower.thinks_leads = follower.thinks_leads, Place(0, "")
             order = asyncio.ensure_future(follower.orders.order())
-            await asyncio.sleep(0.1)
+            while not follower.looks:  # noqa: ASYNC110
+                await asyncio.sleep(0)
             follower.thinks_leads = there
             assert (await order)["by"] == leader.raft_id
 

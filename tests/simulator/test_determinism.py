@@ -17,8 +17,7 @@ ROOT = Path(__file__).parents[2]
 def digests(hash_seed: str) -> list[str]:
     """Of all frames, writes, answers and crashes of some runs."""
     command = [sys.executable, "-m", "tests.simulator", "--seed", "3", "--seeds", "3", "--harsh", "--digest"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
-    environment["PYTHONHASHSEED"] = hash_seed
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
     told = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     return told.stdout.split()
 
