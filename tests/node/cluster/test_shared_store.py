@@ -147,6 +147,13 @@ def test_a_wiped_member_takes_its_place_again_and_a_removed_one_says_so(shared: 
     shared.wait_until_formed()
     shared.wait_until_equal()
     assert wiped.get("large") == bytes(range(256)) * 4096
+    shared.wait(
+        lambda: (
+            sorted(each["state"] for each in leader.get_json("/cluster/members")["members"])
+            == ["follower", "follower", "leader"]
+        ),
+        "the leader hears all, or it would have no majority without one",
+    )
     status, gone = order(leader, "/cluster/leave", {"node_id": wiped.node_id})
     assert status == 200, gone
     shared.wait(lambda: wiped.ask("GET", "/health")[0] == 503, "it does not serve")
