@@ -98,8 +98,6 @@ class Service:
         """True from the moment the node was told to stop; long answers end."""
         self.archiver = archiver
         self.archive_desk = None if archiver is None else ArchiveDesk(archiver)
-        self.has_no_store = cluster is not None and not (config.has_explicit_object_store or ledger.manifest.store_id)
-        """Whether the members share none. The folder that would be one is never used then."""
         self.store_health = StoreHealth("" if self.has_no_store else ledger.objects.url, None)
         self._loop = asyncio.get_running_loop()
         self._writer = Gatherer(ledger.write_all) if cluster is None else cluster
@@ -249,6 +247,11 @@ class Service:
             await self.cosigned.close()
         await self.disk.close()
         await self.objects.close()
+
+    @property
+    def has_no_store(self) -> bool:
+        """Whether the members of a cluster share none. The folder that would be one is never used then."""
+        return self.cluster is not None and not (self.config.has_explicit_object_store or self.ledger.manifest.store_id)
 
     def check_takes_writes(self) -> None:
         """Before a value is received and stored that nobody may refer to."""
