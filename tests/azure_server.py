@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from tests.s3_server import PATIENCE_SECONDS, free_port, is_heard
+from tests.ports import free_ports
+from tests.s3_server import PATIENCE_SECONDS, is_heard
 
 VERSION = "3.35.0"
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -77,18 +78,16 @@ class AzureServer:
         return name
 
     def __enter__(self) -> Self:
-        for _ in range(5):  # a port that was free may be taken before the server has it
-            self._port = free_port()
-            command = [str(AZURITE), "--blobPort", str(self._port), "--inMemoryPersistence", "--disableTelemetry"]
-            self._process = subprocess.Popen(
-                [*command, "--skipApiVersionCheck", "--silent"],
-                cwd=self._folder,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            if is_heard(self.endpoint, self._process):
-                return self
-        raise AssertionError("Azurite does not start")
+        [self._port] = free_ports(1)
+        command = [str(AZURITE), "--blobPort", str(self._port), "--inMemoryPersistence", "--disableTelemetry"]
+        self._process = subprocess.Popen(
+            [*command, "--skipApiVersionCheck", "--silent"],
+            cwd=self._folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        assert is_heard(self.endpoint, self._process), "Azurite does not start"
+        return self
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()

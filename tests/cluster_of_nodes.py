@@ -12,11 +12,11 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.ports import free_ports
 from tests.running import COMMAND
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class ClusterNode:
 
     def move_raft_port(self) -> None:
         """It listens for its peers elsewhere; ``configure`` and ``start`` it then."""
-        (self.raft_port,) = _free_ports(1)
+        (self.raft_port,) = free_ports(1)
         self.raft_address = f"127.0.0.1:{self.raft_port}"
 
     def configure(self, seeds: Iterable[str], sections: Mapping[str, Mapping[str, Any]]) -> None:
@@ -185,7 +185,7 @@ class ClusterOfNodes:
 
     def __init__(self, folder: Path, count: int = 3, sections: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        ports = _free_ports(2 * count)
+        ports = free_ports(2 * count)
         self.folder = folder
         self.sections = dict(sections or {})
         self.nodes = [
@@ -204,7 +204,7 @@ class ClusterOfNodes:
         """
         folder = self.folder / (name or f"joins-{node_id}")
         folder.mkdir(exist_ok=True)
-        first, second = _free_ports(2)
+        first, second = free_ports(2)
         node = ClusterNode(folder, node_id, (first, second))
         node.configure(self.seeds_of(node) if seeds is None else seeds, {**self.sections, **sections})
         return node
@@ -293,12 +293,3 @@ def _head(node: ClusterNode) -> tuple[int, str] | None:
     assert status == 200, body
     _, size, root = body.decode().split("\n")[:3]
     return int(size), root
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody uses now. They are held together, so that all differ."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]

@@ -20,7 +20,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +27,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from tests.ports import free_ports
 from tests.running import start_node
 from tests.s3_server import ACCESS_KEY, SECRET_KEY
 
@@ -222,15 +222,6 @@ def surroundings(page: Path, folder: Path, s3: S3Server) -> Iterator[Mapping[str
         return
     with start_node(folder / "node") as node:
         yield replaced | {NODE: f"127.0.0.1:{node.port}"}
-
-
-def free_ports(count: int) -> list[int]:
-    """Held together, so that all differ."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def put_instead(text: str, instead: Mapping[str, str]) -> str:

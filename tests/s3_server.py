@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import pytest
+from tests.ports import free_ports
 
 from scribe_ledger.objects.opening import StoreOptions
 
@@ -106,13 +106,11 @@ class S3Server:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> Self:
-        for _ in range(5):  # a port that was free may be taken before the server has it
-            port = self.port or free_port()
-            self._process = self._spawn(port)
-            if is_heard(f"http://127.0.0.1:{port}/", self._process):
-                self.port = port
-                return self
-        raise AssertionError("the S3 server does not start")
+        if not self.port:
+            [self.port] = free_ports(1)
+        self._process = self._spawn(self.port)
+        assert is_heard(self.endpoint, self._process), "the S3 server does not start"
+        return self
 
     def bucket(self) -> Bucket:
         """A new, empty bucket."""
@@ -171,10 +169,3 @@ def is_heard(url: str, process: subprocess.Popen[bytes]) -> bool:
             continue
         return True
     return False
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 from tests.client.serving import Reply, as_json, as_text
+from tests.ports import free_ports
 
 from scribe_ledger.client.messages import Answer, Request, Upload
 from scribe_ledger.client.nodes import Attempts, Lost, Node, Nodes, Patience
@@ -191,9 +191,7 @@ def test_a_body_that_was_read_once_is_not_sent_again() -> None:
 
 
 def closed_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_ports(1)[0]}"
 
 
 def test_a_node_that_is_down_is_passed_over(world: World) -> None:
