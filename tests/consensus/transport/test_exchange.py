@@ -327,7 +327,7 @@ def test_a_sender_that_gives_nothing_loses_its_reader() -> None:
             finally:
                 ended.set()
 
-        async with node(1, limits=QUICK._replace(stalled_stream=0.1)) as one, node(2) as two:
+        async with node(1, limits=QUICK._replace(silent_stream=0.1)) as one, node(2) as two:
             two.seen.pieces = stream
             pieces = one.transport.stream(two.address, b"")
             assert await anext(pieces) == b"one"
@@ -335,6 +335,28 @@ def test_a_sender_that_gives_nothing_loses_its_reader() -> None:
                 await anext(pieces)
             async with asyncio.timeout(5):
                 await ended.wait()
+
+    run(work())
+
+
+def test_a_piece_that_comes_slowly_is_waited_for() -> None:
+    piece = encode_frame(CHUNK, b"one")
+
+    async def serve(end: Wire) -> None:
+        await welcome(end)
+        for byte in piece:
+            end.writer.write(bytes([byte]))
+            await asyncio.sleep(0.05)
+        await end.ended()
+
+    async def work() -> None:
+        limits = QUICK._replace(silent_stream=0.4)
+        async with node(1, limits=limits) as one, answering(serve) as port:
+            assert 0.05 * len(piece) > limits.silent_stream
+            pieces = one.transport.stream(f"127.0.0.1:{port}", b"")
+            assert await anext(pieces) == b"one"
+            with pytest.raises(NetworkError, match="sends nothing more"):
+                await anext(pieces)
 
     run(work())
 

@@ -18,7 +18,7 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -138,8 +138,8 @@ class Sender:
             if found is None:
                 task = asyncio.ensure_future(self._choose(wanted))
                 try:
-                    while not (await asyncio.wait({task}, timeout=WAIT_SECONDS))[0]:
-                        yield encode_piece(Wait())
+                    async for sign in _signs_until(task):
+                        yield sign
                     found = task.result()
                 finally:
                     if not task.done():
@@ -270,6 +270,12 @@ def _write_pieces(folder: Path, pieces: Iterator[bytes], stop: threading.Event) 
     return File(PIECES, size, digest.digest())
 
 
+async def _signs_until(work: asyncio.Future[Any]) -> AsyncGenerator[bytes, None]:
+    """For a reader that takes silence for the end of this node."""
+    while not (await asyncio.wait({work}, timeout=WAIT_SECONDS))[0]:
+        yield encode_piece(Wait())
+
+
 async def _files(folder: Path, found: Description, offsets: Mapping[str, int]) -> AsyncGenerator[bytes, None]:
     """All that is missing, piece by piece; while one is on its way the next is read and compressed."""
     loop = asyncio.get_running_loop()
@@ -278,11 +284,13 @@ async def _files(folder: Path, found: Description, offsets: Mapping[str, int]) -
         for part in _parts(found, offsets):
             ahead.append(loop.run_in_executor(None, _read, folder, *part))
             if len(ahead) > 1:
-                yield await ahead[0]
-                ahead.popleft()
+                async for sign in _signs_until(ahead[0]):
+                    yield sign
+                yield ahead.popleft().result()
         while ahead:
-            yield await ahead[0]
-            ahead.popleft()
+            async for sign in _signs_until(ahead[0]):
+                yield sign
+            yield ahead.popleft().result()
     finally:
         await asyncio.gather(*ahead, return_exceptions=True)
 

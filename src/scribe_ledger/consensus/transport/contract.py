@@ -127,6 +127,8 @@ class Limits(NamedTuple):
     """That are answered at once, of all callers."""
     streams: int = 16
     stalled_stream: float = 60.0
-    """So long the reader of a stream may take nothing, or be given nothing."""
+    """So long the reader of a stream may take nothing."""
+    silent_stream: float = 5.0
+    """Who reads a stream and hears nothing for so long asks elsewhere: whoever has nothing yet says so each second."""
     ending: float = 5.0
     """So long ``close`` waits for work that was cancelled, and then for sockets."""

@@ -44,11 +44,26 @@ async def read_answer(connection: Connection) -> bytes | ScribeError:
     return bytes(_of_kind(frame, ANSWER))
 
 
-async def read_pieces(connection: Connection) -> AsyncGenerator[bytes, None]:
-    while (frame := await _read(connection))[0] != END:
+async def read_pieces(connection: Connection, silence: float) -> AsyncGenerator[bytes, None]:
+    """A piece may come slowly; where not a byte comes for so many seconds, there is nobody any more."""
+    while (frame := await _read_within(connection, silence))[0] != END:
         if frame[0] == FAILURE:
             raise decode_failure(frame[1:])
         yield bytes(_of_kind(frame, CHUNK))
+
+
+async def _read_within(connection: Connection, silence: float) -> memoryview:
+    clock = asyncio.get_running_loop().time
+    since, reading = clock(), asyncio.ensure_future(_read(connection))
+    try:
+        while not reading.done():
+            quiet = clock() - max(since, connection.heard_at)
+            if quiet >= silence:
+                raise NetworkError(f"{connection.host} sends nothing more")
+            await asyncio.wait({reading}, timeout=silence - quiet)
+        return reading.result()
+    finally:
+        reading.cancel()
 
 
 async def _read(connection: Connection) -> memoryview:

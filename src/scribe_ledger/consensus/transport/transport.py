@@ -191,20 +191,13 @@ class Transport:
         connection, _ = await self._dialler.dial(address, expect=expect, purpose=Purpose.STREAM)
         try:
             ask(connection, request)
-            async with aclosing(read_pieces(connection)) as pieces:
-                while (piece := await self._next(pieces, address)) is not None:
+            async with aclosing(read_pieces(connection, self._limits.silent_stream)) as pieces:
+                async for piece in pieces:
                     yield piece
         finally:
             connection.close()
 
     # --- within ------------------------------------------------------------------------------------------------
-
-    async def _next(self, pieces: AsyncGenerator[bytes, None], address: str) -> bytes | None:
-        try:
-            async with asyncio.timeout(self._limits.stalled_stream):
-                return await anext(pieces, None)
-        except TimeoutError as error:
-            raise NetworkError(f"{address} sends nothing more") from error
 
     def _opened(self, connection: Connection) -> None:
         self._connections.add(connection)
