@@ -13,6 +13,8 @@ import pytest
 from coverage import Coverage
 from tests.azure_server import AzureServer
 from tests.azure_server import describe as describe_azure
+from tests.gcs_server import GcsServer
+from tests.gcs_server import describe as describe_gcs
 from tests.s3_server import S3Server
 from tests.s3_server import describe as describe_s3
 
@@ -76,6 +78,7 @@ def pytest_report_header() -> list[str]:
     return [
         describe_s3(),
         describe_azure(),
+        describe_gcs(),
         f"files of tests: below {tempfile.gettempdir()}; elsewhere with TMPDIR=DIR",
     ]
 
@@ -89,4 +92,10 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 @pytest.fixture(scope="session")
 def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureServer]:
     with AzureServer(tmp_path_factory.mktemp("azure-server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GcsServer]:
+    with GcsServer(tmp_path_factory.mktemp("gcs-server")) as server:
         yield server
