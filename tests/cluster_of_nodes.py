@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PATIENCE_SECONDS = 30.0
+LOADING_SECONDS = 90.0
+"""For a first formation: five programs that load at once on a busy machine have taken 30 s before one of them spoke."""
 _LOOK_SECONDS = 0.02
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.cluster_of_nodes import ClusterOfNodes
+from tests.cluster_of_nodes import LOADING_SECONDS, ClusterOfNodes
 from tests.e2e.load import Load
 from tests.e2e.settling import settle
 
@@ -25,7 +25,7 @@ def formed(folder: Path, count: int, sections: Mapping[str, Mapping[str, Any]] |
     cluster = ClusterOfNodes(folder, count, sections=sections)
     try:
         cluster.start(bootstrap=False)
-        cluster.wait_until_formed()
+        cluster.wait_until_formed(seconds=LOADING_SECONDS)
     except BaseException:
         cluster.close()
         raise

@@ -10,6 +10,7 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.cluster_of_nodes import LOADING_SECONDS
 from tests.e2e.load import Load
 from tests.e2e.namespaces import Cables, cluster_on_cables, why_not
 from tests.e2e.settling import settle
@@ -40,7 +41,7 @@ def _wired(folder: Path, count: int) -> Iterator[Wired]:
     cluster = cluster_on_cables(folder, count, TIMEOUTS)
     with Cables(cluster) as cables, cluster:
         cluster.start()
-        cluster.wait_until_formed()
+        cluster.wait_until_formed(seconds=LOADING_SECONDS)
         yield cluster, cables
 
 

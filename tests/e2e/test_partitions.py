@@ -6,7 +6,7 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.cluster_of_nodes import PATIENCE_SECONDS
+from tests.cluster_of_nodes import LOADING_SECONDS, PATIENCE_SECONDS
 from tests.e2e.load import Load
 from tests.e2e.proxies import Network, cluster_behind_proxies, is_available
 from tests.e2e.settling import settle
@@ -42,7 +42,7 @@ def _divided(folder: Path, count: int) -> Iterator[Divided]:
         Network(cluster) as network,
     ):
         cluster.start(bootstrap=False)
-        cluster.wait_until_formed()
+        cluster.wait_until_formed(seconds=LOADING_SECONDS)
         yield cluster, network
 
 
