@@ -6,23 +6,20 @@ only, of the other it has GET, HEAD and DELETE. Those pass untouched, answers an
 - a PUT becomes one upload of the JSON interface, its condition with it (``x-goog-if-generation-match``, which is
   create-only where it is 0): the real server judges it, under its own lock;
 - a listing becomes pages of the JSON listing: the real server chooses, orders and cuts; written as XML here;
-- an upload in parts is gathered here, and when it is completed handed on as one such upload. Parts are held to Google's
-  rules: none but the last below 5 MiB, named in order, with the tags under which they were taken.
+- an upload in parts is gathered here (``tests.gcs_parts``), and when it is completed handed on as one such upload.
 
 It asks for the token of the one service account that it knows, and judges its signature, name and time.
 
 So no test here shows how Google's own assembly of parts behaves, nor its XML of listings and errors, its rights, limits
 of speed, or storage classes: for that there is only a real bucket.
 
-A process of its own, as a server has: ``python tests/gcs_front.py PORT PORT_BEHIND ACCOUNT PUBLIC_KEY_FILE``.
+A process of its own, as a server has: ``python -m tests.gcs_front PORT PORT_BEHIND ACCOUNT PUBLIC_KEY_FILE``.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import http.client
-import itertools
 import json
 import sys
 import time
@@ -37,14 +34,16 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from tests.gcs_parts import Refused, Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-LEAST_PART_BYTES = 5 << 20
 _PAGE = 1000
 _PATIENCE_SECONDS = 30
 _CONDITION = "x-goog-if-generation-match"
+_ENTRY = {"Key": "name", "LastModified": "updated", "ETag": "etag", "Size": "size"}
+"""Of a listing: its names in XML and in JSON."""
 _OF_ONE_CONNECTION = frozenset({"connection", "host", "keep-alive", "transfer-encoding"})
 
 
@@ -62,9 +61,7 @@ class Front(ThreadingHTTPServer):
 
     def __init__(self, port: int, upstream: int, account: str, key: RSAPublicKey) -> None:
         self.upstream = upstream
-        self.uploads: dict[str, dict[int, bytes]] = {}
-        """The parts of each upload that was begun, by their numbers."""
-        self.upload_ids = map(str, itertools.count(1))
+        self.uploads = Uploads()
         self._account = account
         self._key = key
         super().__init__(("127.0.0.1", port), _Connection)
@@ -100,15 +97,16 @@ class _Connection(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.server.knows(self.headers.get("Authorization", "").removeprefix("Bearer ")):
+        try:
             answer = self._answer(body)
-        else:
-            answer = _refusal(401, "AuthenticationRequired")
+        except Refused as refused:
+            answer = _xml("Error", {"Code": refused.code}, status=refused.status)
         self.send_response_only(answer.status)
         for name, value in ({"Content-Length": str(len(answer.body))} | dict(answer.headers)).items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(answer.body)
+        if self.command != "HEAD":
+            self.wfile.write(answer.body)
 
     do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815
 
@@ -116,13 +114,15 @@ class _Connection(BaseHTTPRequestHandler):
         """Nothing: a test says what it saw."""
 
     def _answer(self, body: bytes) -> Answer:
+        if not self.server.knows(self.headers.get("Authorization", "").removeprefix("Bearer ")):
+            raise Refused(401, "AuthenticationRequired")
         url = urlsplit(self.path)
         bucket, _, name = unquote(url.path[1:]).partition("/")
         query = dict(parse_qsl(url.query, keep_blank_values=True))
         if self.command == "GET" and not name:
             return self._list(bucket, query)
         if "uploads" in query:
-            return self._begin()
+            return _xml("InitiateMultipartUploadResult", {"UploadId": self.server.uploads.begin()})
         if "uploadId" in query:
             return self._go_on(bucket, name, query, body)
         if self.command == "PUT":
@@ -135,8 +135,6 @@ class _Connection(BaseHTTPRequestHandler):
         answer = self._behind.getresponse()
         kept = {name: value for name, value in answer.getheaders() if name.lower() not in _OF_ONE_CONNECTION}
         return Answer(answer.status, kept, answer.read())
-
-    # --- one object, and a listing ---
 
     def _put(self, bucket: str, name: str, content: bytes) -> Answer:
         query = {"uploadType": "media", "name": name}
@@ -159,73 +157,42 @@ class _Connection(BaseHTTPRequestHandler):
         if answer.status != 200:
             return answer
         page = json.loads(answer.body)
-        tree = ElementTree.Element("ListBucketResult", xmlns="http://doc.s3.amazonaws.com/2006-03-01")
-        if token := page.get("nextPageToken"):
-            _add(tree, "NextContinuationToken", token)
-        for item in page.get("items", ()):
-            entry = ElementTree.SubElement(tree, "Contents")
-            for tag, value in (("Key", "name"), ("LastModified", "updated"), ("ETag", "etag"), ("Size", "size")):
-                _add(entry, tag, item[value])
-        return _xml(200, tree)
-
-    # --- uploads in parts ---
-
-    def _begin(self) -> Answer:
-        upload_id = next(self.server.upload_ids)
-        self.server.uploads[upload_id] = {}
-        tree = ElementTree.Element("InitiateMultipartUploadResult")
-        _add(tree, "UploadId", upload_id)
-        return _xml(200, tree)
+        entries = [{tag: item[field] for tag, field in _ENTRY.items()} for item in page.get("items", ())]
+        token = page.get("nextPageToken")
+        return _xml("ListBucketResult", {"NextContinuationToken": token} if token else {}, entries)
 
     def _go_on(self, bucket: str, name: str, query: Mapping[str, str], body: bytes) -> Answer:
-        upload_id = query["uploadId"]
-        parts = self.server.uploads.get(upload_id)
-        if parts is None:
-            return _refusal(404, "NoSuchUpload")
+        """A part of an upload, or its end."""
+        uploads, upload_id = self.server.uploads, query["uploadId"]
         if self.command == "PUT":
-            parts[int(query["partNumber"])] = body
-            return Answer(200, {"ETag": _tag(body)})
-        answer = self._complete(bucket, name, parts, body) if self.command == "POST" else Answer(204, {})
-        if answer.status < 300:
-            self.server.uploads.pop(upload_id, None)
-        return answer
-
-    def _complete(self, bucket: str, name: str, parts: Mapping[int, bytes], body: bytes) -> Answer:
-        named = [(int(part.findtext("PartNumber", "")), part.findtext("ETag")) for part in ElementTree.fromstring(body)]
-        if named != sorted(named):
-            return _refusal(400, "InvalidPartOrder")
-        if any(number not in parts or tag != _tag(parts[number]) for number, tag in named):
-            return _refusal(400, "InvalidPart")
-        if any(len(parts[number]) < LEAST_PART_BYTES for number, _ in named[:-1]):
-            return _refusal(400, "EntityTooSmall")
-        answer = self._put(bucket, name, b"".join(parts[number] for number, _ in named))
+            return Answer(200, {"ETag": uploads.take(upload_id, int(query["partNumber"]), body)})
+        if self.command == "DELETE":
+            uploads.end(upload_id)
+            return Answer(204, {})
+        answer = self._put(bucket, name, uploads.whole(upload_id, body))
         if answer.status != 200:
             return answer
-        tree = ElementTree.Element("CompleteMultipartUploadResult")
-        _add(tree, "ETag", answer.headers["ETag"])
-        return _xml(200, tree)
+        uploads.end(upload_id)
+        return _xml("CompleteMultipartUploadResult", {"ETag": answer.headers["ETag"]})
 
 
 def _decoded(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-def _tag(content: bytes) -> str:
-    return f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
-
-
-def _add(tree: ElementTree.Element, tag: str, text: str) -> None:
-    ElementTree.SubElement(tree, tag).text = text
-
-
-def _xml(status: int, tree: ElementTree.Element) -> Answer:
+def _xml(
+    root: str, fields: Mapping[str, str], entries: Sequence[Mapping[str, str]] = (), *, status: int = 200
+) -> Answer:
+    tree = ElementTree.Element(root)
+    _add(tree, fields)
+    for entry in entries:
+        _add(ElementTree.SubElement(tree, "Contents"), entry)
     return Answer(status, {"Content-Type": "application/xml"}, ElementTree.tostring(tree, xml_declaration=True))
 
 
-def _refusal(status: int, code: str) -> Answer:
-    tree = ElementTree.Element("Error")
-    _add(tree, "Code", code)
-    return _xml(status, tree)
+def _add(tree: ElementTree.Element, fields: Mapping[str, str]) -> None:
+    for tag, text in fields.items():
+        ElementTree.SubElement(tree, tag).text = text
 
 
 def main() -> None:

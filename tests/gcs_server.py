@@ -1,4 +1,4 @@
-"""A server of Google Cloud Storage in processes of its own: fake-gcs-server, behind ``tests/gcs_front.py``.
+"""A server of Google Cloud Storage in processes of its own: fake-gcs-server, behind ``tests.gcs_front``.
 
 None that runs beside a test has all of the interface that obstore speaks; what is missing, and what that means for the
 tests, is said there. ``make test`` builds it. Where it is not there, for want of a Go toolchain, the tests that need it
@@ -29,7 +29,6 @@ VERSION = "1.56.1"
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 FAKE_GCS = _CACHE / "scribe-ledger" / f"fake-gcs-server-{VERSION}" / "fake-gcs-server"
 """Where the Makefile puts it, outside of any clone."""
-FRONT = Path(__file__).with_name("gcs_front.py")
 ACCOUNT = "tests@example.iam.gserviceaccount.com"
 
 
@@ -50,22 +49,20 @@ class GcsServer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._key = generate_private_key(65537, 2048)
 
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self._port}"
 
     @property
-    def variables(self) -> dict[str, str]:
-        """By which clients find the account."""
-        return {"GOOGLE_SERVICE_ACCOUNT": str(self.account_file(self._key))}
+    def key_file(self) -> Path:
+        return self._folder / "account.json"
 
-    def account_file(self, key: RSAPrivateKey) -> Path:
-        """The account's key file, as Google hands it out; the server takes no other key than its own."""
-        path = self._folder / "account.json"
+    def write_key_file(self, name: str, key: RSAPrivateKey) -> Path:
+        """A key file of the account, as Google hands them out; with another key than its own the server refuses it."""
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
         fields = {"type": "service_account", "client_email": ACCOUNT, "private_key": pem, "private_key_id": "1"}
+        path = self._folder / name
         path.write_text(json.dumps(fields))
         return path
 
@@ -84,11 +81,13 @@ class GcsServer:
         self._port, behind = free_ports(2)
         self._behind = f"http://127.0.0.1:{behind}"
         address = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(behind), "-public-host", f"127.0.0.1:{behind}"]
+        key = generate_private_key(65537, 2048)
+        self.write_key_file(self.key_file.name, key)
         public_key = self._folder / "account.public"
-        public_key.write_bytes(self._key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        public_key.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
         self._processes = [
             self._spawn(FAKE_GCS, *address, "-backend", "memory", "-log-level", "error"),
-            self._spawn(sys.executable, FRONT, str(self._port), str(behind), ACCOUNT, public_key),
+            self._spawn(sys.executable, "-m", "tests.gcs_front", str(self._port), str(behind), ACCOUNT, public_key),
         ]
         for endpoint, process in zip((self._behind, self.endpoint), self._processes, strict=True):
             assert is_heard(endpoint, process), "the GCS server does not start"
@@ -101,4 +100,5 @@ class GcsServer:
             process.wait(PATIENCE_SECONDS)
 
     def _spawn(self, *command: str | Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        root = Path(__file__).parents[1]
+        return subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

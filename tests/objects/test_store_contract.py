@@ -51,8 +51,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         store = open_object_store(f"az://{azure.container()}/some/prefix", StoreOptions(endpoint=azure.endpoint))
     elif request.param == "gcs":
         gcs: GcsServer = request.getfixturevalue("gcs")
-        for name, value in gcs.variables.items():
-            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", str(gcs.key_file))
         store = open_object_store(f"gs://{gcs.bucket()}/some/prefix", StoreOptions(endpoint=gcs.endpoint))
     else:
         server: S3Server = request.getfixturevalue("s3_server")
