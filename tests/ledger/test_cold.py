@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import random
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from scribe_ledger.errors import Corruption, Unavailable
-from scribe_ledger.ledger.cold import SCATTERED_READS
 from scribe_ledger.ledger.manifest import Archive
 from scribe_ledger.ledger.served import ServedLedger
 from scribe_ledger.ledger.store import Table
+from scribe_ledger.ledger.trails import SCATTERED_READS
+from scribe_ledger.objects.folder import FolderStore
 from scribe_ledger.segments.columns import Group
+from scribe_ledger.segments.log_values import LogValues
+from scribe_ledger.segments.whole import WholeSegments
 from scribe_ledger.segments.writing import seal
 
 if TYPE_CHECKING:
@@ -244,6 +248,88 @@ def test_a_scan_in_log_order_loads_a_segment_once_and_none_whose_row_groups_are_
             b"%d" % number for number in range(500, 500 + SCATTERED_READS)
         ]
         assert whole == []
+
+
+class CountingStore(FolderStore):
+    """Counts what it was asked for."""
+
+    requests = 0
+
+    def get_range(self, path: str, start: int, stop: int) -> bytes | None:
+        self.requests += 1
+        return super().get_range(path, start, stop)
+
+
+@pytest.fixture
+def scattered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedLedger]:
+    """Two evicted segments with keys in no order, in small row groups, of which the cache holds few."""
+    monkeypatch.setattr("scribe_ledger.segments.cutting.GROUP_ROWS", 32)
+    store = CountingStore(tmp_path / "objects")
+    with ServedLedger.open(
+        tmp_path / "data", object_store=store, max_cache_size=0, cold_cache_size=80_000, inline_max=2000
+    ) as ledger:
+        for start in (0, 1000):
+            with ledger.batch() as batch:
+                for number in range(start, start + 1000):
+                    batch.put(f"{number * 7919 % 2003:04}", b"%d" % number + bytes(number % 100))
+            ledger.delete(f"{7919 * start % 2003:04}")
+            ledger.put(f"large {start}", bytes(3000))
+            archive(ledger)
+        ledger.evict(ledger.size)
+        store.requests = 0
+        yield ledger
+
+
+def whole_log() -> list[bytes]:
+    halves = [[b"%d" % number + bytes(number % 100) for number in range(at, at + 1000)] for at in (0, 1000)]
+    return [*halves[0], b"", bytes(3000), *halves[1], b"", bytes(3000)]
+
+
+def page(ledger: ServedLedger, start: int, limit: int) -> list[bytes]:
+    return [entry.value for entry in ledger.log(start, min(start + limit, ledger.size))]
+
+
+@pytest.mark.parametrize("limit", [50, 64, 100, 700])
+def test_the_log_page_after_page_loads_each_segment_once(scattered: ServedLedger, limit: int) -> None:
+    pages = [page(scattered, start, limit) for start in range(0, scattered.size, limit)]
+    assert [value for each in pages for value in each] == whole_log()
+    assert scattered.cold.whole.loads == 2
+    assert isinstance(scattered.objects, CountingStore)
+    alone = 2 * (SCATTERED_READS + 1)  # a footer and a row group each: the cache is too small for the end of an object
+    assert scattered.objects.requests <= 2 * (alone + 1)
+
+
+def test_readers_of_the_log_at_once_share_each_load(scattered: ServedLedger) -> None:
+    scattered.cold._whole = WholeSegments(scattered.objects, scattered.spool, capacity_bytes=1 << 20)
+    barrier = threading.Barrier(8)
+
+    def read(_: int) -> list[bytes]:
+        barrier.wait()
+        return [value for start in range(0, scattered.size, 250) for value in page(scattered, start, 250)]
+
+    with ThreadPoolExecutor(8) as threads:
+        assert [*threads.map(read, range(8))] == [whole_log()] * 8
+    assert scattered.cold.whole.loads == 2
+
+
+def test_single_reads_here_and_there_in_the_log_load_no_segment(scattered: ServedLedger) -> None:
+    chance = random.Random(1)
+    for _ in range(2 * SCATTERED_READS):
+        index = chance.randrange(1000)
+        assert page(scattered, index, 1) == [whole_log()[index]]
+    assert scattered.cold.whole.loads == 0
+
+
+def test_a_segment_that_was_loaded_with_a_wrong_value_is_read_anew_once_it_is_repaired(
+    scattered: ServedLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = LogValues.value
+    with monkeypatch.context() as patched:
+        patched.setattr(LogValues, "value", lambda self, index: b"wrong" if index == 500 else right(self, index))
+        with pytest.raises(Corruption, match=r"entry 500 in segments/.* does not match its digest"):
+            page(scattered, 0, 1000)
+    assert page(scattered, 0, 1000) == whole_log()[:1000]
+    assert scattered.cold.whole.loads == 2
 
 
 def test_readers_beside_archiving_and_eviction_never_miss_a_value(ledger: ServedLedger) -> None:

@@ -35,6 +35,7 @@ from scribe_ledger.errors import ScribeError
 from scribe_ledger.ledger.folder import system_clock
 from scribe_ledger.ledger.signing import read_only
 from scribe_ledger.objects.epochs import Superseded
+from scribe_ledger.segments.memory import give_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +85,7 @@ class Archiver:
         """One pass in the caller's thread, after one that is under way. ``everything`` seals all that is pending."""
         with self._passing:
             before = self._ledger.manifest.archived_size
+            result = None
             try:
                 result = self._run(everything=everything)
             except (Stopping, Deposed, NotLeading):
@@ -96,6 +98,8 @@ class Archiver:
                 raise
             finally:
                 self.sealed_entries += self._ledger.manifest.archived_size - before
+                if result is None or result.sealed or result.compacted:
+                    give_back()
             self._failure, self._failures_in_a_row, self._last_success = None, 0, self._clock()
             self.runs["ok"] += 1
             if self._ledger.failure is None:

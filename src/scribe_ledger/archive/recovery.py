@@ -35,6 +35,7 @@ from scribe_ledger.ledger.served import ServedLedger
 from scribe_ledger.ledger.store import Table
 from scribe_ledger.objects.durable import storage_errors, sync_directory
 from scribe_ledger.objects.epochs import Lineage, newest_checkpoint, required_lineage
+from scribe_ledger.segments.memory import give_back
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,7 +93,10 @@ def restore(
     if (path / IDENTITY).exists() and not (path / RESTORING).exists():
         _check_can_be_promoted(path, lineage, promote=promote)
     else:
-        _rebuild(store, path, lineage, check_values=check_values, progress=progress)
+        try:
+            _rebuild(store, path, lineage, check_values=check_values, progress=progress)
+        finally:
+            give_back()  # the process may go on as a node
     if promote:
         promote_folder(store, path, old_key=old_key)
     return _describe(store, path)

@@ -11,24 +11,24 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from scribe_ledger.errors import Corruption
+from scribe_ledger.ledger.trails import Trails
 from scribe_ledger.objects.identity import check_is
 from scribe_ledger.objects.paths import SEGMENTS
 from scribe_ledger.segments.faults import SegmentMissing
 from scribe_ledger.segments.segment import Segment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from scribe_ledger.ledger.machine import Machine
     from scribe_ledger.objects.store import ObjectStore
+    from scribe_ledger.segments.log_values import LogValues
     from scribe_ledger.segments.reading import ColdReader
+    from scribe_ledger.segments.whole import WholeSegments
 
 REMEMBERED = 4096
-SCATTERED_READS = 64
-"""So many values of one segment a scan in log order reads one by one, before it thinks of loading the segment."""
-SCATTERED_MISSES = 8
-"""It does so when so many of these reads had to ask the store for a row group."""
+WHOLE_SHARE = 2
+"""Segments that were loaded whole may take as much as one part in so many of the cache, beside it."""
 
 
 class ColdValues:
@@ -43,6 +43,9 @@ class ColdValues:
         self._cache_bytes = cache_bytes
         self._folder = folder
         self._reader: ColdReader | None = None
+        self._whole: WholeSegments | None = None
+        self.trails = Trails()
+        """Of scans in log order."""
         self._instead: dict[str, Segment] = {}
         """For segments of this manifest that are gone, those that have their entries now."""
         self._making = threading.Lock()
@@ -57,6 +60,18 @@ class ColdValues:
                 if self._reader is None:
                     self._reader = ColdReader(self._objects, self._ledger_id, cache_bytes=self._cache_bytes)
         return self._reader
+
+    @property
+    def whole(self) -> WholeSegments:
+        """Made when the first segment is loaded whole, for the same reason."""
+        if self._whole is None:
+            from scribe_ledger.segments.whole import WholeSegments
+
+            with self._making:
+                if self._whole is None:
+                    capacity = self._cache_bytes // WHOLE_SHARE
+                    self._whole = WholeSegments(self._objects, self._folder, capacity_bytes=capacity)
+        return self._whole
 
     @property
     def evicted(self) -> int:
@@ -77,24 +92,25 @@ class ColdValues:
             segment = self._instead_of(segment, index, missing)
             value = self.reader.value(segment, key, index)
         try:
-            _checked(value, segment, index, digest)
+            checked(value, segment, index, digest)
         except Corruption:
-            self.reader.forget(segment.segment_id)  # so that a repaired object is read, and not remembered bytes
+            self.forget(segment)
             raise
         self.reader.note_checked(segment, key, index, value)
         return value
 
-    def scan(self) -> ColdScan:
-        return ColdScan(self)
-
-    def whole_segment(self, segment: Segment) -> Mapping[int, bytes]:
-        """All of its values, perhaps among others."""
-        from scribe_ledger.segments.scanning import values_of
-
+    def whole_segment(self, segment: Segment) -> tuple[Segment, LogValues]:
+        """All of its values, and the segment that they were read from. Nobody has held them against their digests."""
         try:
-            return values_of(self._objects, segment, self._folder)
+            return segment, self.whole.load(segment)
         except SegmentMissing as missing:
-            return values_of(self._objects, self._instead_of(segment, segment.first_index, missing), self._folder)
+            segment = self._instead_of(segment, segment.first_index, missing)
+            return segment, self.whole.load(segment)
+
+    def forget(self, segment: Segment) -> None:
+        """So that a repaired object is read, and not remembered bytes."""
+        self.reader.forget(segment.segment_id)
+        self.whole.forget(segment.segment_id)
 
     def _instead_of(self, gone: Segment, index: int, missing: SegmentMissing) -> Segment:
         """Another segment with that entry: the object of one that this manifest names is not there.
@@ -127,44 +143,7 @@ class ColdValues:
         return segment
 
 
-class ColdScan:
-    """Reads in log order, where neighbours lie in different row groups.
-
-    A long scan loads one segment at a time, unless the cache holds its row groups: then a page of a listing costs what
-    it lacks, and not a segment.
-    """
-
-    def __init__(self, cold: ColdValues) -> None:
-        self._cold = cold
-        self._segment: Segment | None = None
-        """Where the scan is."""
-        self._reads = self._misses = 0
-        self._values: Mapping[int, bytes] | None = None
-        """All of that segment's, once they are loaded."""
-
-    def value(self, key: bytes, index: int, digest: bytes) -> bytes:
-        segment = self._segment
-        if segment is None or not segment.first_index <= index <= segment.last_index:
-            segment = self._segment = self._cold.segment(index)
-            self._reads, self._misses, self._values = 0, 0, None
-        if self._values is None:
-            cached = self._cold.reader.has(segment, key, index)
-            if cached or not self._is_scattered():
-                self._reads, self._misses = self._reads + 1, self._misses + (not cached)
-                return self._cold.value(key, index, digest)
-            segment = self._segment = self._cold.segment(index)  # it may have been replaced since the scan came here
-            self._values = self._cold.whole_segment(segment)
-        value = self._values.get(index)
-        if value is None:
-            raise Corruption(f"the segment {segment.path} has no value of entry {index}")
-        return _checked(value, segment, index, digest)
-
-    def _is_scattered(self) -> bool:
-        """Whether going on like this may ask the store for more than the whole segment is."""
-        return self._reads >= SCATTERED_READS and self._misses >= SCATTERED_MISSES
-
-
-def _checked(value: bytes, segment: Segment, index: int, digest: bytes) -> bytes:
+def checked(value: bytes, segment: Segment, index: int, digest: bytes) -> bytes:
     if sha256(value).digest() != digest:
         raise Corruption(
             f"the value of entry {index} in {segment.path} does not match its digest",

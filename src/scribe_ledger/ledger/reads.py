@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from scribe_ledger.errors import Corruption, SerializationError
 from scribe_ledger.ledger import records
+from scribe_ledger.ledger.cold_scan import ColdScan
 from scribe_ledger.ledger.records import DELETED, IN_BLOB, U64, Spot
 from scribe_ledger.ledger.store import Store, Table
 from scribe_ledger.merkle.hashing import ZERO_HASH, hash_leaf
@@ -23,7 +24,7 @@ from scribe_ledger.segments.columns import Group
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from scribe_ledger.ledger.cold import ColdScan, ColdValues
+    from scribe_ledger.ledger.cold import ColdValues
     from scribe_ledger.objects.blobs import BlobReader, BlobStore
 
 _LATEST_HEAD = struct.Struct(">QQHBII")
@@ -210,7 +211,7 @@ class Reader:
 
     def log(self, start: int, stop: int) -> Iterator[Entry]:
         """Entries in log order, from ``start`` to before ``stop``."""
-        cold = self._cold.scan()
+        cold = ColdScan(self._cold, stop)
         for group, first, leaves in self._groups(start, stop):
             values = _GroupValues(group, self._values.get, cold)
             for index in range(max(first, start), min(first + len(leaves), stop)):

@@ -40,7 +40,11 @@ class RowGroup:
     def value(self, index: int) -> bytes | None:
         """The inline value of an entry; None if the entry is not here, or has none."""
         row = self._row(index)
-        if row < 0 or (self._validity is not None and not self._validity[row >> 3] >> (row & 7) & 1):
+        return None if row < 0 else self.value_at(row)
+
+    def value_at(self, row: int) -> bytes | None:
+        """The inline value in a row of the group; None if it has none."""
+        if self._validity is not None and not self._validity[row >> 3] >> (row & 7) & 1:
             return None
         return bytes(self._data[self._offsets[row] : self._offsets[row + 1]])
 

@@ -18,11 +18,13 @@ from scribe_ledger.objects.temporary import TemporaryFile
 from scribe_ledger.segments.ending import check_ending
 from scribe_ledger.segments.faults import SegmentMissing, broken, missing, parquet_errors
 from scribe_ledger.segments.footer import Footer, check_footer, check_schema, decode_footer
+from scribe_ledger.segments.log_values import LogValues
 from scribe_ledger.segments.rebuilding import hashes_of, leaves_of, numbers_of
-from scribe_ledger.segments.schema import KIND_NAMES, schema
+from scribe_ledger.segments.row_group import RowGroup
+from scribe_ledger.segments.schema import KIND_NAMES, POINT_COLUMNS, schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from scribe_ledger.objects.store import ObjectStore
     from scribe_ledger.segments.segment import Segment
 
-__all__ = ["Rows", "SegmentFile", "SegmentMissing", "download", "open_segment", "values_of"]
+__all__ = ["Rows", "SegmentFile", "SegmentMissing", "download", "open_segment"]
 
 Wanted = Literal["config"] | bool
 """Which values are read: all, none, or those of config entries, which whoever applies the log again needs."""
@@ -104,11 +106,19 @@ class SegmentFile:
                 rows = rows._replace(values=[config.get(rows.first_index + at) for at in range(len(rows.leaves))])
             yield rows
 
-    def values(self) -> dict[int, bytes]:
-        """Every inline value under its index; for the caller to hold against their digests."""
-        table = self.table(["index", "value"])
-        indexes, values = numbers_of(table.column("index")), table.column("value").to_pylist()
-        return {index: value for index, value in zip(indexes, values, strict=True) if value is not None}
+    def values(self) -> LogValues:
+        """Every inline value; for the caller to hold against their digests. They are read a row group at a time."""
+        import pyarrow as pa
+
+        groups: list[RowGroup] = []
+        indexes: list[pa.Array] = []
+        for number in range(self._file.metadata.num_row_groups):
+            with parquet_errors(self.place, f"row group {number}"):
+                read = self._file.read_row_group(number, columns=[*POINT_COLUMNS], use_threads=False).combine_chunks()
+            indexes.append(read.column("index").chunk(0))
+            groups.append(RowGroup(indexes[-1], read.column("value").chunk(0)))
+        order = self._log_order(pa.table({"index": pa.chunked_array(indexes, pa.uint64())}))
+        return LogValues(self.footer.first_index, groups, [len(part) for part in indexes], order)
 
     def table(self, columns: list[str] | None = None) -> pa.Table:
         """Columns as they stand in the file, keys and values as large binary, each one chunk."""
@@ -211,9 +221,3 @@ def pieces_of(store: ObjectStore, segment: Segment) -> Iterator[bytes]:
         if piece is None:
             raise missing(store, segment.path)
         yield piece
-
-
-def values_of(store: ObjectStore, segment: Segment, folder: Path) -> Mapping[int, bytes]:
-    """Every inline value of a segment under its index, the object held against its digest."""
-    with download(store, segment, folder) as file, open_segment(file.path, segment) as opened:
-        return opened.values()
