@@ -175,6 +175,14 @@ class ClusterNode:
         return json.loads(body)["leader_id"] if status == 200 else None
 
     @property
+    def answers(self) -> bool:
+        """Whether it has loaded, well or not."""
+        try:
+            return self.ask("GET", "/health/live", timeout=2)[0] == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    @property
     def is_healthy(self) -> bool:
         try:
             return self.ask("GET", "/health", timeout=2)[0] == 200

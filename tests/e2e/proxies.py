@@ -1,8 +1,8 @@
 """``Network``: what lies between the members of a cluster, so that a test can cut and slow it, one direction at a time.
 
 Every member listens on 127.0.0.1 and tells the others a loopback address of its own, where a proxy takes its
-connections. Who connected is found out by the port that the connection came from, in ``/proc``: members say in their
-greeting who they are, but what is between them must not know. Only peers go through here; clients do not.
+connections. Who connected is found out by the port that the connection came from: members say in their greeting who
+they are, but what is between them must not know. Only peers go through here; clients do not.
 
 A cut loses what is sent, in one direction, and closes nothing, as a cable does that was pulled out: the ends must find
 out by themselves. Connections that were made meanwhile stay mute.
@@ -12,26 +12,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tests.cluster_of_nodes import ClusterOfNodes
+from tests.e2e import owners
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping
+    from pathlib import Path
     from typing import Any
 
     from tests.cluster_of_nodes import ClusterNode
+    from tests.e2e.owners import Address
 
 PIECE_BYTES = 64 << 10
 HOLD_SECONDS = 0.02
-
-
-def is_available() -> bool:
-    """Where all of 127.0.0.0/8 is this machine, and ``/proc`` tells whose a connection is."""
-    return Path("/proc/net/tcp").exists()
 
 
 class Network:
@@ -115,7 +111,7 @@ class Network:
     # --- one connection ----------------------------------------------------------------------------------------
 
     async def _serve(self, node: ClusterNode, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        dialler = self._owner_of(writer.get_extra_info("peername")[1])
+        dialler = self._owner_of(writer.get_extra_info("peername"), writer.get_extra_info("sockname"))
         if dialler is None:
             return  # it is gone already
         try:
@@ -146,29 +142,11 @@ class Network:
                 writer.write(piece)
                 await writer.drain()
 
-    def _owner_of(self, port: int) -> int | None:
-        """The node id of the process that has this local port."""
-        inode = _inode_of(port)
+    def _owner_of(self, here: Address, there: Address) -> int | None:
+        """The node id of the process that has this end of a connection."""
+        inode = owners.inode_of(here, there)
         pids = {node.node_id: node.process.pid for node in self._nodes if node.process is not None}
-        return None if inode is None else next((each for each, pid in pids.items() if _has(pid, inode)), None)
-
-
-def _inode_of(port: int) -> str | None:
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if int(fields[1].partition(":")[2], 16) == port and fields[9] != "0":
-            return fields[9]
-    return None
-
-
-def _has(pid: int, inode: str) -> bool:
-    folder = Path(f"/proc/{pid}/fd")
-    with contextlib.suppress(OSError):
-        for each in folder.iterdir():
-            with contextlib.suppress(OSError):
-                if os.readlink(each) == f"socket:[{inode}]":
-                    return True
-    return False
+        return None if inode is None else next((each for each, pid in pids.items() if owners.has(pid, inode)), None)
 
 
 def advertised_host(number: int) -> str:
