@@ -290,6 +290,16 @@ def test_a_method_that_nobody_knows_gets_405(tmp_path: Path, method: str, target
     assert json.loads(body)["error"]["kind"] == ("method" if allow else "not_found")
 
 
+def test_a_fragment_in_a_target_is_refused(tmp_path: Path) -> None:
+    """Without it the target would be that of another key."""
+    targets = ["/issue#1", "/v1/kv/issue#", "/issue?version=1#x", "http://h/issue#1"]
+    asked = [request(method, target) for target in targets for method in ("GET", "PUT", "DELETE")]
+    with serve(tmp_path) as served:
+        _, *refused, kept = conversation(served, [put("/issue", b"v"), *asked, get("/issue")], pipelined=True)
+        assert served.ledger.size == 1 and kept.endswith(b"v")
+    assert all(answer.startswith(b"HTTP/1.1 400 ") and b"%23" in answer for answer in refused)
+
+
 def test_an_answer_that_is_due_goes_out_before_the_connection_ends(tmp_path: Path) -> None:
     with serve(tmp_path) as served:
         for target in ("/k", "/v1/kv/k?dedupe=false"):

@@ -77,6 +77,8 @@ class Application:
 
     async def _route(self, exchange: _Exchange) -> None:
         scope = exchange.scope
+        if exchange.refusal is not None:
+            raise exchange.refusal
         _check_host(scope)
         _check_origin(scope, self._names)
         route, rest = ROUTER.find(scope["method"], scope["raw_path"])
@@ -108,7 +110,10 @@ class _Exchange:
         self.path: bytes = scope["raw_path"]
         self.status = 0
         self._send = send
-        self._connection: Lane | None = scope.get("extensions", {}).get("scribe", {}).get("connection")
+        extension = scope.get("extensions", {}).get("scribe", {})
+        self._connection: Lane | None = extension.get("connection")
+        self.refusal: ScribeError | None = extension.get("refusal")
+        """What the connection found wrong with it already."""
         self._bytes = 0
         self._started = perf_counter()
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")

@@ -274,15 +274,18 @@ class Lane(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_PIPELINED:
             self.transport.abort()
             return
+        refusal = _refusal_of(url)
         if any(name.lower() == b"transfer-encoding" and value.lower() != b"chunked" for name, value in headers):
             self._send_last(InvalidRequest("a body is sent as it is, or chunked", hint="leave out other codings"))
             return
         super().on_message_begin()
-        self.scope["extensions"] = {"scribe": {"connection": self}}
-        self.url = url
+        self.scope["extensions"] = {"scribe": {"connection": self, "refusal": refusal}}
+        self.url = url if refusal is None else b"/"
         for name, value in headers:
             super().on_header(name, value)
         super().on_headers_complete()
+        if refusal is not None:
+            self.scope["raw_path"] = url  # for the books: as it was sent
 
     # --- answering ---------------------------------------------------------------------------------------------
 
@@ -600,6 +603,13 @@ def _plain_key(url: bytes) -> bytes | None:
     if b"?" in url or b"#" in url or not url.isascii():
         return None
     return key_of_path(url) or None
+
+
+def _refusal_of(url: bytes) -> ScribeError | None:
+    """Why the application is to refuse this target whatever it asks for: uvicorn would read another out of it."""
+    if b"#" in url:  # RFC 9112, 3.2: a fragment is no part of it
+        return InvalidRequest("the request target has a # in it", hint="send %23, if it belongs to a key")
+    return None
 
 
 def _number(digits: bytes | None) -> int | None:
