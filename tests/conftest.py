@@ -6,11 +6,13 @@ import os
 import shutil
 import signal
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from coverage import Coverage
+from hypothesis import is_hypothesis_test
 from tests.azure_server import AzureServer
 from tests.azure_server import describe as describe_azure
 from tests.gcs_server import GcsServer
@@ -19,7 +21,7 @@ from tests.s3_server import S3Server
 from tests.s3_server import describe as describe_s3
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 4 << 30
@@ -39,6 +41,10 @@ LONGEST = (
     "cli/test_processes.py",
 )
 """Files with tests of half a minute: where one of them comes last, all processes of a run but one wait for it."""
+
+MEASURED_CASES = 2
+"""Of a test with parameters: coverage is taken of so many."""
+NOT_MEASURED = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -72,6 +78,34 @@ def _may_use_memory(config: pytest.Config) -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest come first; all others keep their order."""
     items.sort(key=lambda item: not str(item.path).endswith(LONGEST))
+    for item in _not_measured(items):
+        item.stash[NOT_MEASURED] = True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """With what its fixtures do before and after it, which ``no_cover`` does not leave out."""
+    measuring = Coverage.current() if NOT_MEASURED in item.stash else None
+    if measuring is None:
+        return (yield)
+    measuring.stop()
+    try:
+        return (yield)
+    finally:
+        measuring.start()
+
+
+def _not_measured(items: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """Coverage makes a test half as long again, and the tenth case of a test reaches what its first two did; so do the
+    examples of properties. What the report says is therefore rather too little.
+    """
+    cases: Counter[tuple[Path, str]] = Counter()
+    for item in items:
+        function = getattr(item, "function", None)
+        test = item.path, getattr(item, "originalname", item.name)
+        cases[test] += 1
+        if cases[test] > MEASURED_CASES or is_hypothesis_test(function):
+            yield item
 
 
 def pytest_report_header() -> list[str]:
