@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import re
 import socket
+import threading
+import time
 from base64 import b64encode
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
@@ -419,6 +422,41 @@ def test_a_pipeline_without_an_end_costs_the_connection(tmp_path: Path) -> None:
     with serve(tmp_path) as served, socket.create_connection((served.host, served.port), timeout=20) as connection:
         connection.sendall(get("/v1/watch") + get("/k?as_of=0") * (MAX_PIPELINED + 2))
         assert is_cut(connection)
+
+
+def test_a_client_that_leaves_its_pipeline_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked, left = threading.Event(), threading.Event()
+
+    def find_nothing(key: bytes, **_: object) -> None:
+        if key == b"b":
+            asked.set()
+            assert left.wait(20)
+
+    with serve(tmp_path) as served:
+        monkeypatch.setattr(served.ledger, "entry", find_nothing)
+        with socket.create_connection((served.host, served.port), timeout=20) as connection:
+            connection.sendall(get("/a") + get("/b") + get("/c"))  # after the first, the node looks who is there
+            assert asked.wait(20)
+        while served.connections():
+            pass
+        left.set()
+        while served.call(lambda: len(served.server.server_state.tasks)):
+            pass
+        gc.collect()  # tells of a task that failed
+    assert not caplog.records
+
+
+def test_a_watcher_that_leaves_its_pipeline_is_missed_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with serve(tmp_path) as served:
+        with socket.create_connection((served.host, served.port), timeout=20) as connection:
+            connection.sendall(get("/v1/watch") + get("/k"))
+            assert connection.recv(4096)
+        end = time.monotonic() + 10
+        while served.service.watchers:
+            assert time.monotonic() < end
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("coding", ["gzip, chunked", "identity"])

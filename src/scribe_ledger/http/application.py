@@ -142,7 +142,7 @@ class _Exchange:
 
     def _check_connected(self) -> None:
         if self._connection is not None and self._connection.transport.is_closing():
-            self._connection.cycle.disconnected = True  # or uvicorn misses the rest of the answer
+            self._connection.give_up()
             raise ClientDisconnect
 
     def count(self, error: Exception) -> None:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterable
 
+    from uvicorn._types import ASGI3Application
+
     from scribe_ledger.http.metrics import RequestStats
     from scribe_ledger.http.service import Service
     from scribe_ledger.ledger.commands import Command
@@ -155,10 +157,26 @@ class Lane(HttpToolsProtocol):
     _is_like = False
     """A GET without headers that mean something was answered here."""
     _special: list[tuple[int, bytes]]
+    answering: RequestResponseCycle | None = None
+    """What the application answers, or answered last. With requests behind it, ``cycle`` is the newest of those."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._since = self.shared.seconds
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.give_up()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self.answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def give_up(self) -> None:
+        """The request at hand gets no more of an answer: whoever makes it is told, and uvicorn misses nothing of it."""
+        if self.answering is not None:
+            self.answering.disconnected = True
+            self.answering.message_event.set()
 
     # --- what the parser reports -------------------------------------------------------------------------------
 
@@ -480,8 +498,7 @@ class Lane(HttpToolsProtocol):
 
     def break_off(self, last: bytes) -> None:
         """Ends a chunked answer whose reader takes nothing: these bytes are the last it will find, if it ever looks."""
-        self.cycle.disconnected = True
-        self.cycle.message_event.set()
+        self.give_up()
         self.transport.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last))
         self.transport.close()
         self.loop.call_later(BREAK_OFF_SECONDS, self.transport.abort)
