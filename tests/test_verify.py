@@ -13,6 +13,7 @@ from scribe_ledger import verify
 from scribe_ledger.errors import InvalidRequest, SerializationError, VerificationError
 from scribe_ledger.merkle import (
     EMPTY_EDGE,
+    Checkpoint,
     ConsistencyProof,
     HistoryProof,
     Inclusion,
@@ -27,6 +28,7 @@ from scribe_ledger.merkle import (
     hash_leaf,
     sign_checkpoint,
 )
+from scribe_ledger.merkle.handover import Handover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,6 +58,49 @@ def every_change(text: str) -> set[str]:
     changes |= {text[:at] for at in range(len(text))}
     changes |= {text + extra for extra in ("\n", " ", "x", text)}
     return changes - {text}
+
+
+# --- what is no proof at all -----------------------------------------------------------------------------------
+
+PROOF, HISTORY, CONSISTENCY, HEAD = (
+    example.proof(1),
+    example.history(),
+    example.consistency(2),
+    example.checkpoint(),
+)
+WRONG_KINDS: dict[str, tuple[Callable[[Any], object], list[Any]]] = {
+    "proof": (lambda given: verify.inclusion(given, public_key=PUBLIC_KEY), [None, 1, b"x", HISTORY]),
+    "history": (lambda given: verify.history(given, public_key=PUBLIC_KEY), [None, b"x", PROOF]),
+    "consistency": (lambda given: verify.consistency(given, HEAD, HEAD, public_key=PUBLIC_KEY), [None, b"x", PROOF]),
+    "old head": (lambda given: verify.consistency(CONSISTENCY, given, HEAD, public_key=PUBLIC_KEY), [None, PROOF]),
+    "checkpoint": (lambda given: verify.checkpoint(given, public_key=PUBLIC_KEY), [None, 1, b"x", PROOF]),
+    "epoch": (lambda given: verify.epoch(given, old_public_key=PUBLIC_KEY), [None, 1, b"x", PROOF]),
+    "public key": (lambda given: verify.checkpoint(HEAD, public_key=given), [None, 1, b"x"]),
+    "value": (lambda given: verify.inclusion(PROOF, given, public_key=PUBLIC_KEY), [5, ["x"], "\ud800"]),
+    "key": (lambda given: verify.inclusion(PROOF, public_key=PUBLIC_KEY, key=given), [5, "\ud800"]),
+    "key of a history": (lambda given: verify.history(HISTORY, public_key=PUBLIC_KEY, key=given), [5, "\ud800"]),
+    "cosigners": (
+        lambda given: verify.checkpoint(HEAD, public_key=PUBLIC_KEY, cosigners=given),
+        [None, 5, "", COSIGNER, NODE_KEY.cosigner, [None], [5]],
+    ),
+    "quorum": (lambda given: verify.checkpoint(HEAD, public_key=PUBLIC_KEY, cosigners=[], quorum=given), ["0", 0.5]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_KINDS)
+def test_arguments_of_the_wrong_kind_are_named(case: str) -> None:
+    call, wrong = WRONG_KINDS[case]
+    for given in wrong:
+        with pytest.raises(InvalidRequest) as caught:
+            call(given)
+        inner = given[0] if case == "cosigners" and isinstance(given, list) else given
+        assert case == "quorum" or any(word in caught.value.message for word in (type(inner).__name__, "Unicode"))
+
+
+@pytest.mark.parametrize("form", [Proof, HistoryProof, ConsistencyProof, Checkpoint, Handover, Verifier])
+def test_text_that_is_not_unicode_is_no_proof(form: Any) -> None:
+    with pytest.raises((SerializationError, VerificationError)):
+        form.parse("\ud800")
 
 
 # --- inclusion -------------------------------------------------------------------------------------------------
@@ -116,11 +161,6 @@ def test_chunk_root_must_be_that_of_the_value() -> None:
     verify.inclusion(proof, public_key=PUBLIC_KEY)
     with pytest.raises(VerificationError, match="chunk root"):
         verify.inclusion(proof, b"Alice Smith", public_key=PUBLIC_KEY)
-
-
-def test_value_that_is_not_bytes_is_a_mistake_of_the_caller() -> None:
-    with pytest.raises(TypeError):
-        verify.inclusion(example.proof(1), 11, public_key=PUBLIC_KEY)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ A proof shows presence and what came before, never that an entry is its key's la
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import sha256
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from scribe_ledger.errors import InvalidRequest, VerificationError
 from scribe_ledger.merkle.checkpoint import Checkpoint, verify_cosignature
@@ -23,10 +24,10 @@ from scribe_ledger.merkle.prooftext import ConsistencyProof, HistoryProof, Inclu
 from scribe_ledger.model import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from scribe_ledger.merkle.leaf import Leaf
 
+_Parsable = TypeVar("_Parsable", Proof, HistoryProof, ConsistencyProof, Checkpoint, Handover, Verifier)
+_NOUNS: dict[type, str] = {Checkpoint: "checkpoint", Handover: "handover", Verifier: "public key"}
 CHECKPOINTS_REMEMBERED = 64
 """How many verified checkpoints are kept, so that many proofs under one checkpoint cost one signature check."""
 
@@ -46,13 +47,11 @@ def inclusion(
     ``value``, ``key`` and ``version`` are compared with the entry where they are given. ``cosigners`` are keys of which
     ``quorum`` must have signed the checkpoint too; all of them, unless it says otherwise.
     """
-    proof = Proof.parse(proof) if isinstance(proof, str) else proof
-    if not isinstance(proof, Proof):
-        raise InvalidRequest(f"the proof is {type(proof).__name__}", hint="give a Proof, or its text")
+    proof = _parsed(Proof, proof)
     head = checkpoint(proof.checkpoint, public_key=public_key, cosigners=cosigners, quorum=quorum)
     leaf = _included(proof, head)
-    if key is not None and leaf.key != _to_bytes(key):
-        raise VerificationError(f"the proof is for the key {leaf.key[:80]!r}, not {_to_bytes(key)[:80]!r}")
+    if key is not None and leaf.key != (wanted := _to_bytes(key, "key")):
+        raise VerificationError(f"the proof is for the key {leaf.key[:80]!r}, not {wanted[:80]!r}")
     if version is not None and leaf.version != version:
         raise VerificationError(f"the proof is for version {leaf.version}, not {version}")
     if value is not None:
@@ -69,13 +68,13 @@ def history(
     quorum: int | None = None,
 ) -> list[Leaf]:
     """Verifies a key's history without gaps, from the proven entry back to version 1; the leaves, newest first."""
-    proof = HistoryProof.parse(proof) if isinstance(proof, str) else proof
+    proof = _parsed(HistoryProof, proof)
     head = checkpoint(proof.checkpoint, public_key=public_key, cosigners=cosigners, quorum=quorum)
     leaves = [_included(entry, head) for entry in proof.entries]
     if not leaves:
         raise VerificationError("the history is empty")
-    if key is not None and leaves[0].key != _to_bytes(key):
-        raise VerificationError(f"the history is of the key {leaves[0].key[:80]!r}, not {_to_bytes(key)[:80]!r}")
+    if key is not None and leaves[0].key != (wanted := _to_bytes(key, "key")):
+        raise VerificationError(f"the history is of the key {leaves[0].key[:80]!r}, not {wanted[:80]!r}")
     for newer, older in pairwise(leaves):
         if older.key != newer.key or older.version != newer.version - 1 or older.index != newer.previous:
             raise VerificationError(
@@ -94,7 +93,7 @@ def consistency(
     public_key: Verifier | str,
 ) -> None:
     """Verifies that the log of the new checkpoint begins with that of the old one, entry for entry."""
-    proof = ConsistencyProof.parse(proof) if isinstance(proof, str) else proof
+    proof = _parsed(ConsistencyProof, proof)
     old = checkpoint(old_checkpoint, public_key=public_key)
     new = checkpoint(new_checkpoint, public_key=public_key)
     if (proof.old_size, proof.new_size) != (old.size, new.size):
@@ -113,12 +112,12 @@ def checkpoint(
     quorum: int | None = None,
 ) -> Checkpoint:
     """Verifies a head of the log: signed by the ledger's key under its own origin, and by enough cosigners."""
-    text = signed if isinstance(signed, str) else signed.text
-    head = _signed_by_log(text, str(public_key))
+    text = signed if isinstance(signed, str) else _parsed(Checkpoint, signed).text
+    head = _signed_by_log(text, public_key if isinstance(public_key, str) else str(_to_verifier(public_key)))
     # The text is what was signed; fields beside it that say otherwise are a forgery or a bug.
     if not isinstance(signed, str) and signed != head:
         raise VerificationError("the checkpoint's fields are not those of its text")
-    wanted = [_to_verifier(cosigner) for cosigner in cosigners]
+    wanted = _to_verifiers(cosigners)
     if wanted or quorum is not None:
         _require_cosigners(text, wanted, quorum)
     return head
@@ -138,7 +137,7 @@ def epoch(
     word. If it has not, since it was lost, no signature says that the new key is the operator's: anybody who can write
     to the store could have made it. Then this refuses, unless ``new_public_key`` says which key the operator told you.
     """
-    handover = Handover.parse(handover) if isinstance(handover, str) else handover
+    handover = _parsed(Handover, handover)
     handover.verify(_to_verifier(old_public_key))
     if new_public_key is not None:
         if handover.key != _to_verifier(new_public_key):
@@ -153,9 +152,9 @@ def epoch(
 
 def matches(leaf: Leaf, value: bytes | str) -> None:
     """Verifies that these bytes are the value of an entry."""
+    value = _to_bytes(value, "value")
     if leaf.kind is Kind.DELETE:
         raise VerificationError(f"entry {leaf.index} is a delete and has no value")
-    value = _to_bytes(value)
     if len(value) != leaf.size:
         raise VerificationError(f"the value has {len(value)} bytes, entry {leaf.index} says {leaf.size}")
     if sha256(value).digest() != leaf.sha256:
@@ -188,7 +187,7 @@ def _require_cosigners(text: str, cosigners: list[Verifier], quorum: int | None)
     # Counted by public key: one cosigner under two names is still one witness.
     known = {cosigner.public_key for cosigner in cosigners}
     required = len(known) if quorum is None else quorum
-    if not 0 <= required <= len(known):
+    if not isinstance(required, int) or not 0 <= required <= len(known):
         raise InvalidRequest(f"a quorum of {required} cannot be had of {len(known)} cosigners")
     signed = {cosigner.public_key for cosigner in cosigners if _signed_by_cosigner(text, str(cosigner))}
     if len(signed) < required:
@@ -208,9 +207,30 @@ def _signed_by_cosigner(text: str, cosigner: str) -> bool:
     return True
 
 
+def _parsed(form: type[_Parsable], given: _Parsable | str) -> _Parsable:
+    if isinstance(given, str):
+        return form.parse(given)
+    if not isinstance(given, form):
+        what = _NOUNS.get(form, "proof")
+        raise InvalidRequest(f"the {what} is {type(given).__name__}", hint=f"give a {form.__name__}, or its text")
+    return given
+
+
+def _to_verifiers(keys: Iterable[Verifier | str]) -> list[Verifier]:
+    # A text is a sequence of letters: one key alone must not be taken for many, nor an empty one for none.
+    if isinstance(keys, str | Verifier) or not isinstance(keys, Iterable):
+        raise InvalidRequest(f"the cosigners are {type(keys).__name__}", hint="give a list of verifier keys")
+    return [_to_verifier(key) for key in keys]
+
+
 def _to_verifier(key: Verifier | str) -> Verifier:
-    return Verifier.parse(key) if isinstance(key, str) else key
+    return _parsed(Verifier, key)
 
 
-def _to_bytes(data: bytes | str) -> bytes:
-    return data.encode() if isinstance(data, str) else bytes(memoryview(data))
+def _to_bytes(data: bytes | str, what: str) -> bytes:
+    try:
+        return data.encode() if isinstance(data, str) else bytes(memoryview(data))
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"the {what} is not valid Unicode", hint=f"give the {what} as bytes") from error
+    except TypeError as error:
+        raise InvalidRequest(f"the {what} is {type(data).__name__}", hint="give bytes or text") from error
