@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scribe_ledger.bench.cluster import joining
+from scribe_ledger.bench.cluster import joining, writing
 from scribe_ledger.bench.cluster.bare import ENGINE, BareEngine
 from scribe_ledger.bench.cluster.command import CLUSTER
 from scribe_ledger.bench.cluster.nodes import Cluster
 from scribe_ledger.bench.cluster.rows import ROWS
 from scribe_ledger.bench.cluster.scale import Scale
 from scribe_ledger.bench.cluster.spread import Spread, Together
-from scribe_ledger.bench.cluster.targets import CONNECTIONS, LINES
+from scribe_ledger.bench.cluster.targets import LINES
 from scribe_ledger.bench.cluster.writing import LEADER, SPREAD
 from scribe_ledger.bench.http.load import LANE, run_wrk
 from scribe_ledger.bench.http.scripts import Scripts
@@ -48,18 +48,21 @@ def test_every_line_of_the_table_has_a_row_that_measures_it() -> None:
 
 
 @needs_wrk
-def test_puts_stand_beside_the_bare_engine_and_reads_beside_the_empty_lane(tmp_path: Path) -> None:
-    lines = bench(tmp_path, "--only", "put,get")
-    wanted = {line.name for line in LINES if line.row in {"put", "get"}}
-    assert set(lines) == wanted
-    for connections in CONNECTIONS:
-        line = lines[f"put.{connections}"]
-        assert line["beside"][0]["name"] == ENGINE
-        assert line["beside"][0]["figure"] > line["figure"] > 0
-        assert set(line["details"]["generator_us_per_request"]) == {LEADER, SPREAD}
-        spread = lines[f"put.{connections}.spread"]
-        assert spread["ratio"] == pytest.approx(spread["figure"] / line["figure"])
-        assert lines[f"put.{connections}.p99"]["figure"] >= lines[f"put.{connections}.p50"]["figure"] > 0
+def test_puts_stand_beside_the_bare_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "CONNECTIONS", [16])
+    lines = writing.put(tmp_path, TINY, profile=False)
+    assert set(lines) == {line.name for line in LINES if line.name.startswith("put.16")}
+    line, spread = lines["put.16"], lines["put.16.spread"]
+    assert line["beside"][ENGINE] > line["figure"] > 0
+    assert set(line["details"]["generator_us_per_request"]) == {LEADER, SPREAD}
+    assert spread["beside"] == {LEADER: line["figure"]}
+    assert lines["put.16.p99"]["figure"] >= lines["put.16.p50"]["figure"] > 0
+
+
+@needs_wrk
+def test_reads_stand_beside_the_empty_lane(tmp_path: Path) -> None:
+    lines = bench(tmp_path, "--only", "get")
+    assert set(lines) == {line.name for line in LINES if line.row == "get"}
     assert lines["get"]["beside"][0]["name"] == LANE
     assert lines["get.p99"]["details"]["asked_per_second"] == round(lines["get"]["figure"] / 2)
     assert all(line["target_met"] is None for line in lines.values()), "sizes of a quick run judge nothing"
