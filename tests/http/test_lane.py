@@ -13,6 +13,7 @@ from base64 import b64encode
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
+from unittest.mock import MagicMock
 from urllib.request import Request, urlopen
 
 import pytest
@@ -416,6 +417,38 @@ def test_a_body_that_breaks_off_while_it_is_awaited_is_refused(tmp_path: Path) -
         client.sendall(BROKEN[-9:])
         with client.makefile("rb") as answers:
             assert answers.read().startswith(b"HTTP/1.1 400")
+
+
+def test_what_is_refused_unread_is_in_the_books_once(tmp_path: Path) -> None:
+    coded = request("PUT", "/k", "Transfer-Encoding: gzip, chunked", length=False) + b"0\r\n\r\n"
+    cases = [
+        (b"this is not HTTP\r\n\r\n", "-", b"-", 400),
+        (request("BREW", "/k"), "-", b"-", 405),
+        (coded, "PUT", b"/k", 400),
+        (BROKEN, "PUT", b"/broken", 400),
+        (get("/k#1"), "GET", b"/k#1", 400),
+    ]
+    access = MagicMock()
+    with serve(tmp_path) as served:
+        served.service.access = served.server.config.http.shared.access = access  # type: ignore[union-attr]
+        for sent, *_ in cases:
+            conversation(served, [sent], pipelined=False)
+        served.call(lambda: None)  # what was answered is noted by then
+        metrics = served.service.metrics
+    assert [call.args[:3] for call in access.note.call_args_list] == [tuple(expected) for _, *expected in cases]
+    counted = {(method, status): stats.count for (method, route, status), stats in metrics.requests.items()}
+    assert counted == {("-", 400): 1, ("-", 405): 1, ("PUT", 400): 2, ("GET", 400): 1}
+    assert metrics.errors == {"invalid": 4, "method": 1}
+
+
+def test_a_body_of_another_coding_is_not_that_of_the_request_before(tmp_path: Path) -> None:
+    coded = request("PUT", "/k", "Transfer-Encoding: gzip, chunked", length=False) + b"5\r\nother\r\n0\r\n\r\n"
+    with serve(tmp_path) as served:
+        answers = conversation(
+            served, [put("/first", b"value", "X-Scribe-Meta-A: b"), coded], pipelined=True, last=True
+        )
+        assert [answer[9:12] for answer in answers] == [b"201", b"400"]
+        assert served.ledger.get("first") == b"value"
 
 
 def test_a_pipeline_without_an_end_costs_the_connection(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from scribe_ledger.http.lane import HEADER_SECONDS, IDLE_SECONDS, Lane, make_lane
+from scribe_ledger.http.metrics import Metrics
 from scribe_ledger.node import server
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ class Wire(asyncio.Transport):
     """A transport without a network."""
 
     closed = False
+    sent = b""
+
+    def write(self, data: object) -> None:
+        assert isinstance(data, bytes)
+        self.sent += data
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return default
@@ -113,3 +119,13 @@ def test_connections_leave_files_to_the_engine(monkeypatch: pytest.MonkeyPatch) 
     infinite = resource.RLIM_INFINITY
     limits["soft"] = (infinite, infinite)
     assert server.connection_limit() == server.MAX_CONNECTIONS
+
+
+def test_one_connection_too_many_is_turned_away_and_in_the_books(connections: Connections) -> None:
+    metrics = connections.lane.shared.service.metrics = Metrics((1.0,))
+    connections.lane = server._with_limit(connections.lane, 1)
+    (_, first), (_, second) = connections.open(), connections.open()
+    assert not first.closed and second.closed
+    assert second.sent.startswith(b"HTTP/1.1 503 ") and b"1 connections are open" in second.sent
+    assert {kind: stats.count for kind, stats in metrics.requests.items()} == {("-", "(none)", 503): 1}
+    assert metrics.errors == {"overloaded": 1}

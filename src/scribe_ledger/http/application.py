@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from time import perf_counter, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from starlette.requests import ClientDisconnect
@@ -18,6 +18,7 @@ from scribe_ledger.http.replies import reply
 from scribe_ledger.http.request import Request
 from scribe_ledger.http.request_ids import request_id_or_new
 from scribe_ledger.http.routes import ROUTER
+from scribe_ledger.http.routing import UNROUTED
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
@@ -31,8 +32,6 @@ CLIENT_GONE = 499
 _OF_THE_NODE = frozenset({"node", "cluster"})
 """Tags of routes that are about the node, not about the ledger."""
 _FOR_THE_OPERATOR = frozenset({StorageError.kind, Corruption.kind})
-UNROUTED = "(none)"
-"""What metrics call the route of a request that found none."""
 _GIVEN_UP = OutcomeUnknown(
     "the node stopped before this was done",
     hint="ask again; a write with the same request id settles what became of it",
@@ -77,8 +76,7 @@ class Application:
 
     async def _route(self, exchange: _Exchange) -> None:
         scope = exchange.scope
-        if exchange.refusal is not None:
-            raise exchange.refusal
+        exchange.check_refusal()
         _check_host(scope)
         _check_origin(scope, self._names)
         route, rest = ROUTER.find(scope["method"], scope["raw_path"])
@@ -110,10 +108,8 @@ class _Exchange:
         self.path: bytes = scope["raw_path"]
         self.status = 0
         self._send = send
-        extension = scope.get("extensions", {}).get("scribe", {})
-        self._connection: Lane | None = extension.get("connection")
-        self.refusal: ScribeError | None = extension.get("refusal")
-        """What the connection found wrong with it already."""
+        self._told: dict[str, Any] = scope.get("extensions", {}).get("scribe", {})
+        self._connection: Lane | None = self._told.get("connection")
         self._bytes = 0
         self._started = perf_counter()
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
@@ -123,7 +119,16 @@ class _Exchange:
     async def hear(self) -> Message:
         """What the client sends. The first time tells one that waits for leave that it may send."""
         self._heard = True
-        return await self.receive()
+        message = await self.receive()
+        if not self.status:
+            self.check_refusal()
+        return message
+
+    def check_refusal(self) -> None:
+        """Raises what the connection found wrong: with the head at once, with the body as it came."""
+        refusal: ScribeError | None = self._told.get("refusal")
+        if refusal is not None:
+            raise refusal
 
     async def send(self, message: Message) -> None:
         """Raises ``ClientDisconnect`` once the connection is closing, before its server hears of that."""

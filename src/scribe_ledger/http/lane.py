@@ -27,10 +27,9 @@ from scribe_ledger.http.headers import http_date, join
 from scribe_ledger.http.paths import KEYS, RESERVED, key_of_path
 from scribe_ledger.http.problems import error_answer
 from scribe_ledger.http.proven import proven_at_once, proven_head
-from scribe_ledger.http.replies import reply
 from scribe_ledger.http.request_ids import make_request_id, request_id_or_new
 from scribe_ledger.http.routes import ROUTER
-from scribe_ledger.http.routing import KEY
+from scribe_ledger.http.routing import KEY, UNROUTED
 from scribe_ledger.http.values import decode_header, receipt_answer, request_id_of
 from scribe_ledger.ledger import commands
 
@@ -62,6 +61,8 @@ MAX_PIPELINED = 256
 """Requests that wait on one connection for the answer before theirs."""
 BREAK_OFF_SECONDS = 60
 """A reader that was given up on has so long to find out why."""
+NO_METHOD = "-"
+"""What the books call the method where nobody has read one."""
 MAX_REPEATS = 65_536
 MAX_REPEAT_BYTES = 512
 """How many requests are known by their bytes, and how long each may be: 32 MiB at most."""
@@ -293,17 +294,19 @@ class Lane(HttpToolsProtocol):
             self.transport.abort()
             return
         refusal = _refusal_of(url)
-        if any(name.lower() == b"transfer-encoding" and value.lower() != b"chunked" for name, value in headers):
-            self._send_last(InvalidRequest("a body is sent as it is, or chunked", hint="leave out other codings"))
-            return
         super().on_message_begin()
-        self.scope["extensions"] = {"scribe": {"connection": self, "refusal": refusal}}
+        told: dict[object, object] = {"connection": self}
+        if refusal is not None:
+            told["refusal"] = refusal
+        self.scope["extensions"] = {"scribe": told}
         self.url = url if refusal is None else b"/"
         for name, value in headers:
             super().on_header(name, value)
         super().on_headers_complete()
         if refusal is not None:
             self.scope["raw_path"] = url  # for the books: as it was sent
+        if any(name.lower() == b"transfer-encoding" and value.lower() != b"chunked" for name, value in headers):
+            self._send_last(InvalidRequest("a body is sent as it is, or chunked", hint="leave out other codings"))
 
     # --- answering ---------------------------------------------------------------------------------------------
 
@@ -463,7 +466,6 @@ class Lane(HttpToolsProtocol):
         try:
             ROUTER.find(unknown[1].decode(), unknown[2])
         except ScribeError as error:
-            self.shared.service.metrics.errors[error.kind] += 1
             self._send_last(error)
 
     def send_400_response(self, msg: str) -> None:
@@ -473,28 +475,27 @@ class Lane(HttpToolsProtocol):
     def _send_last(self, error: ScribeError) -> None:
         """An error that ends the connection, unless answers are still due: they go out, and the newest is the last."""
         cycle = self.cycle
-        if cycle is not None and not cycle.response_complete:
-            cycle.keep_alive = False
-            self.flow.pause_reading()
-            if not self._ends_broken(cycle, error):
-                return
-        request_id = make_request_id()
+        if cycle is None or cycle.response_complete:
+            self.turn_away(error)
+            return
+        cycle.keep_alive = False
+        self.flow.pause_reading()
+        if isinstance(cycle, RequestResponseCycle) and cycle.more_body and not cycle.response_started:
+            # Nobody is to wait for a body that cannot be read.
+            cycle.scope["extensions"]["scribe"].setdefault("refusal", error)
+            cycle.message_event.set()
+
+    def turn_away(self, error: ScribeError) -> None:
+        """Answers a client whose request nobody has read, and ends the connection."""
+        started, request_id = perf_counter(), make_request_id()
         status, headers, body = error_answer(error, request_id)
         self._send(status, join(headers) + b"connection: close\r\n", body, request_id)
         self.transport.close()
-
-    def _ends_broken(self, cycle: RequestResponseCycle, error: ScribeError) -> bool:
-        """Nobody is to wait for the rest of a body that cannot be read. True: its request is to be refused now."""
-        if not (isinstance(cycle, RequestResponseCycle) and cycle.more_body) or cycle.response_started:
-            return False
-        if self.pipeline and self.pipeline[0][0] is cycle:  # it has not begun: what is before it is answered first
-            cycle.more_body = False
-            answer = reply(*error_answer(error, make_request_id()))  # which is an application that knows nothing else
-            self.pipeline[0] = (cycle, answer)  # type: ignore[assignment]  # uvicorn has types of its own
-            return False
-        cycle.disconnected = True
-        cycle.message_event.set()
-        return True
+        shared, seconds = self.shared, perf_counter() - started
+        shared.service.metrics.errors[error.kind] += 1
+        shared.service.metrics.request(NO_METHOD, UNROUTED, status).observe(seconds)
+        if shared.access is not None:
+            shared.access.note(NO_METHOD, b"-", status, len(body), seconds, request_id, self.client)
 
     def break_off(self, last: bytes) -> None:
         """Ends a chunked answer whose reader takes nothing: these bytes are the last it will find, if it ever looks."""

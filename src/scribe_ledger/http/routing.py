@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 KEY = "{key}"
+UNROUTED = "(none)"
+"""What metrics call the route of a request that found none."""
 _REST = re.compile(r"\{[a-z]+\}$")
 
 

@@ -9,17 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from scribe_ledger.errors import Overloaded
 from scribe_ledger.http.application import Application
 from scribe_ledger.http.lane import make_lane
-from scribe_ledger.http.problems import error_answer
-from scribe_ledger.http.request_ids import make_request_id
 from scribe_ledger.node.listening import BACKLOG
 
 if TYPE_CHECKING:
@@ -128,14 +125,7 @@ def _with_limit(lane: type[Lane], most: int) -> type[Lane]:
         def connection_made(self, transport: asyncio.Transport) -> None:
             super().connection_made(transport)
             if len(self.connections) > most:
-                self._turn_away()
-
-        def _turn_away(self) -> None:
-            self.shared.service.metrics.errors[Overloaded.kind] += 1
-            error = Overloaded(f"{most} connections are open", hint="retry after a moment, or ask another node")
-            status, headers, body = error_answer(error, make_request_id())
-            lines: list[Any] = [STATUS_LINE[status], *[b"%b: %b\r\n" % header for header in headers]]
-            self.transport.write(b"".join([*lines, b"connection: close\r\n\r\n", body]))
-            self.transport.close()
+                error = Overloaded(f"{most} connections are open", hint="retry after a moment, or ask another node")
+                self.turn_away(error)
 
     return Limited
