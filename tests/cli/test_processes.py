@@ -35,7 +35,7 @@ def scribe(folder: Path, *arguments: str, stdin: bytes = b"", check: bool = True
 def peak_kib(arguments: Sequence[str | Path], folder: Path) -> int:
     """Runs a command in a process of its own and gives the most memory that it held."""
     report = (
-        "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:]);"
+        "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL);"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(done.returncode)"
     )
     command = [sys.executable, "-c", report, *SCRIBE, *map(str, arguments)]
@@ -56,6 +56,7 @@ def test_large_values_pass_in_bounded_memory(tmp_path: Path) -> None:
     steps = {
         "put": ["--data", "data", "put", "large", "-f", "large"],
         "get": ["--data", "data", "get", "large", "-o", "out"],
+        "get as JSON": ["--data", "data", "get", "large", "--json"],
         "export to Parquet": ["--data", "data", "export", "file.parquet"],
         "import of Parquet": ["--data", "copy", "import", "file.parquet", "--verbatim"],
         "export to NDJSON": ["--data", "data", "export", "file.ndjson"],

@@ -82,6 +82,14 @@ def test_get_answers_the_entry_as_json(cli: Cli) -> None:
     assert base64.b64decode(other["value_base64"]) == BINARY
 
 
+def test_get_answers_a_large_entry_as_json_as_well(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(BINARY * (5 << 20 >> 8))
+    cli("put", "large", "-f", "in", "--meta", "team=red")
+    entry = cli("get", "large", "--json").document
+    assert base64.b64decode(entry["value_base64"]) == (tmp_path / "in").read_bytes()
+    assert entry["metadata"] == {"team": "red"}
+
+
 def test_get_reads_earlier_versions(cli: Cli) -> None:
     for value in ("one", "two", "three"):
         cli("put", "key", value)

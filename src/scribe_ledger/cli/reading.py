@@ -40,7 +40,7 @@ def get(session: Session, key: bytes, output: str | None, version: int | None, a
     """
     with session.open() as target:
         if session.json:
-            print_json(_entry_with_value(target, key, output, version, as_of))
+            _print_entry(target, key, output, version, as_of)
             return
         value = target.open_value(key, version=version, as_of=as_of)
         if value is None:
@@ -63,19 +63,23 @@ def _copy(value: IO[bytes], output: str) -> None:
             file.write(piece)
 
 
-def _entry_with_value(
-    target: Target, key: bytes, output: str | None, version: int | None, as_of: int | None
-) -> dict[str, object]:
-    from scribe_ledger.ledger.transfer.ndjson import fields_of, value_to_json
+def _print_entry(target: Target, key: bytes, output: str | None, version: int | None, as_of: int | None) -> None:
+    from scribe_ledger.ledger.transfer.exporting import export_entries
+    from scribe_ledger.ledger.transfer.ndjson import NdjsonWriter, fields_of, value_to_json
+    from scribe_ledger.ledger.transfer.rows import STREAMED_BYTES
 
     entry = target.entry(key, version=version, as_of=as_of)
     if entry is None or entry.deleted:
         raise _why_not(target, key, version, as_of)
-    if output is None:
-        return fields_of(entry) | value_to_json(entry.value)
-    with target.open_value(key, version=entry.version) or _nothing() as value:
-        _copy(value, output)
-    return fields_of(entry) | {"file": output}
+    if output is not None:
+        with target.open_value(key, version=entry.version) or _nothing() as value:
+            _copy(value, output)
+        print_json(fields_of(entry) | {"file": output})
+    elif entry.size > STREAMED_BYTES:
+        with writing("-") as file, NdjsonWriter(file) as writer:
+            export_entries(target, [entry], writer)
+    else:
+        print_json(fields_of(entry) | value_to_json(entry.value))
 
 
 def _why_not(target: Target, key: bytes, version: int | None, as_of: int | None) -> NotFound:
