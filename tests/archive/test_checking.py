@@ -479,6 +479,18 @@ def test_orphans_are_warned_of_and_stay(archive: Archive, tmp_path: Path) -> Non
     assert listed(archive, "") == before
 
 
+def test_it_is_said_which_segments_that_are_not_live_are_damaged(archive: Archive, tmp_path: Path) -> None:
+    orphan = add_orphans(archive, tmp_path)["segment"]
+    wide = paths.segment_path(0, archive.ledger.size - 1, UNWANTED)
+    archive.store.put_bytes(wide, b"cut short")
+    for ledger in (None, archive.ledger):
+        report = check(archive, ledger=ledger)
+        told = {warning.place: warning.what for warning in report.warnings}
+        assert report.ok
+        assert "damaged" not in told[orphan]
+        assert "do not have the digest in its name" in told[wide]
+
+
 def test_a_repair_beside_the_ledger_removes_all_that_is_ours_after_the_grace_period(
     archive: Archive, tmp_path: Path
 ) -> None:

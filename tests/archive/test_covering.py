@@ -43,6 +43,15 @@ def test_overlaps_and_what_reaches_too_far_are_left_out() -> None:
     assert shortest_chain(found, 0, 25) is None
 
 
+def test_live_ones_are_taken_however_many_before_one_that_is_left_over() -> None:
+    live = [segment(at, at + 10) for at in range(0, 40, 10)]
+    preferred = {found.path for found in live}
+    assert shortest_chain([*live, segment(0, 40, 1)], 0, 40, preferred=preferred) == live
+    without = [found for found in live if found.first_index != 20]
+    spare = [segment(20, 30, 1), segment(10, 40, 1)]
+    assert shortest_chain([*without, *spare], 0, 40, preferred=preferred) == [*live[:2], spare[0], live[3]]
+
+
 def test_of_two_as_short_the_live_one_is_taken() -> None:
     one, other, after = segment(0, 10, 1), segment(0, 10, 2), segment(10, 20)
     for live in (one, other):

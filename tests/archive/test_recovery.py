@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from tests.archive.lost import LARGE, NAME, archive, bystander, everything, lose
 from tests.s3_server import S3Server, needs_versitygw
 
 from scribe_ledger import Config, Ledger
+from scribe_ledger.archive.covering import read_directory
 from scribe_ledger.archive.recovery import restore, restore_if_needed
 from scribe_ledger.errors import (
     ConfigurationError,
@@ -29,7 +31,9 @@ from scribe_ledger.errors import (
 from scribe_ledger.ledger.folder import IDENTITY, KEY, RESTORING
 from scribe_ledger.objects import paths
 from scribe_ledger.objects.folder import FolderStore
+from scribe_ledger.objects.identity import read_identity
 from scribe_ledger.objects.opening import open_object_store
+from scribe_ledger.segments.merging import merge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -314,6 +318,69 @@ def test_a_segment_of_a_fork_is_named(tmp_path: Path, store: FolderStore) -> Non
     assert theirs in str(error) or "names it" in str(error)
     store.delete(paths.MANIFEST)
     assert theirs in str(refused(store, tmp_path / "new"))
+
+
+def left_over(store: FolderStore, content: bytes, size: int, *, digest: bytes | None = None) -> str:
+    """An object under the name of a segment that has the entries of all others."""
+    path = paths.segment_path(0, size - 1, sha256(content).digest() if digest is None else digest)
+    store.put_bytes(path, content)
+    return path
+
+
+def wide_segment(folder: Path, size: int) -> bytes:
+    """A sound segment of another ledger, with as many entries."""
+    where = FolderStore(folder / "wide store")
+    with opened(folder / "wide", where, name="example.org/another") as ledger:
+        ledger.put_many([(f"key/{number}", b"theirs") for number in range(size)])
+        archive(ledger, segment_size=1 << 30)
+        content = where.get(ledger.manifest.segments[0].path)
+    assert content is not None
+    return content
+
+
+@pytest.mark.parametrize("manifest", ["there", "gone"])
+def test_what_is_left_over_does_no_harm(tmp_path: Path, whole: Path, manifest: str) -> None:
+    """Damaged, of another ledger, or under a name of other bytes, and with more entries than any that is live."""
+    store = FolderStore(shutil.copytree(whole, tmp_path / "store"))
+    size = published(store)[-1]
+    theirs = wide_segment(tmp_path, size)
+    for content, digest in ((b"junk", None), (theirs, None), (theirs[:3000], sha256(theirs).digest())):
+        left_over(store, content, size, digest=digest)
+    if manifest == "gone":
+        store.delete(paths.MANIFEST)  # so that nothing tells them from the live ones, but what is in them
+    assert restore(store, tmp_path / "new").size == size
+    with opened(tmp_path / "new", store) as ledger:
+        assert len(ledger.manifest.segments) > 2
+        assert ledger.verify().ok
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_merged_segment_that_was_left_over_stands_in_for_a_live_one(tmp_path: Path, whole: Path, at: int) -> None:
+    """Also where some that it holds were taken over already; then it all begins anew."""
+    store = FolderStore(shutil.copytree(whole, tmp_path / "store"))
+    identity, live = read_identity(store), read_directory(store).live
+    assert identity is not None
+    parts = [(store.root / segment.path, segment) for segment in live]
+    with merge(parts, ledger_id=identity.ledger_id, folder=tmp_path) as merged:
+        store.put_file(merged.segment.path, merged.path)
+    content = bytearray((store.root / live[at].path).read_bytes())
+    content[len(content) // 2] ^= 1
+    (store.root / live[at].path).write_bytes(content)
+
+    assert restore(store, tmp_path / "new").size == live[-1].stop
+    with opened(tmp_path / "new", store) as ledger:
+        assert [segment.path for segment in ledger.manifest.segments] == [merged.segment.path]
+        assert ledger.verify().ok
+
+
+def test_the_first_error_is_told_where_nothing_stands_in(tmp_path: Path, whole: Path) -> None:
+    store = FolderStore(shutil.copytree(whole, tmp_path / "store"))
+    live = read_directory(store).live
+    left_over(store, b"junk", live[-1].stop)
+    (store.root / live[1].path).write_bytes(b"damaged")
+    error = refused(store, tmp_path / "new")
+    assert store.place(live[1].path) in str(error)
+    assert "is corrupt" in str(error)
 
 
 def test_a_store_without_a_ledger_is_refused(tmp_path: Path, store: FolderStore) -> None:

@@ -1,8 +1,9 @@
 """Which segments of a store give the log from one index to another: found from the names of objects alone.
 
 Compaction and archivers that were cut short leave segments that overlap. A cover is a chain in which each begins where
-the one before it ended, and the shortest is taken; of two that are as short, the one that ``manifest.json`` names. That
-a segment holds what its name says, and that it is of this log, is for those who read it.
+the one before it ended. Taken is the one with the fewest entries in segments that ``manifest.json`` does not name, since
+what is left over may be anything; of two alike the shorter. ``check.ways`` weighs it so too. That a segment holds what
+its name says, and that it is of this log, is for those who read it.
 """
 
 from __future__ import annotations
@@ -86,13 +87,15 @@ def read_directory(store: ObjectStore) -> Directory:
 def shortest_chain(
     candidates: Iterable[Candidate], start: int, stop: int, *, preferred: Collection[str] = ()
 ) -> list[Candidate] | None:
-    """The fewest segments that join to exactly that range; None if none do."""
+    """Segments that join to exactly that range: the fewest entries in others than the preferred, then the fewest
+    segments; None if none do."""
     best: dict[int, tuple[int, int, Candidate | None]] = {start: (0, 0, None)}
     for found in sorted(candidates, key=lambda each: (each.first_index, each.path)):
         before = best.get(found.first_index)
         if before is None or not start <= found.first_index < found.stop <= stop:
             continue
-        cost = (before[0] + 1, before[1] + (found.path not in preferred))
+        others = 0 if found.path in preferred else found.stop - found.first_index
+        cost = (before[0] + others, before[1] + 1)
         there = best.get(found.stop)
         if there is None or cost < there[:2]:
             best[found.stop] = (*cost, found)

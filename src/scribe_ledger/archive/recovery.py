@@ -10,6 +10,7 @@ after an interrupt or a crash; a folder that is finished is opened like any ledg
 
 from __future__ import annotations
 
+from shutil import rmtree
 from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
@@ -152,9 +153,33 @@ def _rebuild(store: ObjectStore, path: Path, lineage: Lineage, *, check_values: 
     head = newest_checkpoint(store, lineage)
     if head is None or head.size == 0:
         raise NotFound(f"nothing of {lineage.identity.origin!r} is archived in {store.url}: there is no checkpoint yet")
-    folder = DataFolder(path, create=True, restoring=True)
+    work = _Work(store, path, lineage, head, check_values, progress)
+    unfit: dict[str, Corruption] = {}
+    if not _fill(work, unfit):
+        while not _fill(work, unfit, anew=True):
+            pass
+
+
+class _Work(NamedTuple):
+    """What a folder is filled with, and how."""
+
+    store: ObjectStore
+    path: Path
+    lineage: Lineage
+    head: Checkpoint
+    check_values: bool
+    progress: Progress
+
+
+def _fill(work: _Work, unfit: dict[str, Corruption], *, anew: bool = False) -> bool:
+    """False if segments were found unfit, and others in their place must be taken from the beginning, ``anew``."""
+    store, lineage, head = work.store, work.lineage, work.head
+    folder = DataFolder(work.path, create=True, restoring=True)
     try:
         mark = _Mark.begin(folder, store, lineage)
+        if anew:
+            with storage_errors("remove", folder.path / STORE):
+                rmtree(folder.path / STORE)
         ledger = _open_half(folder, store, lineage, head)
     except BaseException:
         folder.close()
@@ -162,12 +187,15 @@ def _rebuild(store: ObjectStore, path: Path, lineage: Lineage, *, check_values: 
     with ledger:
         if not ledger.manifest.store_id:
             ledger.change_manifest(Adopt(lineage.identity.store_id))
-        Refill(ledger, store, lineage, head, check_values=check_values, progress=progress).run()
+        refill = Refill(ledger, store, lineage, head, check_values=work.check_values, progress=work.progress)
+        if not refill.run(unfit):
+            return False
         _check_still_there(ledger, store)
-        for reached in check_large_values(ledger, mark.checked, read_them=check_values, progress=progress):
+        for reached in check_large_values(ledger, mark.checked, read_them=work.check_values, progress=work.progress):
             mark.note(reached)
         folder.save_identity(ledger.identity)
         mark.remove()
+    return True
 
 
 class _Mark:

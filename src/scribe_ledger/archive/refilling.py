@@ -4,6 +4,9 @@ A segment is downloaded whole and held against the digest in its name, while the
 Wherever a root was signed at its end, its leaf hashes must lead there before any of it counts. Then each leaf is
 rebuilt, and the state machine judges that it follows from those before it. Values stay where they are.
 
+A segment that fails is no verdict on the store: it may be left over, and others may have its entries. Only where none
+have is it an error, the first that was met.
+
 What is taken over is durable, and a segment enters the manifest when all of it is; so whoever was ended goes on there.
 Memory: one segment, whatever the size of the log.
 """
@@ -69,23 +72,30 @@ class Refill:
         self._check_values = check_values
         self._progress = progress
 
-    def run(self) -> None:
-        """Takes over what is not there yet; the root is then the signed one, or this raises what is wrong."""
+    def run(self, unfit: dict[str, Corruption]) -> bool:
+        """Takes over what is not there yet; the root is then the signed one, or this raises what is wrong.
+
+        ``unfit`` are segments that failed before, and those that fail now. False if others have their entries, and the
+        ledger must be begun anew to take them.
+        """
         directory = read_directory(self._store)
         self._check_reaches(directory)
-        foreign: set[str] = set()
         while (start := self._ledger.manifest.archived_size) < self._head.size:
-            chain = self._chain(directory, start, foreign)
-            for candidate, file in self._downloaded(chain):
-                with file:
-                    if not self._take(candidate, file):
-                        foreign.add(candidate.path)
-                        break
+            chain = self._chain(directory, start, unfit)
+            if chain is None:
+                return False
+            for candidate, coming in self._downloads(chain):
+                try:
+                    self._take(candidate, coming)
+                except Corruption as error:
+                    unfit[candidate.path] = error
+                    break
         if self._ledger.root(self._head.size) != self._head.root:
             raise Corruption(
                 f"the entries of the segments give another root than the one signed at {self._head.size} entries",
                 hint="remove the folder, and run `scribe fsck` on the store",
             )
+        return True
 
     def _check_reaches(self, directory: Directory) -> None:
         """The copy of the manifest follows on the checkpoint. In a later epoch an old node may have written it."""
@@ -100,33 +110,35 @@ class Refill:
                 hint="restore the object from a copy of the store",
             )
 
-    def _chain(self, directory: Directory, start: int, foreign: set[str]) -> list[Candidate]:
+    def _chain(self, directory: Directory, start: int, unfit: dict[str, Corruption]) -> list[Candidate] | None:
+        """What to take from here on. None if that can only be had from the beginning."""
+        anew = directory.can_cover(self._head.size, without=unfit)
+        if unfit and anew and self._ledger.size > start:
+            return None  # what an unfit segment has left behind may be wrong
         try:
-            return directory.cover(start, self._head.size, without=foreign)
+            return directory.cover(start, self._head.size, without=unfit)
         except Corruption:
-            if start and directory.can_cover(self._head.size, without=foreign):
+            if unfit and anew:
+                return None
+            if unfit:
+                raise next(iter(unfit.values())) from None
+            if anew:
                 raise Corruption(
                     f"the segments were merged since the restore began: none begins at entry {start} any more",
                     hint="remove the folder, and restore it again while nobody archives",
                 ) from None
-            if foreign:
-                path = min(foreign)
-                raise Corruption(
-                    f"the segment {path} is not of this log: its entries do not lead to the root that was signed",
-                    hint="restore the right object from a copy of the store; `scribe fsck URL` says what else is wrong",
-                ) from None
             raise
 
-    def _downloaded(self, chain: list[Candidate]) -> Iterator[tuple[Candidate, TemporaryFile]]:
-        """Each with its file, and the next one on its way meanwhile."""
+    def _downloads(self, chain: list[Candidate]) -> Iterator[tuple[Candidate, Future[TemporaryFile]]]:
+        """Each with its file, for the caller to close, and the next one on its way meanwhile."""
         with ThreadPoolExecutor(1, thread_name_prefix="scribe-restore") as thread:
             waiting: Future[TemporaryFile] | None = None
             try:
                 for place, candidate in enumerate(chain):
-                    file = (waiting or self._download(thread, candidate)).result()
+                    coming = waiting or self._download(thread, candidate)
                     following = chain[place + 1 : place + 2]
                     waiting = self._download(thread, following[0]) if following else None
-                    yield candidate, file
+                    yield candidate, coming
             finally:
                 if waiting is not None and waiting.exception() is None:
                     waiting.result().close()
@@ -136,14 +148,20 @@ class Refill:
 
     # --- one segment -------------------------------------------------------------------------------------------
 
-    def _take(self, candidate: Candidate, file: TemporaryFile) -> bool:
-        """Whether the segment is of this log; then all of it was taken over."""
-        path = candidate.path
-        with open_segment(file.path, ledger_id=self._ledger.ledger_id, place=path) as opened:
+    def _take(self, candidate: Candidate, coming: Future[TemporaryFile]) -> None:
+        """All of a segment, or Corruption that says why it is not what its name promises."""
+        path = self._store.place(candidate.path)
+        with (
+            coming.result() as file,
+            open_segment(file.path, ledger_id=self._ledger.ledger_id, place=path) as opened,
+        ):
             if (opened.footer.first_index, opened.footer.last_index) != (candidate.first_index, candidate.stop - 1):
                 raise Corruption(f"the segment {path} is corrupt: its name tells another range than its footer")
             if not self._leads_to_root(opened, candidate):
-                return False
+                raise Corruption(
+                    f"the segment {path} is not of this log: its entries do not lead to the root that was signed",
+                    hint="restore the right object from a copy of the store; `scribe fsck URL` says what else is wrong",
+                )
             log_bytes, last_leaf = 0, b""
             for rows in opened.rows(with_values=True if self._check_values else "config"):
                 _check_inline_values(rows, path, all_there=self._check_values)
@@ -159,7 +177,6 @@ class Refill:
                 timestamp=int.from_bytes(last_leaf[_TIMESTAMP], "big"),
             )
         self._archive(segment)
-        return True
 
     def _leads_to_root(self, opened: SegmentFile, candidate: Candidate) -> bool:
         """True also where nothing was signed at its end: then a later segment shows it, at the latest the last."""

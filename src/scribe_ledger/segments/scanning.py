@@ -206,7 +206,7 @@ def download(store: ObjectStore, segment: Segment, folder: Path) -> TemporaryFil
             size += len(piece)
             file.write(piece)
         if (size, digest.digest()) != (segment.size, segment.sha256):
-            raise broken(segment.path, f"its {size} bytes have the SHA-256 {digest.hexdigest()}")
+            raise broken(store.place(segment.path), f"its {size} bytes have the SHA-256 {digest.hexdigest()}")
     except BaseException:
         file.close()
         raise

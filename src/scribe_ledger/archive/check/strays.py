@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from scribe_ledger.archive.check.rows import check_rows
 from scribe_ledger.errors import Conflict, SerializationError
 from scribe_ledger.ledger.manifest import Retire, Retired
 from scribe_ledger.merkle.tiles import TILE_HEIGHT, TILE_WIDTH, parse_tile_path
@@ -61,7 +62,8 @@ class _Stray(NamedTuple):
 
 
 def check_strays(store: ObjectStore, known: Known, report: Report, *, now: float, grace: float, repair: bool) -> None:
-    """Warns of every orphan. With ``repair`` removes those that are older than ``grace`` seconds."""
+    """Warns of every orphan, and of what is wrong with a segment that is one. With ``repair`` removes those that are
+    older than ``grace`` seconds."""
     strays = _Strays(store, known)
     gone: set[str] = set()
     for listed in store.list(""):
@@ -76,7 +78,7 @@ def check_strays(store: ObjectStore, known: Known, report: Report, *, now: float
             gone.update(removed)
             report.removed += removed
         else:
-            report.warn(listed.path, stray.what)
+            report.warn(listed.path, stray.what + _damage(store, listed.path, report.ledger_id))
 
 
 class _Strays:
@@ -156,6 +158,14 @@ class _Strays:
         if tile.width == TILE_WIDTH or (level, hashes) in self._partial:
             return None
         return _Stray(listed, "an orphan: a partial tile of a size that was not published", removable=True)
+
+
+def _damage(store: ObjectStore, path: str, ledger_id: str) -> str:
+    """What is wrong with a segment, for whoever thinks of using it; nothing of any other object."""
+    if paths.range_of_segment_path(path) is None:
+        return ""
+    findings = check_rows(store, path, ledger_id).findings
+    return f"; and damaged or foreign: {findings[0].what}" if findings else ""
 
 
 def _is_kept(path: str) -> bool:
