@@ -304,6 +304,16 @@ def test_a_fragment_in_a_target_is_refused(tmp_path: Path) -> None:
     assert all(answer.startswith(b"HTTP/1.1 400 ") and b"%23" in answer for answer in refused)
 
 
+def test_a_target_of_any_length_is_too_large_in_the_one_shape(tmp_path: Path) -> None:
+    with serve(tmp_path) as served:
+        for length in (65_530, 65_535, 65_536, 70_000):
+            for method in ("GET", "PUT"):
+                (answer,) = conversation(served, [request(method, "/" + "k" * (length - 1))], pipelined=False)
+                error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+                assert (answer[9:12], error["kind"]) == (b"413", "too_large"), length
+                assert error["hint"]
+
+
 def test_an_answer_that_is_due_goes_out_before_the_connection_ends(tmp_path: Path) -> None:
     with serve(tmp_path) as served:
         for target in ("/k", "/v1/kv/k?dedupe=false"):

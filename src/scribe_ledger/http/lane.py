@@ -32,6 +32,7 @@ from scribe_ledger.http.routes import ROUTER
 from scribe_ledger.http.routing import KEY, UNROUTED
 from scribe_ledger.http.values import decode_header, receipt_answer, request_id_of
 from scribe_ledger.ledger import commands
+from scribe_ledger.model import MAX_KEY_BYTES, MAX_METADATA_BYTES
 
 if TYPE_CHECKING:
     import asyncio
@@ -453,7 +454,7 @@ class Lane(HttpToolsProtocol):
     def _refuse_head(self) -> None:
         """Of a message without an end."""
         if self._in_head:
-            self._send_last(TooLarge(f"the head of the request is above {MAX_HEAD_BYTES} bytes"))
+            self._send_last(_head_too_large())
         else:
             self.transport.abort()
 
@@ -627,7 +628,14 @@ def _refusal_of(url: bytes) -> ScribeError | None:
     """Why the application is to refuse this target whatever it asks for: uvicorn would read another out of it."""
     if b"#" in url:  # RFC 9112, 3.2: a fragment is no part of it
         return InvalidRequest("the request target has a # in it", hint="send %23, if it belongs to a key")
+    if len(url) >= MAX_HEAD_BYTES:  # which it takes apart no more
+        return _head_too_large()
     return None
+
+
+def _head_too_large() -> TooLarge:
+    hint = f"a key has at most {MAX_KEY_BYTES} bytes, metadata {MAX_METADATA_BYTES}"
+    return TooLarge(f"the head of the request is above {MAX_HEAD_BYTES} bytes", hint=hint)
 
 
 def _number(digits: bytes | None) -> int | None:
