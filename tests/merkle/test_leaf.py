@@ -205,11 +205,20 @@ def test_impossible_fields_are_refused(key: bytes, content_type: str, metadata: 
 
 @pytest.mark.parametrize(
     ("key", "content_type", "metadata"),
-    [(b"k" * 4097, "", {}), (b"k", "t" * 256, {}), (b"k", "", {"a": "1" * 8188})],
+    [(b"k" * 4097, "", {}), (b"k", "t" * 256, {}), (b"k", "", {"a": "1" * 8188}), (b"k", "", {"a": "1" * 70_000})],
 )
 def test_fields_over_their_limits_are_refused(key: bytes, content_type: str, metadata: dict[str, str]) -> None:
     with pytest.raises(TooLarge):
         encode_tail(key, content_type, metadata)
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 1000])
+def test_the_limit_of_metadata_counts_its_length_fields(pairs: int) -> None:
+    names = [f"{number:03}" for number in range(pairs)]
+    fits = dict.fromkeys(names, "") | {names[0]: "1" * (8192 - 2 - 7 * pairs)}
+    encode_tail(b"k", "", fits)
+    with pytest.raises(TooLarge, match="has 8,193 bytes with its length fields"):
+        encode_tail(b"k", "", fits | {names[0]: fits[names[0]] + "1"})
 
 
 @pytest.mark.parametrize(("content_type", "metadata"), [(b"text/plain", {}), ("", {"a": 1}), ("", {b"a": "1"})])

@@ -231,18 +231,21 @@ def _encode_metadata(metadata: Mapping[str, str]) -> bytes:
         if lower in lowered:
             raise InvalidRequest(f"the metadata name {lower!r} stands twice", hint="names ignore case")
         lowered[lower] = value
-    parts = [_U16.pack(len(lowered))]
-    size = 2
-    for name, value in sorted(lowered.items()):
-        try:
-            encoded = value.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidRequest(f"the metadata value of {name!r} is not valid Unicode") from error
-        size += 4 + len(name) + len(encoded)
-        if size > MAX_METADATA_BYTES:
-            raise TooLarge("the metadata is too large", hint=f"names and values together: {MAX_METADATA_BYTES} bytes")
-        parts += (_U16.pack(len(name)), name.encode(), _U16.pack(len(encoded)), encoded)
-    return b"".join(parts)
+    pairs = [(name.encode(), _utf8(name, value)) for name, value in sorted(lowered.items())]
+    size = 2 + sum([4 + len(name) + len(value) for name, value in pairs])
+    if size > MAX_METADATA_BYTES:
+        raise TooLarge(
+            f"the metadata has {size:,} bytes with its length fields",
+            hint=f"at most {MAX_METADATA_BYTES:,}: names, values, 4 for each pair, and 2",
+        )
+    return _U16.pack(len(pairs)) + b"".join([_U16.pack(len(text)) + text for pair in pairs for text in pair])
+
+
+def _utf8(name: str, value: str) -> bytes:
+    try:
+        return value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"the metadata value of {name!r} is not valid Unicode") from error
 
 
 def _field(data: bytes, position: int) -> tuple[bytes, int]:

@@ -50,7 +50,7 @@ _WRITE: dict[str, Header] = {
     ),
     "X-Scribe-Meta-*": Header(
         "Metadata that becomes part of the entry: any header that begins so, such as `X-Scribe-Meta-Team: red`. "
-        "Names and values together have at most 8,192 bytes.",
+        "At most 8,192 bytes: names, values, 4 for each pair, and 2.",
         {"type": "string", "pattern": "^[!-~]*$"},
         "red",
     ),

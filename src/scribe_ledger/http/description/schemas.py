@@ -39,7 +39,7 @@ _ONE_KEY: list[Schema] = [{"required": ["key"]}, {"required": ["key_base64"]}]
 _METADATA: Schema = {
     "type": "object",
     "additionalProperties": {"type": "string"},
-    "description": "Names in lower case. Names and values together have at most 8,192 bytes.",
+    "description": "Names in lower case. At most 8,192 bytes: names, values, 4 for each pair, and 2.",
 }
 _RECEIPT: dict[str, Schema] = {
     "index": described(INDEX, "Place of the entry in the log, from 0. Its ETag is this number in quotes."),
