@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
+from scribe_ledger.cli.node import scribe_node
 from scribe_ledger.ledger.check import Problem, Report
 from scribe_ledger.ledger.ledger import Ledger
 from scribe_ledger.merkle.note import Signer, Verifier
@@ -117,6 +119,26 @@ def test_config_check_lists_all_errors(cli: Cli, tmp_path: Path) -> None:
     assert error["kind"] == "configuration"
     assert len(error["problems"]) == 2
     cli("config", "show", code=3)
+
+
+def test_config_check_refuses_exposure_as_a_node_does(cli: Cli, tmp_path: Path) -> None:
+    exposed = '[network]\nlisten_addr = "0.0.0.0"\n'
+    (tmp_path / "config.toml").write_text(exposed)
+    assert "insecure = true" in cli("config", "check", "--json", code=3).error["hint"]
+    cli("config", "show")
+    (tmp_path / "config.toml").write_text(f"{exposed}insecure = true\n")
+    cli("config", "check")
+
+
+def test_warnings_are_said_beside_errors(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[network]\nraft_tcp_port = 9005\nclient_port = 70000\n")
+    shown = cli("config", "check", code=3).err
+    assert "70000" in shown
+    assert "warning: config.toml: network.raft_tcp_port is" in shown
+    (warning,) = cli("config", "show", "--json", code=3).error["warnings"]
+    assert "raft_port" in warning
+    refused = CliRunner().invoke(scribe_node, ["--config", "config.toml"])
+    assert "scribe-node: warning: config.toml: network.raft_tcp_port is" in refused.stderr
 
 
 def test_config_check_of_sound_settings(cli: Cli, tmp_path: Path) -> None:

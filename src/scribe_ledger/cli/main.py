@@ -42,7 +42,8 @@ def run_command(command: click.Command, arguments: Sequence[str], session: Sessi
         print_error(session, "invalid", error.format_message(), _usage_hint(error))
         code = BAD_USAGE
     except ScribeError as error:
-        print_error(session, error.kind, error.message, error.hint, details=getattr(error, "problems", ()))
+        found = {"details": getattr(error, "problems", ()), "warnings": getattr(error, "warnings", ())}
+        print_error(session, error.kind, error.message, error.hint, **found)
         code = KINDS[error.kind].exit_code
     except OSError as error:
         _flush_or_silence()

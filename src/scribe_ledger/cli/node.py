@@ -89,6 +89,8 @@ def _fail(error: ScribeError) -> NoReturn:
     problems = getattr(error, "problems", ())
     for line in map(str, problems) if problems else [str(error)]:
         _say(" ".join(line.split("\n")))
+    for warning in getattr(error, "warnings", ()):
+        _say(f"warning: {warning}")
     sys.exit(FAILED)
 
 

@@ -51,18 +51,30 @@ def print_fields(fields: Iterable[tuple[str, str]]) -> None:
     say(*[f"{name:<{width}}  {value}".rstrip() for name, value in pairs])
 
 
-def print_error(session: Session, kind: str, message: str, hint: str = "", *, details: Sequence[Any] = ()) -> None:
+def print_error(
+    session: Session,
+    kind: str,
+    message: str,
+    hint: str = "",
+    *,
+    details: Sequence[Any] = (),
+    warnings: Sequence[str] = (),
+) -> None:
     """The one shape of an error. ``details`` are problems that have a JSON form of their own."""
     if session.json:
         error: dict[str, object] = {"kind": kind, "message": message, "hint": hint}
         if details:
             error["problems"] = [problem.to_json() for problem in details]
+        if warnings:
+            error["warnings"] = list(warnings)
         sys.stderr.write(json.dumps({"error": error}) + "\n")
         return
     lines = [shown(line) if not line.isprintable() else line for line in message.split("\n")]
     sys.stderr.write("scribe: " + "\n".join(lines) + "\n")
     if hint:
         sys.stderr.write(f"hint: {hint}\n")
+    for warning in warnings:
+        warn(warning)
 
 
 def warn(message: str) -> None:

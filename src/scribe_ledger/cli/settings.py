@@ -46,8 +46,12 @@ def show(session: Session, path: str | None) -> None:
 @output_options
 @pass_session
 def check(session: Session, path: str | None) -> None:
-    """Say everything that is wrong with the settings at once; exit code 3 if anything is."""
+    """Say everything that is wrong with the settings at once; exit code 3 if anything is.
+
+    A node that would listen beyond this machine without [network] insecure is refused here as it is at its start.
+    """
     loaded = _load(session, path)
+    loaded.check_exposure()
     file = None if loaded.path is None else str(loaded.path)
     if session.json:
         print_json({"ok": True, "file": file, "warnings": list(loaded.warnings)})

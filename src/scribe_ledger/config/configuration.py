@@ -2,7 +2,7 @@
 
 Invariants: a Config that exists is consistent (every rule of ``checks`` holds), frozen, and knows where each value
 came from. Loading opens the settings file and nothing else: whether a folder, certificate or bucket exists is found
-out by those who use it. Exposure beyond this machine is judged at node start, by ``check_exposure``.
+out by those who use it. Exposure beyond this machine is judged by ``check_exposure``, where a node starts.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class Config(Settings):
 
         ``environ`` defaults to the process environment. ``overrides`` maps dotted keys to values; None means "not
         given", and text is parsed like a variable. Everything that is wrong is raised as one ``SettingsError``
-        (a ``ConfigurationError``); old spellings are collected in ``warnings`` and emitted as ConfigurationWarning.
+        (a ``ConfigurationError``); old spellings are collected in ``warnings``, of the config or of the error, and
+        emitted as ConfigurationWarning where there is a config.
         """
         file = _settings_file(path)
         layers = [
@@ -82,13 +83,14 @@ class Config(Settings):
         if all(layer.readable for layer in layers):  # else what the file lacks could only be guessed
             doubtful = frozenset(key for problem in problems for key in problem.keys)
             problems += judge(merged, doubtful)
+        outdated = tuple(each for layer in layers for each in layer.warnings)
         if problems:
-            raise SettingsError(problems)
+            raise SettingsError(problems, outdated)
 
         config = cls.model_validate(merged.document())
         config._origins = {key: given.origin for key, given in merged.given.items()}
         config._path = file
-        config._warnings = (*(each for layer in layers for each in layer.warnings), *config._seed_warnings())
+        config._warnings = (*outdated, *config._seed_warnings())
         for message in config._warnings:
             warnings.warn(message, ConfigurationWarning, stacklevel=2)
         return config
@@ -177,7 +179,10 @@ class Config(Settings):
         return bootstrap or self.discovery.enabled or bool(self.network.seed_peers)
 
     def check_exposure(self) -> None:
-        """Refuse to listen beyond this machine unless the operator said so. Called at node start, not on loading."""
+        """Refuse to listen beyond this machine unless the operator said so.
+
+        Called at node start and by ``scribe config check``; not on loading, since an embedded ledger never listens.
+        """
         if is_loopback(self.listen_host) or self.network.insecure:
             return
         raise ConfigurationError(

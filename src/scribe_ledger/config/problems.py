@@ -45,9 +45,13 @@ class Problem(NamedTuple):
 
 
 class SettingsError(ConfigurationError):
-    """All that is wrong with the settings. ``problems`` holds the same list for programs."""
+    """All that is wrong with the settings. ``problems`` holds the same list for programs.
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    ``warnings`` are what should be written differently besides: whoever mends the one can mend the other.
+    """
+
+    def __init__(self, problems: Iterable[Problem], warnings: Sequence[str] = ()) -> None:
+        self.warnings = tuple(warnings)
         # Two layers can lead to the same finding; it is said once.
         self.problems = tuple(dict.fromkeys(problems))
         count = len(self.problems)
