@@ -387,6 +387,11 @@ def test_consistency_is_proven_between_any_two_sizes(served: Served) -> None:
         verify.consistency(answer.text, served.ledger.checkpoint(99), served.ledger.checkpoint(250), public_key=key)
 
 
+def test_a_size_to_come_is_told_by_the_name_it_was_given(served: Served) -> None:
+    error = get(served, "/v1/proof/consistency?from=3&to=99999").error
+    assert error["message"] == f"to is 99999, and the ledger has {served.ledger.size} entries"
+
+
 @pytest.mark.parametrize("query", ["", "?to=5", "?from=5&to=4", "?from=1&to=99999999", "?from=99999999", "?from=-1"])
 def test_sizes_that_the_log_never_had_are_refused(served: Served, query: str) -> None:
     answer = get(served, f"/v1/proof/consistency{query}")

@@ -240,6 +240,19 @@ def test_what_a_key_never_was_is_not_read(served: Served, query: str, status: in
     assert get(served, f"/asked?{query}").error["kind"] == kind
 
 
+def test_a_key_that_is_not_where_it_was_asked_for_is_not_said_to_be_nowhere(served: Served) -> None:
+    index = put(served, "/late").json["index"]
+    put(served, "/other")
+    for asked in ("/late?{}", "/late?proof=true&{}"):
+        for other in (index + 1, 99_999_999):
+            message = get(served, asked.format(f"index={other}")).error["message"]
+            assert message == f"entry {other} is not of key 'late'"
+        message = get(served, asked.format(f"as_of={index}")).error["message"]
+        assert message == f"there is no key 'late' at size {index}"
+    message = get(served, f"/v1/history/late?as_of={index}").error["message"]
+    assert message == f"there is no key 'late' at size {index}"
+
+
 @pytest.mark.parametrize("consistency", ["linearizable", "stale"])
 def test_both_consistencies_read_what_was_written(served: Served, consistency: str) -> None:
     put(served, "/consistent", consistency.encode())

@@ -50,7 +50,7 @@ async def list_versions(request: Request) -> Response:
         (below,) = read_cursor(query["cursor"], question, (int,))
         await _wait_for_cursor(request, below)
     elif await request.service.run(ledger.entry, key, as_of=below) is None:
-        raise missing(key, None)
+        raise missing(key, None, as_of=query["as_of"])
 
     def cursor_after(last: Entry | None, more: bool) -> str | None:
         return make_cursor(question, [last.index]) if last is not None and more else None

@@ -60,7 +60,7 @@ def _unverified(request: Request) -> dict[str, Any]:
 def _entry_of(request: Request) -> Entry:
     entry = request.ledger.entry(request.key, version=request.query["version"])
     if entry is None or entry.deleted:
-        problem = missing(request.key, entry, which=_which(request))
+        problem = missing(request.key, entry, version=request.query["version"])
         raise Problem(problem.cause, headers=problem.headers, beside=_unverified(request))
     return entry
 
@@ -131,6 +131,8 @@ def _consistency(request: Request, covering: Covering) -> str:
     old, new = request.query["from"], request.query["to"]
     if new is None:
         new = covered(request, covering, max(old, _after(request))).size
+    if new > request.ledger.size:
+        raise InvalidRequest(f"to is {new}, and the ledger has {request.ledger.size} entries")
     if old > new:
         raise InvalidRequest(f"from is {old} and to is {new}", hint="a log begins with what it was, not the reverse")
     return str(request.ledger.prove_consistency(old, new))
@@ -143,15 +145,10 @@ def _head(request: Request, covering: Covering) -> Checkpoint:
         return request.service.checkpoints.of(at)
     entry = request.ledger.entry(request.key, version=request.query["version"])
     if entry is None:
-        raise missing(request.key, None, which=_which(request))
+        raise missing(request.key, None, version=request.query["version"])
     return covered(request, covering, max(entry.index + 1, _after(request)))
 
 
 def _after(request: Request) -> int:
     after: int | None = request.query["after"]
     return 0 if after is None else after + 1
-
-
-def _which(request: Request) -> str:
-    version = request.query["version"]
-    return "" if version is None else f" version {version} of"

@@ -20,7 +20,7 @@ from scribe_ledger.http.answers import is_large, leaf_json
 from scribe_ledger.http.headers import split
 from scribe_ledger.http.problems import Problem
 from scribe_ledger.http.replies import reply
-from scribe_ledger.http.values import find_entry, get_value, missing
+from scribe_ledger.http.values import find_entry, get_value, missing, missing_as_asked
 from scribe_ledger.merkle.leaf import HEADER
 from scribe_ledger.merkle.prooftext import proof_text
 
@@ -102,9 +102,9 @@ def _use_at_hand(
 
 
 def _found(request: Request) -> Entry:
-    entry, version = find_entry(request), request.query["version"]
+    entry = find_entry(request)
     if entry is None:
-        raise missing(request.key, None, which="" if version is None else f" version {version} of")
+        raise missing_as_asked(request, None)
     return entry
 
 

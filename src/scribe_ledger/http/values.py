@@ -70,10 +70,16 @@ def receipt_json(key: bytes, receipt: Receipt) -> bytes:
     )
 
 
-def missing(key: bytes, entry: Entry | None, *, which: str = "") -> Problem:
-    """The 404 of a key that has no value: it never had one, or ``entry`` is its delete."""
+def missing(
+    key: bytes, entry: Entry | None, *, version: int | None = None, as_of: int | None = None, index: int | None = None
+) -> Problem:
+    """The 404 of a key that has no value: it never had one where it was asked for, or ``entry`` is its delete."""
+    if entry is None and index is not None:
+        return Problem(NotFound(f"entry {index} is not of key {show_key(key)}", hint="its history has its entries"))
     if entry is None:
-        return Problem(NotFound(f"there is no{which} key {show_key(key)}"))
+        which = "" if version is None else f" version {version} of"
+        when = "" if as_of is None else f" at size {as_of}"
+        return Problem(NotFound(f"there is no{which} key {show_key(key)}{when}"))
     error = NotFound(f"the key {show_key(key)} was deleted by entry {entry.index}", hint="its history has what it was")
     return Problem(error, headers=entry_headers(entry))
 
@@ -107,14 +113,18 @@ async def get_value(request: Request) -> Response:
             return _whole_or_part(request, answer)
     entry = await service.run(find_entry, request)
     if entry is None or entry.deleted:
-        which = "" if query["version"] is None else f" version {query['version']} of"
-        raise missing(request.key, entry, which=which)
+        raise missing_as_asked(request, entry)
     if is_large(entry):
         return await _large(request, entry)
     answer = Answer.of_entry(entry, await service.value_of(entry))
     if is_latest:
         service.remember(request.key, answer, seen)
     return _whole_or_part(request, answer)
+
+
+def missing_as_asked(request: Request, entry: Entry | None) -> Problem:
+    query = request.query
+    return missing(request.key, entry, version=query["version"], as_of=query["as_of"], index=query["index"])
 
 
 def find_entry(request: Request) -> Entry | None:
