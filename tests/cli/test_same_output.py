@@ -79,6 +79,8 @@ READING: list[tuple[int, str]] = [
     (0, "get gone --version 1"),
     (1, "get absent"),
     (1, "get alice --version 9"),
+    (1, "get large --as-of 1"),
+    (1, "history large --as-of 1"),
     (2, "get alice --as-of 9999"),
     (2, "get alice --version 0"),
     (0, "ls"),
@@ -152,6 +154,24 @@ def test_reading_prints_the_same(filled: Twins, code: int, line: str) -> None:
     if code:
         asked = line if "--json" in line else f"{line} --json"
         assert run(filled.folder, asked, code).error["kind"] == run(filled.node, asked, code).error["kind"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "prove absent",
+        "prove absent --history",
+        "prove alice --version 9",
+        "prove large --at 1",
+        "prove large --version 2 --at 1",
+        "get large --as-of 1",
+        "history large --as-of 1",
+    ],
+)
+def test_what_is_not_there_is_told_alike(filled: Twins, line: str) -> None:
+    ours, theirs = run(filled.folder, line, 1).err, run(filled.node, line, 1).err
+    assert ours == theirs
+    assert ("at size 1" in ours) == line.endswith(" 1")
 
 
 SAY_NOTHING = {"get empty", "ls --limit 0", "ls nothing/"}

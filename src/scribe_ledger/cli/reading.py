@@ -89,7 +89,12 @@ def _why_not(target: Target, key: bytes, version: int | None, as_of: int | None)
             f"key '{shown(key)}' is deleted: entry {entry.index}, version {entry.version}",
             hint="earlier versions stay: see `scribe history`",
         )
-    return NotFound(f"there is no {'' if version is None else f'version {version} of '}key '{shown(key)}'")
+    which = "" if version is None else f"version {version} of "
+    return NotFound(f"there is no {which}key '{shown(key)}'{_at(as_of)}")
+
+
+def _at(as_of: int | None) -> str:
+    return "" if as_of is None else f" at size {as_of}"
 
 
 @click.command()
@@ -132,7 +137,7 @@ def history(session: Session, key: bytes, limit: int | None, as_of: int | None) 
         entries = target.history(key, as_of=as_of)
         first = next(entries, None)
         if first is None:
-            raise NotFound(f"there is no key '{shown(key)}'")
+            raise NotFound(f"there is no key '{shown(key)}'{_at(as_of)}")
         _list(session, islice(chain([first], entries), limit), "sha256", _short_digest)
 
 

@@ -532,7 +532,8 @@ class Ledger:
         spot = self._spot(name, version, checkpoint.size)
         if spot is None:
             which = "" if version is None else f" version {version} of"
-            raise NotFound(f"there is no{which} key {show_key(name)} at size {checkpoint.size}")
+            when = "" if at is None else f" at size {at}"
+            raise NotFound(f"there is no{which} key {show_key(name)}{when}")
         return make(spot, checkpoint)
 
     # --- looking after -----------------------------------------------------------------------------------------
