@@ -412,8 +412,9 @@ def test_a_key_that_is_known_is_compared(tmp_path: Path, store: FolderStore) -> 
 
 def test_a_folder_with_a_ledger_is_refused(tmp_path: Path, store: FolderStore) -> None:
     lose(tmp_path / "lost", store, parts=1)
-    with pytest.raises(StorageError, match="its own key"):
-        restore(store, tmp_path / "lost")
+    with pytest.raises(StorageError, match="its own key") as error:
+        restore(store, tmp_path / "lost", promote=True)
+    assert "empty" not in error.value.hint
     restore(store, tmp_path / "new")
     with pytest.raises(StorageError, match="restored already"):
         restore(store, tmp_path / "new")
@@ -421,6 +422,32 @@ def test_a_folder_with_a_ledger_is_refused(tmp_path: Path, store: FolderStore) -
         pass
     with pytest.raises(StorageError, match="another ledger"):
         restore(store, tmp_path / "other", promote=True)
+
+
+def test_a_promotion_that_is_done_is_not_done_again(tmp_path: Path, store: FolderStore) -> None:
+    """Whoever promoted into another folder then would fence the ledger of the first."""
+    lose(tmp_path / "lost", store, parts=1)
+    first = restore(store, tmp_path / "new", promote=True)
+    with opened(tmp_path / "new", store) as ledger:
+        ledger.put("key", "in the new epoch")
+        size = ledger.size
+    before = {found.path for found in store.list("")}
+
+    again = restore(store, tmp_path / "new", promote=True)
+
+    assert (again.repeated, first.repeated) == (True, False)
+    assert (again.epoch, again.public_key, again.size) == (1, first.public_key, size)
+    assert {found.path for found in store.list("")} == before
+    with pytest.raises(StorageError, match=r"promoted already \(there is nothing") as error:
+        restore(store, tmp_path / "new")
+    assert "start the node on it" in error.value.hint
+    with pytest.raises(StorageError, match=r"goes on as .*/e1'") as error:
+        restore(store, tmp_path / "lost", promote=True)
+    assert "empty" not in str(error.value)
+    restore(store, tmp_path / "newer", promote=True)
+    with pytest.raises(StorageError, match=r"promoted already, as .*/e1'; but .* goes on as .*/e2'") as error:
+        restore(store, tmp_path / "new", promote=True)
+    assert "empty" not in str(error.value)
 
 
 # --- interrupted -----------------------------------------------------------------------------------------------

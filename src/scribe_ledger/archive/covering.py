@@ -1,7 +1,7 @@
 """Which segments of a store give the log from one index to another: found from the names of objects alone.
 
 Compaction and archivers that were cut short leave segments that overlap. A cover is a chain in which each begins where
-the one before it ended. Taken is the one with the fewest entries in segments that ``manifest.json`` does not name, since
+the one before it ended. Taken is the one with the fewest entries in segments that ``manifest.json`` does not name, as
 what is left over may be anything; of two alike the shorter. ``check.ways`` weighs it so too. That a segment holds what
 its name says, and that it is of this log, is for those who read it.
 """

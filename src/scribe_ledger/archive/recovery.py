@@ -65,6 +65,8 @@ class Restored(NamedTuple):
     """Of the last entry, in milliseconds since 1970; 0 if there is none."""
     checkpoint: Checkpoint
     """The head that everything was checked against; after a promotion the same under the new key."""
+    repeated: bool = False
+    """It was promoted before, and is the store's ledger: nothing was done, and it may have gone on since."""
 
 
 def quiet(_part: str, _done: int, _total: int) -> None:
@@ -81,7 +83,7 @@ def restore(
     old_key: Signer | None = None,
     check_values: bool = True,
 ) -> Restored:
-    """Rebuilds the ledger of a store in a folder that is empty, or where the same was begun before.
+    """Rebuilds the ledger of a store in a folder that is empty, or where the same was begun before or is done.
 
     ``public_key`` is a key of that ledger that the caller knows; without it the store's own word counts.
     ``check_values=False`` leaves out reading the values: sizes, and the digests of whole segments, are always checked.
@@ -92,7 +94,8 @@ def restore(
     if public_key:
         lineage.check_pinned(public_key)
     if (path / IDENTITY).exists() and not (path / RESTORING).exists():
-        _check_can_be_promoted(path, lineage, promote=promote)
+        if _is_promoted(path, store, lineage, promote=promote):
+            return _describe(store, path)._replace(repeated=True)
     else:
         try:
             _rebuild(store, path, lineage, check_values=check_values, progress=progress)
@@ -130,20 +133,31 @@ def restore_if_needed(config: Config, *, progress: Progress = quiet) -> Restored
         store.close()
 
 
-def _check_can_be_promoted(path: Path, lineage: Lineage, *, promote: bool) -> None:
+def _is_promoted(path: Path, store: ObjectStore, lineage: Lineage, *, promote: bool) -> bool:
+    """Whether the promotion that is asked for is done. False if it can be; raises where there is nothing to do here."""
     folder = DataFolder(path, create=False)
     try:
         identity = folder.load_identity()
+        key = None if identity.read_only else folder.load_key_of(identity).verifier
     finally:
         folder.close()
     if identity.ledger_id != lineage.identity.ledger_id:
         raise StorageError(
             f"{path} holds another ledger, {identity.origin!r}", hint="name an empty folder, or a new one"
         )
-    if not identity.read_only:
-        raise StorageError(f"{path} holds this ledger already, with its own key", hint="name an empty folder")
-    if not promote:
-        raise StorageError(f"{path} was restored already", hint="promote it with --promote, or name an empty folder")
+    if identity.read_only and not promote:
+        raise StorageError(f"{path} was restored already", hint="open it to read, or promote it with --promote")
+    if identity.read_only:
+        return False
+    done = f"{path} was promoted already" if identity.epoch else f"{path} holds this ledger already, with its own key"
+    if key != lineage.key:  # a promotion into a new folder would fence whoever serves it now
+        raise StorageError(
+            f"{done}, as {identity.origin!r}; but {store.url} goes on as {lineage.key.name!r}",
+            hint=f"serve the folder that was promoted to epoch {lineage.epoch}",
+        )
+    if not identity.epoch or not promote:
+        raise StorageError(done, hint="there is nothing to restore: start the node on it")
+    return True
 
 
 # --- rebuilding ------------------------------------------------------------------------------------------------

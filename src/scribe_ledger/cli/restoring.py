@@ -40,7 +40,8 @@ def restore(
     Every entry is checked against the checkpoint that the ledger signed, and so is every value. A restore that was cut
     short goes on where it was when it is called again. The folder is read-only: entries that had not been archived are
     gone, and the lost node may have signed them. With --promote, now or later, the ledger begins its next epoch under
-    a new key and takes writes; the old node is refused by the store if it comes back.
+    a new key and takes writes; the old node is refused by the store if it comes back. A promotion that is done is not
+    done again.
     """
     if old_key is not None and not promote:
         raise click.UsageError("--old-key goes with --promote")
@@ -141,14 +142,18 @@ def _to_json(restored: Restored, data: Path, url: str) -> dict[str, Any]:
 
 
 def _say(restored: Restored, data: Path, url: str) -> None:
-    say(
-        f"{restored.size:,} entries of {shown(restored.origin)} are in {shown(str(data))}; the last one was written"
-        f" {time_of(restored.timestamp)} UTC",
-        "what was written after it had not been archived, and is gone",
-    )
+    if restored.repeated:
+        say(f"{shown(str(data))} was promoted already: there is nothing to restore, start the node on it")
+    else:
+        say(
+            f"{restored.size:,} entries of {shown(restored.origin)} are in {shown(str(data))}; the last one was written"
+            f" {time_of(restored.timestamp)} UTC",
+            "what was written after it had not been archived, and is gone",
+        )
     if restored.read_only:
         say("it is read-only: `scribe restore --promote`, with the same --from and --data, lets it take writes")
     else:
-        say(f"it takes writes, in epoch {restored.epoch}; its new public key: {shown(restored.public_key)}")
+        key = "its public key" if restored.repeated else "its new public key"
+        say(f"it takes writes, in epoch {restored.epoch}; {key}: {shown(restored.public_key)}")
     if url != (data / "objects").absolute().as_uri():
         say(f"its values stay in the store: open it with --object-store {shown(url)}, or name that in the settings")
