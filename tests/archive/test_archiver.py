@@ -340,7 +340,7 @@ class Disk:
         return SimpleNamespace(free=self.free)
 
 
-def test_archiving_leaves_the_reserve_to_the_ledger_and_evicts_nevertheless(
+def test_sealing_leaves_half_of_the_reserve_and_evicts_nevertheless(
     ledger: ServedLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_round(ledger, 0)
@@ -348,10 +348,10 @@ def test_archiving_leaves_the_reserve_to_the_ledger_and_evicts_nevertheless(
     archived = ledger.size
     write_round(ledger, 1)
     needed = ledger.pending.bytes
-    disk = Disk(monkeypatch, 1_000_000 + needed - 1)
+    disk = Disk(monkeypatch, 500_000 + needed - 1)
     archive = archiver(ledger, hot_size=0, disk_reserve=1_000_000)
     with pytest.raises(
-        StorageError, match=f"{disk.free} bytes free.*about {needed} bytes.*reserve of 1000000"
+        StorageError, match=f"{disk.free} bytes free.*about {needed} bytes.*500000, half of the reserve of 1000000"
     ) as caught:
         archive.run_once(everything=True)
     assert not isinstance(caught.value, Corruption)
@@ -367,11 +367,23 @@ def test_a_full_segment_needs_its_own_size_and_not_that_of_the_backlog(
 ) -> None:
     fill(ledger, 3 * SEGMENT_SIZE)
     disk = Disk(monkeypatch, 1 + SEGMENT_SIZE)
-    assert archiver(ledger, disk_reserve=1).run_once(everything=True).sealed > 2
+    assert archiver(ledger, disk_reserve=2).run_once(everything=True).sealed > 2
     fill(ledger, SEGMENT_SIZE)
     disk.free -= 1
     with pytest.raises(StorageError, match="reserve"):
-        archiver(ledger, disk_reserve=1).run_once(everything=True)
+        archiver(ledger, disk_reserve=2).run_once(everything=True)
+
+
+def test_below_the_reserve_smaller_segments_make_room_where_no_full_one_fits(
+    ledger: ServedLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nothing could be evicted, and writes would be refused for good."""
+    monkeypatch.setattr(room, "LEAST_BYTES", SEGMENT_SIZE // 8)
+    fill(ledger, 2 * SEGMENT_SIZE)
+    Disk(monkeypatch, 500_000 + SEGMENT_SIZE // 4)
+    result = archiver(ledger, hot_size=0, disk_reserve=1_000_000).run_once(everything=True)
+    assert result.evicted == result.archived_size == ledger.size
+    assert result.sealed >= 4
 
 
 def test_values_are_evicted_after_each_segment(ledger: ServedLedger) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from scribe_ledger.archive.room import check_room
+from scribe_ledger.archive.room import check_room_to_merge
 from scribe_ledger.archive.uploading import check_stored, fetch, upload
 from scribe_ledger.errors import Conflict
 from scribe_ledger.ledger.manifest import Archive
@@ -74,7 +74,9 @@ def _merge(work: Work, run: Sequence[Segment]) -> bool:
     """False if somebody else has replaced some of them meanwhile."""
     ledger = work.ledger
     version = ledger.manifest.version
-    check_room(work, 2 * sum(segment.size for segment in run))  # the files that are merged, and the one they become
+    check_room_to_merge(
+        work, 2 * sum(segment.size for segment in run)
+    )  # the files that are merged, and the one they become
     work.guard()
     with _merged(work, run) as merged:
         check_segment(merged.path, merged.segment, ledger_id=ledger.ledger_id)

@@ -1,7 +1,8 @@
-"""The disk under the spool: archiving leaves the reserve to the ledger.
+"""The disk under the spool: archiving leaves the reserve to the ledger, or half of it where that makes room.
 
 A segment is written as a file beside the data before it goes into the store. A disk that this filled would stop the
-ledger, so sealing and merging are refused first. Evicting needs no room, and goes on.
+ledger. So below the reserve nothing is merged. Sealing goes on there, as only what is sealed can be evicted, and nothing
+else would bring writes back. It keeps to half of the reserve, with smaller segments if need be. Evicting needs no room.
 """
 
 from __future__ import annotations
@@ -15,17 +16,37 @@ from scribe_ledger.objects.durable import storage_errors
 if TYPE_CHECKING:
     from scribe_ledger.archive.work import Work
 
+LEAST_BYTES = 1 << 20
+"""No segment is made smaller than that to fit in."""
 
-def check_room(work: Work, size: int) -> None:
-    """Raises if a file of about ``size`` bytes would leave less than the reserve free. A reserve of 0 is none."""
-    reserve, spool = work.settings.disk_reserve, work.ledger.spool
+
+def check_room_to_merge(work: Work, size: int) -> None:
+    """Raises if files of about ``size`` bytes would leave less than the reserve free. A reserve of 0 is none."""
+    reserve = work.settings.disk_reserve
+    if reserve and (free := _free(work)) - size < reserve:
+        raise _too_little(work, free, size, f"the reserve of {reserve}")
+
+
+def room_to_seal(work: Work, size: int) -> int:
+    """How large a segment of at most ``size`` bytes may be. Raises if none that is worth it would fit."""
+    reserve = work.settings.disk_reserve
     if not reserve:
-        return
-    with storage_errors("tell the free space of", spool):
-        free = disk_usage(spool).free
-    if free - size < reserve:
-        raise StorageError(
-            f"the disk of {spool} has {free} bytes free: a segment of about {size} bytes would leave less than the"
-            f" reserve of {reserve}",
-            hint="make room there, or lower [storage] disk_reserve or segment_size",
-        )
+        return size
+    free = _free(work)
+    fitting = min(size, free - reserve // 2)
+    if fitting < (least := min(size, LEAST_BYTES)):
+        raise _too_little(work, free, least, f"{reserve // 2}, half of the reserve of {reserve}")
+    return fitting
+
+
+def _free(work: Work) -> int:
+    with storage_errors("tell the free space of", work.ledger.spool):
+        return disk_usage(work.ledger.spool).free
+
+
+def _too_little(work: Work, free: int, size: int, limit: str) -> StorageError:
+    return StorageError(
+        f"the disk of {work.ledger.spool} has {free} bytes free: a segment of about {size} bytes would leave less than"
+        f" {limit}",
+        hint="make room there, or lower [storage] disk_reserve",
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.archive.pacing import Stopping
-from scribe_ledger.archive.room import check_room
+from scribe_ledger.archive.room import room_to_seal
 from scribe_ledger.archive.uploading import upload
 from scribe_ledger.errors import Conflict, ScribeError
 from scribe_ledger.ledger.manifest import Archive
@@ -52,10 +52,10 @@ def seal_next(work: Work, due: Wanted) -> bool | None:
     start = manifest.archived_size
     if start >= due.stop or (not due.rest_too and ledger.pending.bytes < settings.segment_size):
         return None
-    check_room(work, min(ledger.pending.bytes, settings.segment_size))
+    size = room_to_seal(work, min(ledger.pending.bytes, settings.segment_size))
     work.guard()
     try:
-        sealed = _seal(work, start, due.stop)
+        sealed = _seal(work, start, due.stop, size)
     except Stopping:
         raise
     except ScribeError:
@@ -76,10 +76,10 @@ def seal_next(work: Work, due: Wanted) -> bool | None:
     return True
 
 
-def _seal(work: Work, start: int, stop: int) -> SealedSegment:
+def _seal(work: Work, start: int, stop: int, size: int) -> SealedSegment:
     ledger, settings = work.ledger, work.settings
     return seal(
-        _first_of(ledger.groups(start, stop), settings.segment_size),
+        _first_of(ledger.groups(start, stop), size),
         ledger_id=ledger.ledger_id,
         folder=ledger.spool,
         compression=settings.compression,
