@@ -201,6 +201,8 @@ def test_a_refused_operation_refuses_the_batch_and_is_named(
     before = served.ledger.checkpoint()
     answer = post(served, put_of("a", "1"), put_of("a", "2"), refused, put_of("c", "1"))
     assert (answer.status, answer.error["kind"], answer.error["operation"]) == (status, kind, 2)
+    alone = post(served, refused)
+    assert (alone.status, alone.error["kind"], alone.error["operation"]) == (status, kind, 0)
     assert served.ledger.checkpoint() == before
     assert get(served, "/a").status == 404
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from scribe_ledger.errors import InvalidRequest, TooLarge
+from scribe_ledger.errors import Conflict, Forbidden, InvalidRequest, NotFound, PreconditionFailed, TooLarge
 from scribe_ledger.http.headers import JSON_TYPE
 from scribe_ledger.http.operations import most_json_bytes, most_json_parts, read_operations
 from scribe_ledger.http.replies import reply_bytes
@@ -27,6 +27,8 @@ _T = TypeVar("_T")
 AT_ONCE_OPERATIONS = 1000
 AT_ONCE_BYTES = 256 << 10
 """A larger batch is read, and its receipts are written, in a thread: nobody else is to wait for it."""
+_OF_AN_OPERATION = (NotFound, PreconditionFailed, Conflict, Forbidden)
+"""Refusals of what an operation asks for. Others are of the node, or of the batch."""
 MAX_BATCH_ID_BYTES = MAX_REQUEST_ID_BYTES - 15
 """Of a batch's ``Idempotency-Key``; the rest is room for each operation's number."""
 
@@ -37,7 +39,12 @@ async def write_batch(request: Request) -> Response:
     operations = _operations(document, limits.max_batch_size)
     run = request.service.run if _is_much(request, operations) else _at_once
     unit = await run(read_operations, operations, _request_id(request), limits)
-    receipts = await request.service.write(unit)
+    try:
+        receipts = await request.service.write(unit)
+    except _OF_AN_OPERATION as refusal:
+        if len(unit) == 1:  # the ledger takes it for a write like any other, and names no place in it
+            refusal.operation = 0
+        raise
     body = await run(_document, unit, receipts)
     created = any(receipt.created for receipt in receipts)
     return reply_bytes(body, JSON_TYPE[1], status=201 if created else 200)
