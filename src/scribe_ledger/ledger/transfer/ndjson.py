@@ -28,6 +28,7 @@ _PIECE_BYTES = 3 << 18
 """Of a value in base64: a multiple of three, so that pieces join without padding."""
 _VALUE_AT = re.compile(rb'"value_base64"[ \t]*:[ \t]*"')
 _LINE_END = re.compile(rb'"[ \t]*}[ \t]*\r?\n?')
+_ENCODING_HINT = "save the file as UTF-8"
 _DIGESTS = ("sha256", "chunk_root", "leaf_hash")
 
 
@@ -90,7 +91,13 @@ def read_ndjson(file: BinaryIO) -> Iterator[Row]:
 
 def _fields(place: str, line: bytes) -> dict[str, Any]:
     try:
-        fields = json.loads(line)
+        text = line.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise malformed(place, "it is not UTF-8", hint=_ENCODING_HINT) from error
+    if "\0" in text:  # no JSON has one; UTF-16 of plain letters is full of them
+        raise malformed(place, "it is not UTF-8", hint=_ENCODING_HINT)
+    try:
+        fields = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise malformed(place, f"it is not JSON: {error}") from error
     if not isinstance(fields, dict):

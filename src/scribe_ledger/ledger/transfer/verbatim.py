@@ -70,7 +70,9 @@ class VerbatimImporter:
                     self._write()
             self._write()
         except ScribeError as error:
-            error.hint = error.hint or "remove the folder before another attempt: it holds the entries before this one"
+            if self.size:
+                begun = f"remove the folder before another attempt: it holds the first {self.size} entries"
+                error.hint = f"{error.hint}; {begun}" if error.hint else begun
             raise
         return self.size
 
