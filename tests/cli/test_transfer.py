@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from scribe_ledger.cli.local import LocalTarget
 from scribe_ledger.errors import Conflict, TooLarge
+from scribe_ledger.ledger.ledger import Ledger
 from scribe_ledger.ledger.transfer.importing import Importer
 from scribe_ledger.ledger.transfer.rows import make_row
 from scribe_ledger.model import Receipt
@@ -90,6 +92,45 @@ def test_an_import_that_stops_says_how_to_go_on(cli: Cli, tmp_path: Path) -> Non
     (tmp_path / "file.ndjson").write_text(text + '{"key": "last", "value": "v"}\n')
     answer = cli("import", "file.ndjson", "--skip", "500", "--json").document
     assert answer == {"rows": 502, "appended": 2, "unchanged": 0, "skipped": 0}
+
+
+def test_an_import_that_is_interrupted_says_how_to_go_on(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [json.dumps({"key": f"k{number}", "value": "v"}) for number in range(1200)]
+    (tmp_path / "file.ndjson").write_text("\n".join(rows))
+    writing = LocalTarget.write
+
+    def interrupt_third(target: LocalTarget, unit: Sequence[Command]) -> Sequence[Receipt]:
+        if target.size == 1000:
+            raise KeyboardInterrupt
+        return writing(target, unit)
+
+    monkeypatch.setattr(LocalTarget, "write", interrupt_third)
+    error = cli("import", "file.ndjson", "--json", code=130).error
+    assert (error["kind"], error["message"]) == ("interrupted", "interrupted")
+    assert error["hint"] == "at least 1000 rows are done: go on with --skip 1000"
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert cli("import", "file.ndjson", "--skip", "1000", "--json").document["appended"] == 200
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "named"),
+    [(0, {"key": "a"}, ""), (5, {"key": "a", "value": 1}, ""), (2000, {"key": "a", "value": 1}, "the first 2000")],
+)
+def test_a_verbatim_import_that_stops_says_what_the_folder_holds(
+    cli: Cli, tmp_path: Path, good: int, bad: dict[str, Any], named: str
+) -> None:
+    with Ledger.open(cli.data) as source:
+        source.put_many([(f"k{number}", "v") for number in range(good)])
+    (tmp_path / "file.ndjson").write_bytes(cli("export").out + json.dumps(bad).encode())
+    error = cli("import", "file.ndjson", "--verbatim", "--data", tmp_path / "copy", "--json", code=2).error
+    assert error["message"].startswith(f"line {good + 1}: ")
+    assert ("value_base64" in error["hint"]) == ("value" in bad)
+    assert ("remove the folder" in error["hint"]) == bool(named)
+    assert named in error["hint"]
+    assert cli("stats", "--data", tmp_path / "copy", "--json").document["entries"] == (good if named else 0)
 
 
 def test_repeats_are_appended_only_if_asked(cli: Cli) -> None:

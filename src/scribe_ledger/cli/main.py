@@ -34,8 +34,8 @@ def run_command(command: click.Command, arguments: Sequence[str], session: Sessi
     except BrokenPipeError:
         _silence_stdout()
         code = PIPE_CLOSED
-    except (KeyboardInterrupt, click.Abort):
-        print_error(session, "interrupted", "interrupted")
+    except (KeyboardInterrupt, click.Abort) as interrupt:
+        print_error(session, "interrupted", "interrupted", "; ".join(getattr(interrupt, "__notes__", ())))
         code = INTERRUPTED
     except click.ClickException as error:
         session.json = session.json or "--json" in arguments

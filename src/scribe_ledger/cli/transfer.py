@@ -98,8 +98,14 @@ def _append(target: Target, rows: Iterator[Row], *, dedupe: bool, skip: int) -> 
         try:
             return importer.run(rows, skip=skip).to_json()
         except ScribeError as error:
-            done = f"{importer.counts.rows} rows before it are done: go on with --skip {importer.counts.rows}"
+            settled = importer.counts.rows
+            done = f"{settled} rows before it are done: go on with --skip {settled}"
             error.hint = f"{error.hint}; {done}" if error.hint else done
+            raise
+        except KeyboardInterrupt as interrupt:
+            # A batch that was being written may be in the ledger too, and not be counted.
+            settled = importer.counts.rows
+            interrupt.add_note(f"at least {settled} rows are done: go on with --skip {settled}")
             raise
 
 
