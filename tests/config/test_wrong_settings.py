@@ -142,6 +142,10 @@ WRONG_VARIABLES: dict[str, tuple[dict[str, str], list[str]]] = {
         {"SCRIBE_STORAGE_S3_ACCESS_KEY_ID": "key", "SCRIBE_STORAGE_S3_SECRET_ACCESS_KEY": "hush"},
         ["storage.s3.bucket is missing", "SCRIBE_STORAGE_S3_BUCKET"],
     ),
+    "nothing but a wrong value for the bucket": (
+        {"SCRIBE_STORAGE_S3_POOL_SIZE": "0"},
+        ["storage.s3.pool_size", "is too small", "storage.s3.bucket is missing"],
+    ),
 }
 
 

@@ -76,7 +76,7 @@ def judge(merged: Merged, doubtful: frozenset[str] = frozenset()) -> list[Proble
             problems.append(_value_problem(key, details, merged))
         rest = merged.document(without=frozenset(wrong))
         if _BUCKET in wrong:
-            rest["storage"]["s3"]["bucket"] = "stands-in-for-the-wrong-one"
+            _descend(rest, "storage.s3")["bucket"] = "stands-in-for-the-wrong-one"
         settings = Settings.model_validate(rest)
     # A wrong value was replaced by its default, which must not be blamed for what the right one would not have done.
     sound = (found for found in disagreements(settings) if wrong.isdisjoint(found.keys))
