@@ -1,7 +1,7 @@
 """The disk under the spool: archiving leaves the reserve to the ledger, or half of it where that makes room.
 
 A segment is written as a file beside the data before it goes into the store. A disk that this filled would stop the
-ledger. So below the reserve nothing is merged. Sealing goes on there, as only what is sealed can be evicted, and nothing
+ledger. So below the reserve nothing is merged. Sealing goes on there: only what is sealed can be evicted, and nothing
 else would bring writes back. It keeps to half of the reserve, with smaller segments if need be. Evicting needs no room.
 """
 
