@@ -12,6 +12,8 @@ from scribe_ledger.objects import paths
 from scribe_ledger.objects.epochs import read_lineage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from scribe_ledger.archive.check.report import Report
     from scribe_ledger.objects.epochs import Lineage
     from scribe_ledger.objects.store import ObjectStore
@@ -72,6 +74,18 @@ def check_checkpoints(store: ObjectStore, lineage: Lineage | None, report: Repor
     found.sort(key=lambda signed: signed.size)
     _check_copy(store, lineage, found, report)
     return found
+
+
+def check_ends(store: ObjectStore, ends: Iterable[int], checkpoints: list[Signed], report: Report) -> set[int]:
+    """Of the ends of live segments those that are published. Each was, before the next segment was sealed."""
+    published = checkpoints[-1].size if checkpoints else 0
+    found = {signed.path for signed in checkpoints}
+    sizes = {size for size in ends if size <= published}
+    for size in sorted(sizes):
+        path = paths.checkpoint_path(size)
+        if path not in found and store.stat(path) is None:  # one that is wrong was named already
+            report.fault(path, "missing: a segment ends there, and a later checkpoint was published")
+    return sizes
 
 
 def _read(store: ObjectStore, path: str, lineage: Lineage | None, report: Report) -> Checkpoint | None:

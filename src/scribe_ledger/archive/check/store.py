@@ -21,7 +21,7 @@ from scribe_ledger.archive.check.blobs import check_blobs
 from scribe_ledger.archive.check.plan import Directory, check_directory, plan, read_directory
 from scribe_ledger.archive.check.ranges import check_range
 from scribe_ledger.archive.check.report import Finding, Report
-from scribe_ledger.archive.check.signed import check_checkpoints, check_owner
+from scribe_ledger.archive.check.signed import check_checkpoints, check_ends, check_owner
 from scribe_ledger.archive.check.strays import Known, check_strays
 from scribe_ledger.archive.check.tiles import check_tiles
 from scribe_ledger.archive.check.tree import SignedTree
@@ -106,6 +106,8 @@ class _StoreCheck:
             self._check_against_ledger(self._ledger, lineage, checkpoints)
         copy = read_directory(self._store, report)
         directory = self._directory(copy, lineage, checkpoints)
+        live = directory.segments if directory is not None else ()
+        ends = check_ends(self._store, (segment.stop for segment in live), checkpoints, report)
         segments = [*self._store.list(paths.SEGMENTS)]
         published = checkpoints[-1].size if checkpoints else 0
         planned = plan(segments, directory, published, report.ledger_id, report)
@@ -116,7 +118,7 @@ class _StoreCheck:
             planned,
             directory,
             now if self._ledger is not None else self._written(paths.MANIFEST),
-            checkpoints,
+            {signed.size for signed in checkpoints} | ends,
             self._blobs,
             self._ledger,
         )

@@ -30,7 +30,6 @@ from scribe_ledger.objects import paths
 if TYPE_CHECKING:
     from scribe_ledger.archive.check.plan import Directory, Plan
     from scribe_ledger.archive.check.report import Report
-    from scribe_ledger.archive.check.tree import Signed
     from scribe_ledger.ledger.served import ServedLedger
     from scribe_ledger.objects.store import ListedObject, ObjectStore
 
@@ -46,7 +45,8 @@ class Known(NamedTuple):
     """Of the ledger, if it is at hand, else ``manifest.json``."""
     directory_written: float
     """When the directory was last written, in seconds since 1970: a ledger's is always of now."""
-    checkpoints: list[Signed]
+    published: set[int]
+    """The sizes that the store has, or should have, a checkpoint of."""
     blobs: set[bytes]
     ledger: ServedLedger | None
 
@@ -85,11 +85,11 @@ class _Strays:
     def __init__(self, store: ObjectStore, known: Known) -> None:
         self._store = store
         self._known = known
-        self._published = known.checkpoints[-1].size if known.checkpoints else 0
+        self._published = max(known.published, default=0)
         self._partial = {
-            (level, signed.size >> TILE_HEIGHT * level)
-            for signed in known.checkpoints
-            for level in range(-(-signed.size.bit_length() // TILE_HEIGHT))
+            (level, size >> TILE_HEIGHT * level)
+            for size in known.published
+            for level in range(-(-size.bit_length() // TILE_HEIGHT))
         }
         ledger = known.ledger
         self._replaced = set() if ledger is None else {each.segment.path for each in ledger.replaced_segments()}
