@@ -383,6 +383,24 @@ def _forging_listing(key: str) -> Callable[[str, Reply], Reply]:
     return lie
 
 
+@pytest.mark.parametrize(
+    ("read", "changes"),
+    [
+        (lambda client: list(client.scan()), {"entries": [{"key": 5}]}),
+        (lambda client: list(client.scan()), {"cursor": 7}),
+        (lambda client: list(client.log()), {"entries": [{"key": 5}]}),
+        (lambda client: client.entry_at(0), {"entries": 5}),
+    ],
+)
+def test_a_listing_that_cannot_be_read(world: World, read: Callable[[Any], Any], changes: dict[str, Any]) -> None:
+    world.ledger.put_many([("a", "1"), ("b", "2")])
+
+    def lie(target: str, reply: Reply) -> Reply:
+        return changing(**changes)(target, reply) if target.startswith(("/v1/kv?", "/v1/log?")) else reply
+
+    caught(world, lambda: read(world.client), lie, "the node's answer")
+
+
 @pytest.mark.parametrize("options", [{}, {"prefix": "b"}, {"start": "b"}, {"reverse": True}])
 def test_a_listing_of_other_keys(world: World, options: dict[str, Any]) -> None:
     world.ledger.put_many([("a", "1"), ("b", "2"), ("bb", "3")])

@@ -166,6 +166,11 @@ def listed(shape: dict[str, Any], name: str) -> list[Any]:
     return found
 
 
+def cursor_of(shape: dict[str, Any]) -> str | None:
+    """Where the next page of a listing begins; None at its end."""
+    return None if shape.get("cursor") is None else text_field(shape, "cursor")
+
+
 def text_field(shape: dict[str, Any], name: str) -> str:
     found = shape.get(name)
     if not isinstance(found, str):

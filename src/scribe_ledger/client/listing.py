@@ -9,18 +9,20 @@ Without a ``Trust`` a page is what the node says, held against itself. With one,
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from scribe_ledger.client import answers, requests
 from scribe_ledger.client.arguments import key_bytes, natural, prefix_bytes, required
 from scribe_ledger.client.frontier import Frontier, nearest_edge
-from scribe_ledger.client.trust import Wanted
-from scribe_ledger.errors import NotFound, VerificationError
+from scribe_ledger.client.trust import Wanted, as_verification
+from scribe_ledger.errors import NotFound, SerializationError, VerificationError
 from scribe_ledger.merkle.hashing import hash_leaf
 from scribe_ledger.merkle.proof import verify_consistency
 from scribe_ledger.model import show_key
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Protocol
 
     from scribe_ledger.client.arguments import Key
@@ -71,7 +73,7 @@ class History:
             self.done = True
             return []
         shape = answers.json_of(answer)
-        self._cursor = shape.get("cursor")
+        self._cursor = answers.cursor_of(shape)
         self.done = self._cursor is None
         found = [_plain(self._operations, each) for each in answers.listed(shape, "entries")]
         for entry in found:
@@ -127,9 +129,10 @@ class Scan:
             cursor=self._cursor,
             values=True if self._values and self._trust is None else None,
         )
-        shape = answers.json_of(answer)
-        self._cursor = shape.get("cursor")
-        found = [_plain(self._operations, each) for each in answers.listed(shape, "entries")]
+        with _reading(self._trust):
+            shape = answers.json_of(answer)
+            self._cursor = answers.cursor_of(shape)
+            found = [_plain(self._operations, each) for each in answers.listed(shape, "entries")]
         self._check_order(found)
         if self._left is not None:
             self._left -= len(found)
@@ -199,10 +202,12 @@ class Log:
             return []
         limit = min(_page_size(self._values), self._end - self._at)
         answer = yield requests.get(b"/v1/log", start=self._at, limit=limit, values=True if self._values else None)
-        shapes = answers.listed(answers.json_of(answer), "entries")
+        with _reading(self._trust):
+            shapes = answers.listed(answers.json_of(answer), "entries")
         if not 0 < len(shapes) <= limit:
             raise VerificationError(f"the node gives {len(shapes)} entries of the log, asked for {limit}")
-        found = [self._take(shape) for shape in shapes]
+        with _reading(self._trust):
+            found = [self._take(shape) for shape in shapes]
         if self._head is not None:
             yield from self._check_tree(self._head)
         self.done = self._at >= self._end
@@ -255,11 +260,12 @@ def entry_at(operations: Operations, index: int, checked: bool | None) -> Operat
     """The entry at one place of the log."""
     trust = operations.trust_for(checked)
     required(index, "index")
-    shape = answers.json_of((yield requests.get(b"/v1/log", start=index, limit=1)))
-    found = answers.listed(shape, "entries")
-    if not found:
-        raise NotFound(f"there is no entry {index}")
-    entry = _plain(operations, found[0])
+    answer = yield requests.get(b"/v1/log", start=index, limit=1)
+    with _reading(trust):
+        found = answers.listed(answers.json_of(answer), "entries")
+        if not found:
+            raise NotFound(f"there is no entry {index}")
+        entry = _plain(operations, found[0])
     if entry.index != index:
         raise VerificationError(f"the node answers with entry {entry.index}, not {index}")
     return entry if trust is None else (yield from _proven_at(operations, trust, entry))
@@ -267,7 +273,8 @@ def entry_at(operations: Operations, index: int, checked: bool | None) -> Operat
 
 def watched(operations: Operations, shape: Any, least: int, prefix: bytes, trust: Trust | None) -> Operation[Entry]:
     """An entry that came live, from ``least`` on."""
-    entry = _plain(operations, shape)
+    with _reading(trust):
+        entry = _plain(operations, shape)
     if entry.index < least or not entry.key.startswith(prefix):
         raise VerificationError(f"the node sends entry {entry.index}, which was not asked for")
     if not prefix and entry.index != least:
@@ -294,6 +301,17 @@ def _proven_in_log(operations: Operations, index: int) -> Operation[Entry | None
         for entry in (yield from reading.page()):
             return entry
     return None
+
+
+@contextmanager
+def _reading(trust: Trust | None) -> Iterator[None]:
+    """What is to be proven and cannot even be read is not proven."""
+    try:
+        yield
+    except SerializationError as error:
+        if trust is None:
+            raise
+        raise as_verification(error) from error
 
 
 def _plain(operations: Operations, shape: Any) -> Entry:
