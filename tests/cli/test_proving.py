@@ -40,6 +40,11 @@ def proofs(cli: Cli, tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_key_file_that_is_not_there_is_said_to_be_none(cli: Cli, proofs: Path) -> None:
+    error = cli("verify", proofs / "inclusion", "--public-key", "nofile.key", "--json", code=2).error
+    assert error["message"] == "'nofile.key' is not a verifier key, and there is no such file"
+
+
 def test_an_inclusion_proof_holds_by_key_or_key_file(cli: Cli, proofs: Path) -> None:
     vkey = (proofs / "vkey").read_text().strip()
     for key in ("vkey", vkey):

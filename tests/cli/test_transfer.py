@@ -81,6 +81,13 @@ def test_an_export_that_fails_leaves_the_file_as_it_was(cli: Cli, tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "file.ndjson", "in"]
 
 
+def test_an_export_to_nowhere_names_what_was_typed(cli: Cli) -> None:
+    fill(cli)
+    assert cli("export", "absent/file.ndjson", code=3).err == (
+        "scribe: no such file or directory: absent/file.ndjson\n"
+    )
+
+
 def test_an_import_that_stops_says_how_to_go_on(cli: Cli, tmp_path: Path) -> None:
     good = [{"key": f"k{number}", "value": "v"} for number in range(501)]
     text = "".join(json.dumps(row) + "\n" for row in good)

@@ -38,12 +38,21 @@ def writing(path: str) -> Iterator[IO[bytes]]:
             yield cast("IO[bytes]", file)
         return
     partial = target.with_name(f".{target.name[:100]}.{os.urandom(4).hex()}.partial")
+    opened = _opened(partial, path)
     try:
-        with partial.open("xb") as file:
-            yield cast("IO[bytes]", file)
-            file.flush()
-            os.fsync(file.fileno())
+        with opened:
+            yield opened
+            opened.flush()
+            os.fsync(opened.fileno())
         partial.replace(target)
     except BaseException:
         partial.unlink(missing_ok=True)
+        raise
+
+
+def _opened(partial: Path, path: str) -> IO[bytes]:
+    try:
+        return partial.open("xb")
+    except OSError as error:
+        error.filename = path  # the name that somebody typed
         raise

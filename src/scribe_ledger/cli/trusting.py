@@ -18,9 +18,9 @@ def public_key_of(given: str) -> str:
 
     try:
         return str(Verifier.parse(given.strip()))
-    except SerializationError:
+    except SerializationError as error:
         if not Path(given).is_file():
-            raise
+            raise SerializationError(f"{error.message}, and there is no such file", hint=error.hint) from error
     try:
         text = Path(given).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
