@@ -69,7 +69,12 @@ class Setting:
             return noun
         if self.most in {None, MAX_INTEGER}:
             return f"{noun}, {self.least} or more"
-        return f"{noun} from {self.least} to {self.most}"
+        return self.bounds
+
+    @property
+    def bounds(self) -> str:
+        """The same with the upper bound, also where that is only what the machine can count to."""
+        return f"{NOUNS[self.kind]} from {self.least} to {self.most}"
 
 
 def environment_name(key: str) -> str:

@@ -127,7 +127,7 @@ def _judgement(setting: Setting, details: ErrorDetails) -> tuple[str, str]:
         case "greater_than_equal":
             what = "is too small"
         case "less_than_equal":
-            what = "is too large"
+            return "is too large", f"Give {setting.bounds}"
         case "literal_error":
             guess = nearest(str(details["input"]), setting.choices)
             meant = f"Did you mean {guess}? " if guess else ""
