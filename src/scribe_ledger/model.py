@@ -17,7 +17,9 @@ MAX_LEAF_BYTES = 65535
 MAX_REQUEST_ID_BYTES = 255
 CHUNK_BYTES = 1 << 20
 """Large values are hashed, fetched and checked in chunks of this size."""
-NO_PREVIOUS = (1 << 64) - 1
+MAX_NUMBER = (1 << 64) - 1
+"""Of indexes, versions, sizes and timestamps."""
+NO_PREVIOUS = MAX_NUMBER
 """The leaf's ``previous`` of a key's first entry."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from tests.ledger.opening import open_on
 from scribe_ledger import Ledger
 from scribe_ledger.errors import (
     ConfigurationError,
+    Corruption,
     InvalidRequest,
     LedgerClosed,
     NotFound,
@@ -440,6 +442,57 @@ def test_settings_that_disagree_with_the_ledger_are_refused(
     assert threading.active_count() == threads
     with open_on(store, tmp_path, name="this", overwrite="version", deletes="tombstone") as ledger:
         assert ledger.origin == "this"
+
+
+def test_what_is_no_store_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    for url in ("ftp://x", "s3://", "file://host/folder", "s3://bucket?key=x", "/folder"):
+        with pytest.raises(ConfigurationError):
+            Ledger.open(tmp_path / "new", object_store=url)
+        assert not (tmp_path / "new").exists()
+
+
+def spoil_key(folder: Path) -> None:
+    (folder / "ledger.key").unlink()
+
+
+def spoil_store(folder: Path) -> None:
+    shutil.rmtree(folder / "store")
+
+
+def spoil_identity(folder: Path) -> None:
+    (folder / "ledger.json").write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named"),
+    [(spoil_key, "ledger.key is missing"), (spoil_store, "missing from its store"), (spoil_identity, "ledger.json")],
+)
+def test_a_folder_that_has_lost_a_part_says_what_helps(
+    spoil: Callable[[Path], None], named: str, tmp_path: Path
+) -> None:
+    Ledger.open(tmp_path).close()
+    spoil(tmp_path)
+    with pytest.raises(Corruption, match=named) as caught:
+        Ledger.open(tmp_path)
+    assert "from a copy" in caught.value.hint
+
+
+def test_messages_say_what_was_meant(ledger: Ledger, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    beyond = 1 << 64
+    cases: list[tuple[Callable[[], object], str]] = [
+        (lambda: ledger.put("k", b"", request_id="\ud800"), "the request id is not valid Unicode"),
+        (lambda: ledger.scan(None), "the prefix is NoneType"),  # type: ignore[arg-type]
+        (lambda: ledger.scan(start=5), "the start is int"),  # type: ignore[arg-type]
+        (lambda: ledger.get("k", as_of=beyond), f"as_of is {beyond} .*from 0 to {beyond - 1}"),
+        (lambda: ledger.get("k", version=beyond), f"version is {beyond} .*from 1 to {beyond - 1}"),
+        (lambda: ledger.get("k", as_of=10**5000), "as_of is a number of 16610 bits"),
+        (lambda: Ledger.open(tmp_path / "file"), "file is not a folder"),
+        (lambda: Ledger.open(tmp_path / "new", name="a b"), r"neither spaces nor \+"),
+    ]
+    for call, said in cases:
+        with pytest.raises(ScribeError, match=said):
+            call()
 
 
 def test_there_must_be_a_ledger_where_none_may_be_created(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import secrets
 from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 from scribe_ledger.errors import InvalidRequest, TooLarge
-from scribe_ledger.model import MAX_KEY_BYTES, MAX_REQUEST_ID_BYTES
+from scribe_ledger.model import MAX_KEY_BYTES, MAX_NUMBER, MAX_REQUEST_ID_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,18 +38,18 @@ class DeleteOptions(TypedDict, total=False):
     if_version: int | None
 
 
-def key_bytes(key: object) -> bytes:
-    name = _bytes(key, "key")
+def key_bytes(key: object, what: str = "key") -> bytes:
+    name = _bytes(key, what)
     if not name:
-        raise InvalidRequest("the key is empty", hint=f"a key has 1 to {MAX_KEY_BYTES} bytes")
+        raise InvalidRequest(f"the {what} is empty", hint=f"a key has 1 to {MAX_KEY_BYTES} bytes")
     if len(name) > MAX_KEY_BYTES:
-        raise TooLarge(f"the key has {len(name)} bytes", hint=f"a key has at most {MAX_KEY_BYTES} bytes")
+        raise TooLarge(f"the {what} has {len(name)} bytes", hint=f"a key has at most {MAX_KEY_BYTES} bytes")
     return name
 
 
 def prefix_bytes(prefix: object) -> bytes:
     """Like a key, but it may be empty."""
-    return b"" if prefix in ("", b"") else key_bytes(prefix)
+    return b"" if prefix in ("", b"") else key_bytes(prefix, "prefix")
 
 
 def value_bytes(value: object) -> bytes:
@@ -64,8 +64,9 @@ def natural(number: int | None, name: str, *, least: int = 0) -> int | None:
 def required(number: int, name: str, *, least: int = 0) -> int:
     if not isinstance(number, int) or isinstance(number, bool):
         raise InvalidRequest(f"{name} is {type(number).__name__}, not a whole number")
-    if not least <= number < 1 << 64:
-        raise InvalidRequest(f"{name} is {number}", hint=f"it is a whole number from {least} up")
+    if not least <= number <= MAX_NUMBER:
+        shown = number if number.bit_length() <= 128 else f"a number of {number.bit_length()} bits"
+        raise InvalidRequest(f"{name} is {shown}", hint=f"it is a whole number from {least} to {MAX_NUMBER}")
     return number
 
 

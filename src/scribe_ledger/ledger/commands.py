@@ -14,7 +14,7 @@ from scribe_ledger.errors import InvalidRequest, TooLarge
 from scribe_ledger.ledger.records import REQUEST_DIGEST_BYTES
 from scribe_ledger.merkle.hashing import ZERO_HASH
 from scribe_ledger.merkle.leaf import HEADER, encode_tail
-from scribe_ledger.model import MAX_KEY_BYTES, MAX_REQUEST_ID_BYTES, Kind
+from scribe_ledger.model import MAX_KEY_BYTES, MAX_NUMBER, MAX_REQUEST_ID_BYTES, Kind
 from scribe_ledger.objects.blobs import Blob
 
 _LENGTHS = [length.to_bytes(2, "big") for length in range(MAX_KEY_BYTES + 1)]
@@ -334,8 +334,9 @@ def natural(number: int | None, name: str, *, least: int = 0) -> int | None:
         return None
     if not isinstance(number, int) or isinstance(number, bool):
         raise InvalidRequest(f"{name} is {type(number).__name__}, not a whole number")
-    if not least <= number < 1 << 64:
-        raise InvalidRequest(f"{name} is {number}", hint=f"it is a whole number from {least} up")
+    if not least <= number <= MAX_NUMBER:
+        shown = number if number.bit_length() <= 128 else f"a number of {number.bit_length()} bits"
+        raise InvalidRequest(f"{name} is {shown}", hint=f"it is a whole number from {least} to {MAX_NUMBER}")
     return number
 
 
@@ -347,31 +348,36 @@ def required(number: int, name: str) -> int:
     return found
 
 
-def key_bytes(key: object) -> bytes:
+def key_bytes(key: object, what: str = "key") -> bytes:
     if isinstance(key, str):
         try:
             name = key.encode()
         except UnicodeEncodeError as error:
-            raise InvalidRequest("the key is not valid Unicode", hint="give the key as bytes") from error
+            raise InvalidRequest(f"the {what} is not valid Unicode", hint=f"give the {what} as bytes") from error
     elif isinstance(key, bytes | bytearray | memoryview):
         name = bytes(key)
     else:
-        raise InvalidRequest(f"the key is {type(key).__name__}", hint="keys are str or bytes")
+        raise InvalidRequest(f"the {what} is {type(key).__name__}", hint="keys are str or bytes")
     if not name:
-        raise InvalidRequest("the key is empty", hint=f"a key has 1 to {MAX_KEY_BYTES} bytes")
+        raise InvalidRequest(f"the {what} is empty", hint=f"a key has 1 to {MAX_KEY_BYTES} bytes")
     if len(name) > MAX_KEY_BYTES:
-        raise TooLarge(f"the key has {len(name)} bytes", hint=f"a key has at most {MAX_KEY_BYTES} bytes")
+        raise TooLarge(f"the {what} has {len(name)} bytes", hint=f"a key has at most {MAX_KEY_BYTES} bytes")
     return name
 
 
-def value_bytes(value: object) -> bytes:
+def prefix_bytes(prefix: object) -> bytes:
+    """Like a key, but it may be empty."""
+    return b"" if prefix in ("", b"") else key_bytes(prefix, "prefix")
+
+
+def value_bytes(value: object, what: str = "value") -> bytes:
     if isinstance(value, bytes):
         return value
     if isinstance(value, str):
         try:
             return value.encode()
         except UnicodeEncodeError as error:
-            raise InvalidRequest("the value is not valid Unicode", hint="give the value as bytes") from error
+            raise InvalidRequest(f"the {what} is not valid Unicode", hint=f"give the {what} as bytes") from error
     if isinstance(value, _ANY_BYTES):
         return bytes(value)
     raise InvalidRequest(f"the value is {type(value).__name__}", hint="values are str or bytes")
@@ -380,7 +386,7 @@ def value_bytes(value: object) -> bytes:
 def request_digest(request_id: str | bytes) -> bytes:
     if not isinstance(request_id, str | bytes):
         raise InvalidRequest(f"the request id is {type(request_id).__name__}", hint="request ids are str or bytes")
-    data = value_bytes(request_id)
+    data = value_bytes(request_id, "request id")
     if not 1 <= len(data) <= MAX_REQUEST_ID_BYTES:
         raise InvalidRequest(
             f"the request id has {len(data)} bytes", hint=f"a request id has 1 to {MAX_REQUEST_ID_BYTES} bytes"

@@ -68,6 +68,8 @@ _OPTIONAL = {"epoch", "read_only", "public_key"}
 """Fields of ``ledger.json`` that stand there only if they say something."""
 MAX_NAME_BYTES = 255
 SECRET_MODE = 0o600
+_NAME_HINT = "a name has neither spaces nor +, such as example.org/log"
+_COPY_HINT = "restore this folder from a copy"
 
 
 class Identity(NamedTuple):
@@ -99,7 +101,7 @@ def check_name(name: str) -> None:
         try:
             Verifier(name, bytes(32))
         except InvalidRequest as error:
-            raise ConfigurationError(f"{name!r} cannot be a ledger's name: {error.message}") from error
+            raise ConfigurationError(f"{name!r} cannot be a ledger's name: {error.message}", hint=_NAME_HINT) from error
 
 
 class DataFolder:
@@ -110,6 +112,8 @@ class DataFolder:
         self.path = path
         self.restoring = restoring
         with storage_errors("open the ledger in", path):
+            if os.path.lexists(path) and not path.is_dir():
+                raise StorageError(f"{path} is not a folder", hint="name an empty folder, or a new one")
             if not restoring:
                 _check_not_restoring(path)
             if not (path / IDENTITY).exists():
@@ -143,7 +147,7 @@ class DataFolder:
                     str(fields.get("public_key", "")),
                 )
         except (ValueError, KeyError, TypeError) as error:
-            raise Corruption(f"{self.path / IDENTITY} cannot be read: {error}") from error
+            raise Corruption(f"{self.path / IDENTITY} cannot be read: {error}", hint=_COPY_HINT) from error
         raise ConfigurationError(
             f"{self.path} has format {form}, this program reads up to {FORMAT}", hint="use a newer scribe-ledger"
         )
@@ -200,12 +204,19 @@ class DataFolder:
         return signer
 
     def load_key(self) -> Signer:
+        if not (self.path / KEY).exists():
+            raise Corruption(
+                f"{self.path / KEY} is missing",
+                hint=f"{_COPY_HINT}; a ledger whose key is lost goes on with `scribe restore --promote`",
+            )
         with storage_errors("read", self.path / KEY):
             text = (self.path / KEY).read_text().strip()
         try:
             return Signer.parse(text)
         except SerializationError as error:
-            raise Corruption(f"{self.path / KEY} does not hold a ledger key: {error.message}") from error
+            raise Corruption(
+                f"{self.path / KEY} does not hold a ledger key: {error.message}", hint=_COPY_HINT
+            ) from error
 
     def close(self) -> None:
         if self._lock >= 0:

@@ -29,7 +29,7 @@ from scribe_ledger.ledger.batch import Batch
 from scribe_ledger.ledger.belonging import read_belonging, written_by_cluster
 from scribe_ledger.ledger.cache import EVERY_KEY, ValueCache
 from scribe_ledger.ledger.cold import ColdValues
-from scribe_ledger.ledger.commands import Columns, Key, columns_of, key_bytes, keys_of, natural, required
+from scribe_ledger.ledger.commands import Columns, Key, columns_of, key_bytes, keys_of, natural, prefix_bytes, required
 from scribe_ledger.ledger.copying import copy_ledger
 from scribe_ledger.ledger.folder import (
     OBJECTS,
@@ -206,6 +206,7 @@ class Ledger:
         wanted = {name: value for name, value in (("overwrite", overwrite), ("deletes", deletes)) if value is not None}
         policy = Policy().changed(wanted)
         check_name(name)
+        _check_objects(object_store)
         folder = DataFolder(Path(path), create=create)
         store: Store | None = None
         objects: ObjectStore | None = None
@@ -484,8 +485,8 @@ class Ledger:
         self._check_open()
         entries = self._reader.scan(
             self._size_as_of(as_of),
-            prefix=b"" if prefix in ("", b"") else key_bytes(prefix),
-            start=None if start in (None, "", b"") else key_bytes(start),
+            prefix=prefix_bytes(prefix),
+            start=None if start in (None, "", b"") else key_bytes(start, "start"),
             reverse=reverse,
         )
         return entries if limit is None else _first(entries, limit)
@@ -748,6 +749,14 @@ class Ledger:
     def _check_open(self) -> None:
         if self._closed:
             raise LedgerClosed("the ledger is closed")
+
+
+def _check_objects(wanted: ObjectStore | str) -> None:
+    """Whether it can be a store, before anything is made for it."""
+    if isinstance(wanted, str) and wanted:
+        from scribe_ledger.objects.opening import check_store_url
+
+        check_store_url(wanted)
 
 
 def _open_objects(wanted: ObjectStore | str, default: Path) -> ObjectStore:

@@ -286,7 +286,7 @@ def create(store: Store, policy: Policy) -> None:
 def _load_policy(store: Store) -> Policy:
     record = store.table(Table.META).get(POLICY_KEY)
     if record is None:
-        raise Corruption("the ledger's policies are missing from its store")
+        raise _incomplete("policies are")
     return decode_policy(record)
 
 
@@ -297,6 +297,13 @@ def decode_policy(record: bytes) -> Policy:
     return policy
 
 
+def _incomplete(what: str) -> Corruption:
+    return Corruption(
+        f"the ledger's {what} missing from its store",
+        hint="restore the whole data folder from a copy, or from the object store with `scribe restore`",
+    )
+
+
 def _load_evicted(store: Store) -> int:
     record = store.table(Table.META).get(EVICTED_KEY)
     return 0 if record is None else int.from_bytes(record, "big")
@@ -305,7 +312,7 @@ def _load_evicted(store: Store) -> int:
 def _load_state(store: Store, fetch_tile: Callable[[int, int], bytes], archived: Manifest) -> State:
     record = store.table(Table.META).get(STATE_KEY)
     if record is None:
-        raise Corruption("the ledger's state record is missing from its store")
+        raise _incomplete("state record is")
     try:
         form, *numbers = _STATE.unpack(record)
     except struct.error as error:

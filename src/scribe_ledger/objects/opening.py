@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from scribe_ledger.config import Config
     from scribe_ledger.objects.store import ObjectStore
+    from scribe_ledger.objects.urls import StoreUrl
 
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 _IDLE_SECONDS = 60
@@ -82,11 +83,9 @@ def open_object_store(
     ``jitter`` serve the pauses between retries.
     """
     options = options or StoreOptions()
-    found = split_store_url(url)
+    found = check_store_url(url)
     if found.scheme == "file":
         return FolderStore(folder_of(found), create=create)
-    if found.scheme not in _CLIENTS:
-        raise no_store(url)
     from scribe_ledger.objects.remote import RemoteStore
 
     prefix = found.path.strip("/")
@@ -94,6 +93,16 @@ def open_object_store(
     shown = f"{found.scheme}://{found.bucket}/{prefix}".rstrip("/")
     pool_size, max_retries = options.pool_size, options.max_retries
     return RemoteStore(client, shown, pool_size=pool_size, max_retries=max_retries, sleep=sleep, jitter=jitter)
+
+
+def check_store_url(url: str) -> StoreUrl:
+    """Its parts, if it is the URL of a store that can be opened. Nothing is made and nothing asked."""
+    found = split_store_url(url)
+    if found.scheme == "file":
+        folder_of(found)
+    elif found.scheme not in _CLIENTS:
+        raise no_store(url)
+    return found
 
 
 # --- clients -----------------------------------------------------------------------------------------------------
