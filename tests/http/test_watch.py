@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import socket
 import threading
 import time
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from structlog.testing import capture_logs
 from tests.http.asking import ask, get, put
 from tests.http.serving import Served, serve
 
@@ -365,7 +367,7 @@ def fill(served: Served) -> None:
 def test_a_reader_that_never_reads_is_dropped_and_told_so(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "SLOW_SECONDS", 0.3)
     fill(served)
-    with never_reading(served) as connection:
+    with capture_logs() as said, never_reading(served) as connection:
         wait_until(lambda: served.service.watchers == 1)
         with watching(served) as other:  # meanwhile others are served
             put(served, "/k")
@@ -379,7 +381,9 @@ def test_a_reader_that_never_reads_is_dropped_and_told_so(served: Served, monkey
     name, _, text = last.partition(b"\ndata: ")
     assert name == b"event: error"
     assert json.loads(text)["error"]["kind"] == "overloaded"
-    assert data.count(b"event: entry") > 0
+    last_id = re.findall(rb"^id: (\d+)", data, re.MULTILINE)[-1]
+    (dropped,) = [line for line in said if "dropped" in line["event"]]
+    assert dropped["next_index"] == int(last_id) + 1
 
 
 def test_a_reader_that_never_reads_is_dropped_without_the_lane_too(

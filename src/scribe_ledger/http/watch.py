@@ -68,8 +68,9 @@ class EventStream(Response):
         self._request = request
         self._service = request.service
         self._prefix: bytes = request.query["prefix"]
-        self._next = self._told = start
-        """The index to go on at, and that which the reader would go on at if it came again."""
+        self._next = self._told = self._sent = start
+        """The index to go on at, that which the reader would go on at if it came again, and that up to which all that
+        it wants was sent."""
         self._told_at = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -108,6 +109,7 @@ class EventStream(Response):
             async with aclosing(self._pieces()) as pieces:
                 async for piece in pieces:
                     await self._send(connection, send, {"type": "http.response.body", "body": piece, "more_body": True})
+                    self._sent = self._next
             await self._send(connection, send, {"type": "http.response.body", "body": b""})
         except Unavailable as error:
             self._drop(connection, error)
@@ -136,7 +138,7 @@ class EventStream(Response):
         if connection is None:
             raise error  # another server than our own can only break the connection
         self._service.metrics.errors[error.kind] += 1
-        log.info("a reader of the live log is dropped", reason=error.message, next_index=self._next)
+        log.info("a reader of the live log is dropped", reason=error.message, next_index=self._sent)
         connection.break_off(self._farewell(error))
 
     # --- what is sent ------------------------------------------------------------------------------------------
