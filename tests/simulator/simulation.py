@@ -208,6 +208,7 @@ class Simulation:
             told = self._ask_everywhere(number)
             if not any(isinstance(each, OutcomeUnknown) for each in told):
                 break
+        self._retire_the_removed()  # a change may have been under way until now
         if any(isinstance(each, ScribeError) for each in told) or not self._is_settled():
             raise Violation(f"liveness: in the calm, calls ended as {told}: {self._shown()}")
 
