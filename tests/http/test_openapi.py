@@ -120,6 +120,20 @@ def test_examples_of_parameters_headers_and_answers_fit_their_schemas() -> None:
     assert checked > 100
 
 
+WITHOUT_EXAMPLE = {"/openapi.json", "/docs", "/tlog/tile/{tile}"}
+"""What they answer is this document, a page, or bytes that are no text."""
+
+
+def test_every_answer_that_is_text_has_an_example() -> None:
+    for method, path, operation in operations():
+        for answer in (found for status, found in operation["responses"].items() if status.startswith("2")):
+            for media, content in answer.get("content", {}).items():
+                assert ("example" in content) is (path not in WITHOUT_EXAMPLE), f"{method} {path} {media}"
+                if media == "application/x-ndjson":
+                    entry, last = map(json.loads, content["example"].splitlines())
+                    assert validator(SCHEMAS["Entry"]).is_valid(entry) and list(last) == ["cursor"]
+
+
 def test_every_status_and_kind_of_error_is_described() -> None:
     assert set(ERRORS) == {disposition.http_status for disposition in KINDS.values()}
     for status, error in ERRORS.items():
@@ -139,9 +153,11 @@ def test_examples_come_from_a_real_ledger(tmp_path: Path) -> None:
         assert entry is not None and entry.to_json() == examples.ENTRY
         assert ledger.checkpoint().root == Checkpoint.parse(examples.CHECKPOINT).root
         assert str(ledger.prove_consistency(2, 3)) == examples.CONSISTENCY
+        assert str(ledger.prove_history(examples.KEY)).partition("\n\n")[0] == examples.HISTORY.partition("\n\n")[0]
     verify.inclusion(examples.PROOF, b"Alice Jones", public_key=examples.PUBLIC_KEY, key=examples.KEY)
     assert Proof.parse(examples.PROOF).to_json() == SCHEMAS["Verification"]["examples"][0]["proof"]
-    assert base64.b64decode(examples.VALUE_BASE64) == b"Alice Jones"
+    assert len(verify.history(examples.HISTORY, public_key=examples.PUBLIC_KEY, key=examples.KEY)) == 2
+    assert base64.b64decode(examples.VALUE_BASE64).decode() == examples.VALUE == "Alice Jones"
 
 
 # --- what a node serves ----------------------------------------------------------------------------------------

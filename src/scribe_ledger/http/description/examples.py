@@ -25,6 +25,7 @@ RECEIPT: dict[str, Any] = {
     "created": True,
 }
 
+VALUE = "Alice Jones"
 VALUE_BASE64 = "QWxpY2UgSm9uZXM="
 
 ENTRY: dict[str, Any] = {
@@ -60,6 +61,19 @@ AUDIT_PATH = (
     "PlPM6T889nDsRW6BTizCqZeu0GeQDd3nuBsZU5S/fMY=",
 )
 PROOF = "\n".join(["c2sp.org/tlog-proof@v1", f"extra {LEAF_BASE64}", "index 1", *AUDIT_PATH, "", CHECKPOINT])
+FIRST_LEAF_BASE64 = (
+    "AQEBAAAAAAAAAAAAAAABofyM+mAAAAAAAAAAAf//////////AAAAAAAAAAuK4Q38mmn5fcyR4fUbztOv9EK8V6hp4EEmvQyny0rynQAAAAAAAAAA"
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAp1c2VyOmFsaWNlAAp0ZXh0L3BsYWluAAEABHRlYW0AA3JlZA=="
+)
+FIRST_AUDIT_PATH = ("HRV46rjTVbnIs4aWtoT5EQD9PC3FxHRE4otzivPth2Y=", AUDIT_PATH[1])
+HISTORY = "\n".join(
+    [
+        "scribe-ledger/history-proof@v1",
+        *(f"extra {LEAF_BASE64}", "index 1", *AUDIT_PATH),
+        *(f"extra {FIRST_LEAF_BASE64}", "index 0", *FIRST_AUDIT_PATH),
+        *("", CHECKPOINT),
+    ]
+)
 CONSISTENCY = "\n".join(["scribe-ledger/consistency-proof@v1", "old 2", "new 3", AUDIT_PATH[1], ""])
 LEAF_HEX = base64.b64decode(LEAF_BASE64).hex()
 HASHES_BASE64 = base64.b64encode(bytes.fromhex("".join(HASHES))).decode()

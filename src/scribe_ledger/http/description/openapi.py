@@ -294,7 +294,7 @@ def _references(names: Sequence[str]) -> Document:
 
 def _content(name: str, route: Route) -> tuple[str, Document]:
     if name == "bytes":
-        return "*/*", {"schema": {"description": "The bytes that were put."}}
+        return "*/*", {"schema": {"description": "The bytes that were put."}, "example": examples.VALUE}
     if name in SCHEMAS:
         return "application/json", _json_content(name)
     if name in {"application/octet-stream", "application/json"}:
@@ -308,8 +308,19 @@ def _json_content(name: str) -> Document:
     return {"schema": reference(name)} | ({"example": found[0]} if found else {})
 
 
+_COUNTS = """\
+# HELP scribe_entries Entries in the ledger, of all kinds.
+# TYPE scribe_entries gauge
+scribe_entries 3
+"""
 TEXTS = {
+    "/v1/kv": f"{_json(examples.ENTRY)}\n{_json({'cursor': None})}\n",
+    "/v1/history/{key}": f"{_json(examples.ENTRY)}\n{_json({'cursor': None})}\n",
+    "/v1/log": f"{_json(examples.ENTRY)}\n{_json({'cursor': '2'})}\n",
+    "/metrics": _COUNTS,
+    "/metrics/prometheus": _COUNTS,
     "/v1/proof/{key}": examples.PROOF,
+    "/v1/proof/history/{key}": examples.HISTORY,
     "/v1/proof/consistency": examples.CONSISTENCY,
     "/tlog/checkpoint": examples.CHECKPOINT,
     "/v1/watch": f"id: 1\nevent: entry\ndata: {_json(examples.ENTRY)}\n\n",
