@@ -64,6 +64,7 @@ def test_every_command_explains_itself(cli: Cli, name: str) -> None:
         ["config"],
         ["config", "bogus"],
         ["bench"],
+        ["--data", "", "put", "key", "value"],
     ],
     ids=" ".join,
 )

@@ -75,6 +75,8 @@ class Session:
         """Where the ledger is."""
         if self.data is not None and self.url is not None:
             raise click.UsageError("give --data or --url, not both")
+        if self.data == "":  # to the system it would be the working folder
+            raise click.UsageError("--data names no folder: it is empty")
         data, url = self.data, self.url
         if data is None and url is None:
             data, url = _variable("SCRIBE_DATA"), _variable("SCRIBE_URL")
