@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import io
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +25,8 @@ from scribe_ledger.errors import (
 )
 from scribe_ledger.ledger import asynchronous, gathering
 from scribe_ledger.ledger.memory import MemoryStore
+from scribe_ledger.ledger.transfer.exporting import export_entries
+from scribe_ledger.ledger.transfer.ndjson import NdjsonWriter, read_ndjson
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
@@ -81,15 +84,28 @@ def test_every_method_of_a_ledger_is_there_with_the_same_arguments() -> None:
         "write",
         "cached",
         "leave_to_parent",
-        "closed",
-        "path",
-        "import_verbatim",
         "guard",
     }
     assert sorted(set(own) - inner - set(vars(AsyncLedger))) == []
     for name in ("get", "entry", "entry_at", "history", "log", "prove", "prove_history", "prove_consistency"):
         expected = list(inspect.signature(getattr(Ledger, name)).parameters)
         assert list(inspect.signature(getattr(AsyncLedger, name)).parameters) == expected, name
+
+
+async def take_over(path: Path, other: Path) -> None:
+    async with await open_on(MemoryStore(), path) as source, await open_on(MemoryStore(), other) as copy:
+        await source.put_many([("a", "1"), ("b", "2")])
+        text = io.BytesIO()
+        with NdjsonWriter(text) as writer:
+            export_entries(source._ledger, source._ledger.log(), writer)
+        text.seek(0)
+        assert await copy.import_verbatim(read_ndjson(text)) == 2
+        assert (await copy.checkpoint()).root == (await source.checkpoint()).root
+    assert source.closed
+
+
+def test_entries_are_taken_over_verbatim(tmp_path: Path) -> None:
+    run(take_over(tmp_path / "source", tmp_path / "copy"))
 
 
 async def compare(path: Path) -> None:
@@ -106,6 +122,11 @@ async def compare(path: Path) -> None:
             batch.put("d", "1")
             batch.delete("b")
         assert [receipt.index for receipt in batch.receipts] == [7, 8]
+        with pytest.raises(InvalidRequest, match="has ended"):
+            batch.put("d", "2")
+        with pytest.raises(InvalidRequest, match="block the event loop"):
+            ledger.batch().__enter__()
+        assert (ledger.path, ledger.closed) == (path, False)
         assert (await ledger.configure(deletes="forbid")).index == 9
         assert ledger.policy == plain.policy
         await ledger.flush()

@@ -2,7 +2,7 @@
 
 Writes gather in the loop and go to one thread together: thousands of tasks that put at once share a few syncs.
 Everything else runs in a small pool of threads, except a value in the cache, which is returned at once. Listings are
-asynchronous iterators that fetch ahead in pages.
+asynchronous iterators that take a page of entries from a thread whenever the last one is used up.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, ParamSpec, Self, TypeVar, Unpack
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, NoReturn, ParamSpec, Self, TypeVar, Unpack
 
-from scribe_ledger.errors import LedgerClosed
+from scribe_ledger.errors import InvalidRequest, LedgerClosed
 from scribe_ledger.ledger import commands
 from scribe_ledger.ledger.batch import Batch
 from scribe_ledger.ledger.gathering import Gatherer
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from scribe_ledger.ledger.check import Report
     from scribe_ledger.ledger.commands import Command, DeleteOptions, Key, PutOptions, Value
     from scribe_ledger.ledger.policy import Policy
+    from scribe_ledger.ledger.transfer.rows import Row
     from scribe_ledger.merkle.checkpoint import Checkpoint
     from scribe_ledger.merkle.prooftext import ConsistencyProof, HistoryProof, Proof
     from scribe_ledger.model import Entry, Receipt
@@ -81,6 +82,10 @@ class AsyncLedger:
     async def flush(self) -> None:
         await self._run(self._ledger.flush)
 
+    async def import_verbatim(self, rows: Iterable[Row], progress: Callable[[int], None] | None = None) -> int:
+        """``rows`` are read and ``progress`` is called in another thread."""
+        return await self._run(self._ledger.import_verbatim, rows, progress)
+
     # --- reading -----------------------------------------------------------------------------------------------
 
     async def get(self, key: Key, *, version: int | None = None, as_of: int | None = None) -> bytes | None:
@@ -124,6 +129,14 @@ class AsyncLedger:
         return await self._run(self._ledger.prove_consistency, old_size, new_size)
 
     # --- looking after -----------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path:
+        return self._ledger.path
+
+    @property
+    def closed(self) -> bool:
+        return self._ledger.closed
 
     @property
     def public_key(self) -> str:
@@ -200,10 +213,17 @@ class AsyncBatch(Batch):
         super().__init__(ledger._ledger)  # two faces of one ledger
         self._asynchronous = ledger
 
+    def __enter__(self) -> NoReturn:
+        raise InvalidRequest(
+            "the batch of an AsyncLedger would block the event loop here", hint="async with ledger.batch() as batch"
+        )
+
     async def __aenter__(self) -> Self:
+        self._check_not_ended()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._ended = True
         if kind is None:
             self.receipts = await self._asynchronous._write(self._commands)
 
