@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 from scribe_ledger.errors import ConfigurationError, InvalidRequest
 from scribe_ledger.ledger.cache import EVERY_KEY
-from scribe_ledger.ledger.commands import archived_commands, configure, key_bytes, keys_of
+from scribe_ledger.ledger.commands import archived_commands, key_bytes, keys_of
 from scribe_ledger.ledger.folder import SPOOL
 from scribe_ledger.ledger.latest import LatestReader
 from scribe_ledger.ledger.ledger import Ledger
-from scribe_ledger.ledger.policy import check_known
 from scribe_ledger.ledger.proposing import Proposer
 from scribe_ledger.ledger.sequencer import Replayed
 from scribe_ledger.merkle.leaf import timestamps_of
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from scribe_ledger.ledger.store import Store
     from scribe_ledger.merkle.checkpoint import Checkpoint
     from scribe_ledger.merkle.tree import Edge
-    from scribe_ledger.model import Entry, Receipt
+    from scribe_ledger.model import Entry
     from scribe_ledger.objects.blobs import SpooledBlob, Spooler
     from scribe_ledger.objects.identity import StoreIdentity
     from scribe_ledger.objects.store import ObjectStore
@@ -88,14 +87,6 @@ class ServedLedger(Ledger):
         if not isinstance(self._sequencer, Proposer):
             raise ConfigurationError("this ledger was opened to order its writes itself")
         self._sequencer.connect(submit, seconds=seconds)
-
-    def raise_apply_version(self, version: int) -> Receipt:
-        """From the entry that this writes on, commands are judged by newer rules, for good.
-
-        In a cluster whoever calls it has made sure that every voter knows them: a member that does not stops.
-        """
-        check_known(version)
-        return self.write([configure({"apply_version": version})])[0]
 
     def on_commit(self, around: AroundCommit) -> None:
         """Lets a cache outside forget what a commit changes, in one step with the commit. There is one such place."""
