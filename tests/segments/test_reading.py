@@ -253,7 +253,7 @@ def test_a_segment_that_the_manifest_describes_otherwise_is_refused(
 def test_a_segment_of_another_ledger_is_refused(store: CountingStore, tmp_path: Path) -> None:
     log = many(10)
     segment = store.keep(log.seal(tmp_path))
-    with pytest.raises(Corruption, match=f"{segment.path}.*of the ledger {LEDGER}, not of another"):
+    with pytest.raises(Corruption, match=f"{store.place(segment.path)}.*of the ledger {LEDGER}, not of another"):
         read(ColdReader(store, "another", cache_bytes=ROOMY), segment, log, 3)
 
 
@@ -272,7 +272,7 @@ def test_a_page_that_does_not_match_its_checksum_names_object_and_row_group(
     path.chmod(0o600)
     path.write_bytes(content)
     reader.forget(segment.segment_id)
-    with pytest.raises(Corruption, match=f"{segment.path}.*row group 1"):
+    with pytest.raises(Corruption, match=f"{store.place(segment.path)}.*row group 1"):
         read(reader, segment, log, last)
 
 

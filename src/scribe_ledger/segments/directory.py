@@ -37,38 +37,36 @@ class Directory(NamedTuple):
         keys = sum(len(key) for key, _ in self.footer.places)
         return len(self.parquet) + keys + _PLACE_BYTES * len(self.ranges)
 
-    def decode_row_group(self, segment: Segment, number: int, data: bytes) -> RowGroup:
+    def decode_row_group(self, segment: Segment, number: int, data: bytes, *, place: str) -> RowGroup:
         """The values of a row group from the bytes of its range; every page is held against its checksum."""
         import pyarrow.parquet as pq
 
         start, stop = self.ranges[number]
         what = f"row group {number}"
         if len(data) != stop - start:
-            raise broken(segment.path, f"{what} is cut: {len(data)} bytes of {stop - start}")
-        with parquet_errors(segment.path, what):
+            raise broken(place, f"{what} is cut: {len(data)} bytes of {stop - start}")
+        with parquet_errors(place, what):
             part = Part(start, data, segment.size)
             metadata = _parse(self.parquet)
             with pq.ParquetFile(part, metadata=metadata, page_checksum_verification=True, pre_buffer=False) as file:
                 table = file.read_row_group(number, columns=[*POINT_COLUMNS], use_threads=False).combine_chunks()
         indexes, values = (table.column(name).chunk(0) for name in POINT_COLUMNS)
         if len(table) != metadata.row_group(number).num_rows or indexes.null_count:
-            raise broken(segment.path, f"{what} has {len(table)} rows")
+            raise broken(place, f"{what} has {len(table)} rows")
         return RowGroup(indexes, values)
 
 
-def decode_directory(segment: Segment, ending: bytes, *, ledger_id: str) -> Directory:
+def decode_directory(segment: Segment, ending: bytes, *, ledger_id: str, place: str) -> Directory:
     """The directory from the end of an object, held against its digest, the ledger and the manifest."""
-    parquet = checked_metadata(segment.path, ending)
-    with parquet_errors(segment.path, "its footer"):
+    parquet = checked_metadata(place, ending)
+    with parquet_errors(place, "its footer"):
         metadata = _parse(parquet)
-        check_schema(segment.path, metadata.schema.to_arrow_schema())
-        footer = decode_footer(
-            segment.path, metadata.metadata, row_groups=metadata.num_row_groups, rows=metadata.num_rows
-        )
+        check_schema(place, metadata.schema.to_arrow_schema())
+        footer = decode_footer(place, metadata.metadata, row_groups=metadata.num_row_groups, rows=metadata.num_rows)
         ranges = [_range(metadata.row_group(number)) for number in range(metadata.num_row_groups)]
-    check_footer(segment.path, footer, ledger_id=ledger_id, segment=segment)
+    check_footer(place, footer, ledger_id=ledger_id, segment=segment)
     if any(not len(MAGIC) <= start < stop <= segment.size - len(ending) for start, stop in ranges):
-        raise broken(segment.path, "its footer names bytes that are not in it")
+        raise broken(place, "its footer names bytes that are not in it")
     return Directory(footer, ranges, parquet)
 
 

@@ -69,14 +69,14 @@ class ColdReader:
             directory = self._directory_flights.share(segment.segment_id, lambda: self._fetch_directory(segment))
         number = directory.footer.row_group_of(key, index)
         if number < 0:
-            raise broken(segment.path, f"it has no row group for entry {index}")
+            raise broken(self._store.place(segment.path), f"it has no row group for entry {index}")
         name = (segment.segment_id, number)
         row_group = self._row_groups.get(name)
         if row_group is None:
             row_group = self._row_group_flights.share(name, lambda: self._fetch_row_group(segment, directory, number))
         value = row_group.value(index)
         if value is None:
-            raise broken(segment.path, f"row group {number} has no value of entry {index}")
+            raise broken(self._store.place(segment.path), f"row group {number} has no value of entry {index}")
         return value
 
     def cached_value(self, segment: Segment, key: bytes, index: int) -> bytes | None:
@@ -121,12 +121,13 @@ class ColdReader:
         if known is not None:
             return known
         tail = self._fetch(segment, max(segment.size - TAIL_BYTES, 0), segment.size)
-        length = ending_bytes(segment.path, segment.size, tail)
+        place = self._store.place(segment.path)
+        length = ending_bytes(place, segment.size, tail)
         if length > len(tail):
             tail = self._fetch(segment, segment.size - length, segment.size)
-            if ending_bytes(segment.path, segment.size, tail) != length:
-                raise broken(segment.path, "its end changed between two reads")
-        directory = decode_directory(segment, tail[-length:], ledger_id=self._ledger_id)
+            if ending_bytes(place, segment.size, tail) != length:
+                raise broken(place, "its end changed between two reads")
+        directory = decode_directory(segment, tail[-length:], ledger_id=self._ledger_id, place=place)
         self._directories.put(segment.segment_id, directory, directory.size_bytes)
         return directory
 
@@ -135,7 +136,8 @@ class ColdReader:
         known = self._row_groups.get(name)
         if known is not None:
             return known
-        row_group = directory.decode_row_group(segment, number, self._fetch(segment, *directory.ranges[number]))
+        data = self._fetch(segment, *directory.ranges[number])
+        row_group = directory.decode_row_group(segment, number, data, place=self._store.place(segment.path))
         self._row_groups.put(name, row_group, row_group.size_bytes)
         return row_group
 
@@ -146,5 +148,7 @@ class ColdReader:
             raise missing(self._store, segment.path)
         self.fetched_bytes += len(data)
         if len(data) != stop - start:
-            raise broken(segment.path, f"it ends at byte {start + len(data)} instead of {segment.size}")
+            raise broken(
+                self._store.place(segment.path), f"it ends at byte {start + len(data)} instead of {segment.size}"
+            )
         return data

@@ -67,7 +67,7 @@ class SegmentFile:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        told = segment.path if segment else place
+        told = place or (segment.path if segment else "")
         self.place = told or (str(file) if isinstance(file, Path) else "in memory")
         self.segment = segment
         check_ending(self.place, file)

@@ -71,7 +71,7 @@ class WholeSegments:
             return known
         with download(self._store, segment, self._folder) as file, self._decoding:
             self._make_room(segment.log_bytes or segment.size)
-            with open_segment(file.path, segment) as opened:
+            with open_segment(file.path, segment, place=self._store.place(segment.path)) as opened:
                 values = opened.values()
             self._make_room(values.size_bytes)
             with self._changing:
