@@ -35,6 +35,24 @@ def test_put_bytes_then_open(tmp_path: Path) -> None:
     assert found.size == 3
 
 
+@pytest.mark.parametrize("how", ["bytes", "file", "many"])
+def test_a_folder_that_is_made_late_is_an_empty_store_until_the_first_write(tmp_path: Path, how: str) -> None:
+    store = FolderStore(tmp_path / "objects", late=True)
+    assert content(store, "a/b") is None
+    assert store.stat("a/b") is None
+    assert [*store.list("")] == []
+    assert not store.delete("a/b")
+    assert not (tmp_path / "objects").exists()
+    (tmp_path / "source").write_bytes(b"one")
+    if how == "bytes":
+        store.put_bytes("a/b", b"one")
+    elif how == "file":
+        store.put_file("a/b", tmp_path / "source")
+    else:
+        store.put_many([("a/b", b"one")])
+    assert content(FolderStore(tmp_path / "objects", create=False), "a/b") == b"one"
+
+
 def test_put_file_moves_or_copies_the_source(tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "objects")
     (tmp_path / "source").write_bytes(b"one")

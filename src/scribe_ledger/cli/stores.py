@@ -26,7 +26,7 @@ def store_of_folder(data: Path, url: str | None = None) -> ObjectStore | str:
     if url is not None:
         from scribe_ledger.objects.opening import open_object_store
 
-        return open_object_store(url, options_for(url))
+        return open_object_store(url, options_for(url), late=True)  # a typo that is only read from makes no folder
     config = _settings(data, ("SCRIBE_STORAGE_OBJECT_STORE", _S3), (b"object_store", b"s3"))
     if config is None or not config.has_explicit_object_store:
         return ""

@@ -31,16 +31,20 @@ _PARTIAL = ".partial"
 class FolderStore:
     """Objects as files under ``root``. Safe for use by several threads and processes at once.
 
-    Opening creates the folder; with ``create=False`` one that is missing is an error and nothing is made.
+    Opening creates the folder; with ``create=False`` one that is missing is an error and nothing is made, and with
+    ``late`` it is an empty store until the first write, which creates it.
     """
 
     is_local = True
 
-    def __init__(self, root: Path, *, create: bool = True) -> None:
+    def __init__(self, root: Path, *, create: bool = True, late: bool = False) -> None:
         self.root = root
         self._partial = root / _PARTIAL
         self._named: set[Path] = {root}
         """Folders whose own name is known to be durable."""
+        self._opened: tuple[int, int] | None = None
+        if create and late and not root.exists():
+            return
         if create:
             self._make_partial()
             remove_abandoned(self._partial)
@@ -63,6 +67,7 @@ class FolderStore:
         The source may be gone afterwards (it is moved where it can be), and what is left of it is the caller's.
         """
         target = self._locate(path)
+        self._make_late()
         with storage_errors("store", target):
             _sync_file(source)
             try:
@@ -169,6 +174,7 @@ class FolderStore:
 
     def _temporary(self) -> TemporaryFile:
         """A file to begin with, in the folder that was opened: never in one that stands where a mount has gone."""
+        self._make_late()
         with storage_errors("write to the object store in", self.root):
             if not self.root.is_dir():
                 raise StorageError(f"{self.root} is not there any more", hint="mount it, or put the folder back")
@@ -179,6 +185,12 @@ class FolderStore:
             if not self._partial.is_dir():
                 self._partial.mkdir(mode=0o700, exist_ok=True)
         return TemporaryFile(self._partial)
+
+    def _make_late(self) -> None:
+        if self._opened is None:
+            self._make_partial()
+            with storage_errors("open the object store in", self.root):
+                self._opened = _identity(self.root)
 
     def _make_partial(self) -> None:
         with storage_errors("open the object store in", self.root):

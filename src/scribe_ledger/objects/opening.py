@@ -74,18 +74,19 @@ def open_object_store(
     options: StoreOptions | None = None,
     *,
     create: bool = True,
+    late: bool = False,
     sleep: Callable[[float], object] = time.sleep,
     jitter: Callable[[], float] = random,
 ) -> ObjectStore:
     """The store under ``file:///folder``, ``s3://bucket/prefix``, ``gs://bucket/prefix`` or ``az://container/prefix``.
 
-    A folder that is missing is made, or with ``create=False`` an error. Buckets are never made. ``sleep`` and
-    ``jitter`` serve the pauses between retries.
+    A folder that is missing is made, with ``late`` at the first write; or with ``create=False`` it is an error. Buckets
+    are never made. ``sleep`` and ``jitter`` serve the pauses between retries.
     """
     options = options or StoreOptions()
     found = check_store_url(url)
     if found.scheme == "file":
-        return FolderStore(folder_of(found), create=create)
+        return FolderStore(folder_of(found), create=create, late=late)
     from scribe_ledger.objects.remote import RemoteStore
 
     prefix = found.path.strip("/")
