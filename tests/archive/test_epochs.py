@@ -229,7 +229,7 @@ def test_promoting_from_another_store_is_refused(tmp_path: Path, lost: Lost) -> 
         promote(other, tmp_path / "new")
 
 
-@pytest.mark.parametrize("damage", ["missing", "altered", "foreign"])
+@pytest.mark.parametrize("damage", ["missing", "altered", "foreign", "no text"])
 def test_a_damaged_epoch_is_named(tmp_path: Path, lost: Lost, damage: str) -> None:
     restore(lost.store, tmp_path / "one", promote=True)
     restore(lost.store, tmp_path / "two", promote=True)
@@ -240,7 +240,10 @@ def test_a_damaged_epoch_is_named(tmp_path: Path, lost: Lost, damage: str) -> No
         lost.store.put_bytes(path, text.replace("epoch 1\n", "epoch 3\n").encode())
     if damage == "foreign":
         lost.store.put_bytes(path, handover_in(lost.store, 2).encode())
-    with pytest.raises(Corruption, match=path):
+    if damage == "no text":
+        lost.store.put_bytes(path, b"\xff")
+    what = "it is no text" if damage == "no text" else ""
+    with pytest.raises(Corruption, match=f"{path} .*{what}"):
         restore(lost.store, tmp_path / "new")
 
 

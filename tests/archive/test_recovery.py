@@ -267,6 +267,23 @@ def test_values_are_read_unless_told_not_to(tmp_path: Path, whole: Path) -> None
     assert path in str(refused(store, tmp_path / "quick 2", check_values=False))
 
 
+def test_a_checkpoint_that_is_no_text_is_told_in_words(tmp_path: Path, whole: Path) -> None:
+    store = FolderStore(shutil.copytree(whole, tmp_path / "store"))
+    path = paths.checkpoint_path(published(store)[-1])
+    store.put_bytes(path, b"\xff", replace=True)
+    assert "it is no text" in str(refused(store, tmp_path / "new"))
+
+
+def test_nobody_is_told_to_write_to_what_is_being_restored(tmp_path: Path, whole: Path) -> None:
+    store = FolderStore(shutil.copytree(whole, tmp_path / "store"))
+    path = next(found.path for found in store.list(paths.BLOBS))
+    store.delete(path)
+    error = refused(store, tmp_path / "new")
+    assert path in error.message
+    assert error.hint.startswith("restore the object from a copy")
+    assert "put" not in error.hint
+
+
 def test_a_segment_of_another_ledger_is_named(tmp_path: Path, store: FolderStore) -> None:
     lose(tmp_path / "lost", store, parts=1)
     with bystander(tmp_path / "other", FolderStore(tmp_path / "other store")) as other:

@@ -66,7 +66,15 @@ def test_a_folder_is_checked_with_its_store(cli: Cli, objects: Path) -> None:
 def test_a_store_is_checked_by_its_url(cli: Cli, objects: Path) -> None:
     found = cli("fsck", objects.as_uri(), "--json", "--jobs", "2").document
     assert (found["ok"], found["entries"], found["size"], found["origin"]) == (True, 601, 601, "example.org/log")
-    assert "1 large values" in cli("fsck", objects.as_uri()).text
+    assert ", 1 large value, " in cli("fsck", objects.as_uri()).text
+
+
+def test_a_store_with_a_typo_is_not_made_by_who_reads(cli: Cli, tmp_path: Path) -> None:
+    archived(cli.data)
+    typo = tmp_path / "typo"
+    assert "is not the object store" in cli("--object-store", typo.as_uri(), "get", "large", code=3).err
+    assert cli("--object-store", typo.as_uri(), "get", "pending").text == "value"
+    assert not typo.exists()
 
 
 def test_a_store_that_is_a_folder_is_checked_by_its_path_too(cli: Cli, objects: Path) -> None:

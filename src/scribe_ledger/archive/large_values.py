@@ -8,6 +8,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from scribe_ledger.errors import Corruption
 from scribe_ledger.objects.blobs import Blob, BlobStore
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from scribe_ledger.ledger.served import ServedLedger
 
 AT_ONCE = 4
+_HINT = "restore the object from a copy of the store; `scribe fsck URL` says what else is wrong"
 ROUND = 64
 """So many are looked at between two notes of how far that is."""
 
@@ -32,10 +34,13 @@ def check_large_values(
     total, done = ledger.stats()["storage_bytes"]["blobs"], 0
 
     def check(blob: Blob) -> int:
-        if read_them:
-            blobs.check(blob.sha256, blob.size, blob.chunk_root)
-        else:
-            blobs.open(blob.sha256, blob.size, blob.chunk_root).close()
+        try:
+            if read_them:
+                blobs.check(blob.sha256, blob.size, blob.chunk_root)
+            else:
+                blobs.open(blob.sha256, blob.size, blob.chunk_root).close()
+        except Corruption as error:  # its hint is for a ledger that takes writes
+            raise Corruption(error.message, hint=_HINT) from error
         return blob.size
 
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="scribe-restore") as threads:

@@ -200,14 +200,19 @@ def _tell_store(report: StoreReport) -> None:
     for path in report.removed:
         say(f"removed: {shown(path)}")
     counts = report.counts
-    what = f"{counts.entries:,} entries in {counts.segments:,} segments, {counts.tiles:,} tiles"
+    what = f"{_counted(counts.entries, 'entr', 'y', 'ies')} in {_counted(counts.segments, 'segment')}"
+    what += f", {_counted(counts.tiles, 'tile')}, {_counted(counts.blobs, 'large value')}"
+    what += f", {_counted(counts.checkpoints, 'checkpoint')}"
     faults, warnings = len(report.faults) + report.more_faults, len(report.warnings) + report.more_warnings
-    what += f", {counts.blobs:,} large values, {counts.checkpoints:,} checkpoints"
     say(f"{report.url}: {what} in {report.seconds:.1f} s")
     published = (
         f"{report.size:,} entries published, root {report.root.hex()}" if report.size else "nothing published yet"
     )
     say(f"{published}: {_verdict(faults, warnings)}")
+
+
+def _counted(number: int, what: str, one: str = "", more: str = "s") -> str:
+    return f"{number:,} {what}{one if number == 1 else more}"
 
 
 def _verdict(faults: int, warnings: int) -> str:

@@ -128,7 +128,9 @@ def read_checkpoint(store: ObjectStore, lineage: Lineage, size: int) -> Checkpoi
     try:
         checkpoint = Checkpoint.parse(content.decode())
         epoch = lineage.epoch_of(checkpoint)
-    except (VerificationError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise _wrong(store, path, "it is no text") from error
+    except VerificationError as error:
         raise _wrong(store, path, str(error)) from error
     if epoch is None:
         raise _wrong(
@@ -172,7 +174,9 @@ def _read_handover(store: ObjectStore, epoch: int, ledger_id: str, before: Verif
     try:
         handover = Handover.parse(content.decode())
         handover.verify(before)
-    except (VerificationError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise _wrong(store, path, "it is no text") from error
+    except VerificationError as error:
         raise _wrong(store, path, str(error)) from error
     if (handover.epoch, handover.ledger_id) != (epoch, ledger_id):
         raise _wrong(store, path, f"it is the handover to epoch {handover.epoch} of the ledger {handover.ledger_id}")
