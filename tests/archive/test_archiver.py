@@ -310,6 +310,7 @@ def test_a_store_of_a_newer_epoch_ends_archiving_and_writing(
         ledger.put("key", "value")
     assert ledger.get("round") == b"0"
     assert [path for path in store.written if path.startswith(paths.SEGMENTS)] == []
+    assert "goes on elsewhere" in archiver(ledger).status.last_error, "also where no pass is begun, as after a restart"
 
 
 def test_a_restored_ledger_that_was_not_promoted_leaves_the_store_alone(

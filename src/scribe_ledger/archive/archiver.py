@@ -213,7 +213,7 @@ class Archiver:
             archived_size=manifest.archived_size,
             manifest_version=manifest.version,
             last_success=self._last_success,
-            last_error="" if failure is None else str(failure),
+            last_error=str(failure or self._superseded() or ""),
             failures_in_a_row=self._failures_in_a_row,
             object_store=ledger.objects.url,
             store_ok=failure is None,
@@ -221,6 +221,11 @@ class Archiver:
             archived_bytes=manifest.archived_bytes,
             evicted=ledger.evicted,
         )
+
+    def _superseded(self) -> ScribeError | None:
+        """Why no pass was begun, where that was known before the first."""
+        reason = self._ledger.failure
+        return reason if isinstance(reason, Superseded) and not self._background.running else None
 
 
 class _Guard:
