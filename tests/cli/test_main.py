@@ -171,11 +171,18 @@ def test_a_mistake_of_ours_does_not_pass_for_an_answer(cli: Cli, monkeypatch: py
     assert "scribe: this is a mistake in scribe: ZeroDivisionError" in answer.err
 
 
-def test_an_error_of_the_system_is_exit_code_3(cli: Cli, tmp_path: Path) -> None:
+def test_an_error_of_the_system_is_exit_code_3(cli: Cli) -> None:
     cli("put", "key", "value")
-    answer = cli("get", "key", "-o", tmp_path / "absent" / "file", "--json", code=3)
+    answer = cli("get", "key", "-o", "/dev/full", "--json", code=3)
     assert answer.error["kind"] == "storage"
-    assert "no such file" in answer.error["message"]
+    assert "no space left" in answer.error["message"]
+
+
+def test_a_file_that_cannot_be_written_to_is_bad_usage(cli: Cli) -> None:
+    cli("put", "key", "value")
+    for place, why in (("absent/file", "no such file or directory"), ("data", "is a directory")):
+        answer = cli("get", "key", "-o", place, "--json", code=2)
+        assert answer.error == {"kind": "invalid", "message": f"{why}: {place}", "hint": ""}
 
 
 def test_a_near_miss_is_suggested(cli: Cli) -> None:

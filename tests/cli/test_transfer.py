@@ -83,7 +83,7 @@ def test_an_export_that_fails_leaves_the_file_as_it_was(cli: Cli, tmp_path: Path
 
 def test_an_export_to_nowhere_names_what_was_typed(cli: Cli) -> None:
     fill(cli)
-    assert cli("export", "absent/file.ndjson", code=3).err == (
+    assert cli("export", "absent/file.ndjson", code=2).err == (
         "scribe: no such file or directory: absent/file.ndjson\n"
     )
 

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
+import click
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -34,11 +36,11 @@ def writing(path: str) -> Iterator[IO[bytes]]:
         return
     target = Path(os.path.realpath(path))  # a link stays, what it points to is replaced
     if target.exists() and not stat.S_ISREG(target.stat().st_mode):
-        with target.open("wb") as file:
-            yield cast("IO[bytes]", file)
+        with _opened(target, "wb", path) as device:
+            yield device
         return
     partial = target.with_name(f".{target.name[:100]}.{os.urandom(4).hex()}.partial")
-    opened = _opened(partial, path)
+    opened = _opened(partial, "xb", path)
     try:
         with opened:
             yield opened
@@ -50,9 +52,12 @@ def writing(path: str) -> Iterator[IO[bytes]]:
         raise
 
 
-def _opened(partial: Path, path: str) -> IO[bytes]:
+def _opened(file: Path, mode: str, path: str) -> IO[bytes]:
     try:
-        return partial.open("xb")
+        return cast("IO[bytes]", file.open(mode))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        # Bad usage, as is the name of a file to read that cannot be read.
+        raise click.ClickException(f"{(error.strerror or str(error)).lower()}: {path}") from error
     except OSError as error:
         error.filename = path  # the name that somebody typed
         raise
