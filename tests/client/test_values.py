@@ -139,6 +139,13 @@ def test_what_is_not_there(world: World) -> None:
         client.entry_at(7)
 
 
+def test_a_file_as_a_value_is_told_where_files_go(world: World) -> None:
+    file: Any = io.BytesIO(b"v")
+    for place in (world.client, world.ledger):
+        with pytest.raises(InvalidRequest, match="put_stream"):
+            place.put("k", file)
+
+
 @pytest.mark.parametrize(
     ("call", "error"),
     [

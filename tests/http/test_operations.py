@@ -127,6 +127,15 @@ def test_what_is_wrong_is_refused_with_its_place(wrong: Any) -> None:
     assert refused.value.__cause__ is not None
 
 
+def test_a_value_that_is_not_there_or_there_twice_is_told_so() -> None:
+    for wrong, has in (
+        ({"op": "put", "key": "k"}, "neither value nor"),
+        ({**PUT, "value_base64": ""}, "both value and"),
+    ):
+        with pytest.raises(InvalidRequest, match=f"it has {has} value_base64"):
+            read(wrong)
+
+
 def test_the_first_that_is_wrong_is_named() -> None:
     for first, second in itertools.permutations([None, {**PUT, "key": ""}, {**PUT, "op": "x"}], 2):
         with pytest.raises(InvalidRequest) as refused:

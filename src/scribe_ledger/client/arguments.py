@@ -96,4 +96,6 @@ def _bytes(given: object, what: str) -> bytes:
             raise InvalidRequest(f"the {what} is not valid Unicode", hint=f"give the {what} as bytes") from error
     if isinstance(given, bytes | bytearray | memoryview):
         return bytes(given)
-    raise InvalidRequest(f"the {what} is {type(given).__name__}", hint=f"{what}s are str or bytes")
+    is_file = what == "value" and hasattr(given, "read")
+    hint = "put_stream stores what a file holds" if is_file else f"{what}s are str or bytes"
+    raise InvalidRequest(f"the {what} is {type(given).__name__}", hint=hint)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from scribe_ledger.errors import Conflict, Forbidden, InvalidRequest, NotFound, PreconditionFailed, TooLarge
 from scribe_ledger.http.headers import JSON_TYPE
-from scribe_ledger.http.operations import most_json_bytes, most_json_parts, read_operations
+from scribe_ledger.http.operations import JSON_SETTING, most_json_bytes, most_json_parts, read_operations
 from scribe_ledger.http.replies import reply_bytes
 from scribe_ledger.http.values import decode_header, receipt_json, request_id_of
 from scribe_ledger.ledger.commands import columns_of
@@ -35,7 +35,7 @@ MAX_BATCH_ID_BYTES = MAX_REQUEST_ID_BYTES - 15
 
 async def write_batch(request: Request) -> Response:
     limits = request.service.config.api
-    document = await request.json(most_json_bytes(limits), parts=most_json_parts(limits))
+    document = await request.json(most_json_bytes(limits), parts=most_json_parts(limits), setting=JSON_SETTING)
     operations = _operations(document, limits.max_batch_size)
     run = request.service.run if _is_much(request, operations) else _at_once
     unit = await run(read_operations, operations, _request_id(request), limits)

@@ -11,7 +11,7 @@ import orjson
 from scribe_ledger.errors import InvalidRequest, TooLarge
 from scribe_ledger.http.answers import Answer, leaf_json, with_value
 from scribe_ledger.http.headers import JSON_TYPE
-from scribe_ledger.http.operations import most_json_bytes, most_json_parts, read_key
+from scribe_ledger.http.operations import JSON_SETTING, most_json_bytes, most_json_parts, read_key
 from scribe_ledger.http.pages import entry_json
 from scribe_ledger.http.proven import covering, index_of
 from scribe_ledger.http.replies import reply_bytes
@@ -36,7 +36,7 @@ _NULL = b"null"
 async def get_many(request: Request) -> Response:
     await request.wait_until_readable()
     limits = request.service.config.api
-    document = await request.json(most_json_bytes(limits), parts=most_json_parts(limits))
+    document = await request.json(most_json_bytes(limits), parts=most_json_parts(limits), setting=JSON_SETTING)
     keys, proof, since = _read(document, limits.max_batch_size)
     body = None if proof else _cached(request, keys)
     if body is None:

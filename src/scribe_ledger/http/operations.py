@@ -21,6 +21,8 @@ OPERATION_BYTES = 128
 """What an operation may have in JSON beside its key and value, on the average."""
 OPERATION_PARTS = 12
 """How many fields and metadata, on the average: all fields that go together are eleven."""
+JSON_SETTING = "[api] max_batch_bytes"
+"""What ``most_json_bytes`` grows with."""
 _KEY_FIELDS = {"op", "key", "key_base64"}
 _SHARED_FIELDS = {"metadata", "if_index", "if_version", "request_id"}
 _FIELDS = {
@@ -136,7 +138,8 @@ def read_key(fields: dict[str, Any]) -> bytes:
 def _one_of(fields: dict[str, Any], name: str) -> bytes:
     coded = f"{name}_base64"
     if (name in fields) == (coded in fields):
-        raise InvalidRequest(f"it has {'both' if name in fields else 'neither'} {name} and {coded}", hint="give one")
+        has = f"both {name} and {coded}" if name in fields else f"neither {name} nor {coded}"
+        raise InvalidRequest(f"it has {has}", hint="give one")
     given = fields.get(name, fields.get(coded))
     if not isinstance(given, str):
         raise InvalidRequest(f"{name if name in fields else coded} is not text")

@@ -59,10 +59,13 @@ class Request:
         """Whether the client sends its body only when it is told that it may."""
         return (self.header(b"expect") or b"").lower() == b"100-continue"
 
-    async def pieces(self, most: int) -> AsyncGenerator[bytes]:
-        """The body as it arrives. More than ``most`` bytes raise ``TooLarge``, before any is read if that is known."""
+    async def pieces(self, most: int, *, setting: str = "") -> AsyncGenerator[bytes]:
+        """The body as it arrives. More than ``most`` bytes raise ``TooLarge``, before any is read if that is known.
+
+        ``setting`` is what an operator may raise, if there is one.
+        """
         if (self.content_length or 0) > most:
-            raise _too_large(most)
+            raise _too_large(most, setting)
         size, more = 0, True
         while more:
             message = await self._receive()
@@ -71,14 +74,14 @@ class Request:
             piece = message.get("body", b"")
             size += len(piece)
             if size > most:
-                raise _too_large(most)
+                raise _too_large(most, setting)
             more = message.get("more_body", False)
             if piece:
                 yield piece
 
-    async def body(self, most: int) -> bytes:
+    async def body(self, most: int, *, setting: str = "") -> bytes:
         pieces = []
-        async for piece in self.pieces(most):
+        async for piece in self.pieces(most, setting=setting):
             self.hold(len(piece))
             pieces.append(piece)
         return b"".join(pieces)
@@ -88,9 +91,9 @@ class Request:
         self.service.hold(size)
         self.held += size
 
-    async def json(self, most: int, *, parts: int = FEW_PARTS) -> dict[str, Any]:
+    async def json(self, most: int, *, parts: int = FEW_PARTS, setting: str = "") -> dict[str, Any]:
         """The body as a JSON object of at most so many bytes and parts."""
-        data = await self.body(most)
+        data = await self.body(most, setting=setting)
         if may_have_more(data, parts):
             await self.service.run(check_parts, data, parts)
         return read_object(data)
@@ -123,5 +126,6 @@ class Request:
         return at_size or ("index" in query and query["index"] < size)
 
 
-def _too_large(most: int) -> TooLarge:
-    return TooLarge(f"the body has more than {most} bytes", hint="send less, or raise the limit in [api]")
+def _too_large(most: int, setting: str) -> TooLarge:
+    hint = f"send less, or raise {setting}" if setting else "send less"
+    return TooLarge(f"the body has more than {most} bytes", hint=hint)

@@ -77,7 +77,9 @@ class Router:
         for prefix in self._prefixes:
             if path.startswith(prefix):
                 return self._keyed[prefix], path[len(prefix) :]
-        if not path.startswith(b"/") or _first_segment(path) in RESERVED:
+        if not path.startswith(b"/"):
+            raise NotFound(f"there is no route {_show(path)}", hint="every path begins with a slash; see /docs")
+        if _first_segment(path) in RESERVED:
             raise NotFound(
                 f"there is no route {_show(path)}", hint=f"a key of this name is at {_key_path(path)}; see /docs"
             )

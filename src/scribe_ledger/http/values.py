@@ -255,7 +255,8 @@ async def _receive(request: Request, claims: dict[str, bytes]) -> bytes | Blob:
         filling = bytearray(min(request.content_length or CHUNK_BYTES, CHUNK_BYTES))
         spare, size = bytearray(), 0
         written: asyncio.Future[None] | None = None
-        async with aclosing(request.pieces(service.max_value_size or 1 << 63)) as pieces:
+        most = service.max_value_size or 1 << 63
+        async with aclosing(request.pieces(most, setting="[api] max_value_size")) as pieces:
             try:
                 async for piece in pieces:
                     rest = memoryview(piece)

@@ -380,7 +380,8 @@ def value_bytes(value: object, what: str = "value") -> bytes:
             raise InvalidRequest(f"the {what} is not valid Unicode", hint=f"give the {what} as bytes") from error
     if isinstance(value, _ANY_BYTES):
         return bytes(value)
-    raise InvalidRequest(f"the value is {type(value).__name__}", hint="values are str or bytes")
+    hint = "put_stream stores what a file holds" if hasattr(value, "read") else f"{what}s are str or bytes"
+    raise InvalidRequest(f"the {what} is {type(value).__name__}", hint=hint)
 
 
 def request_digest(request_id: str | bytes) -> bytes:
