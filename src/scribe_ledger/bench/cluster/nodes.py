@@ -224,7 +224,9 @@ def free_ports(count: int) -> list[int]:
 
 
 def bytecode(folder: Path) -> dict[str, str]:
-    """Variables by which nodes keep compiled modules, as an installed package does, whatever is set here."""
+    """Variables by which nodes keep compiled modules, as an installed package does, also where that is switched off."""
+    if not sys.dont_write_bytecode:
+        return {}
     return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
 
 
