@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from tests.ledger.opening import Clock, open_on, reopen
@@ -12,19 +12,22 @@ from tests.ledger.opening import Clock, open_on, reopen
 from scribe_ledger import Ledger
 from scribe_ledger.errors import Corruption, LedgerClosed
 from scribe_ledger.ledger import records
+from scribe_ledger.ledger.check_damage import groups_around_damage
 from scribe_ledger.ledger.machine import POLICY_KEY, STATE_KEY
 from scribe_ledger.ledger.manifest import Archive
 from scribe_ledger.ledger.memory import MemoryStore
 from scribe_ledger.ledger.records import U64
 from scribe_ledger.ledger.served import ServedLedger
-from scribe_ledger.ledger.store import Table
+from scribe_ledger.ledger.store import DamagedBlock, Table
 from scribe_ledger.merkle import Leaf, decode_leaf, encode_leaf
 from scribe_ledger.model import Kind
 from scribe_ledger.segments.writing import seal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from scribe_ledger.ledger.store import TableReader
 
 pytestmark = pytest.mark.storage
 
@@ -449,26 +452,72 @@ def test_a_signed_size_inside_a_batch_is_checked(store: MemoryStore, tmp_path: P
         assert any(place.startswith("entry 3: its leaf") for place in found)
 
 
-def test_a_flipped_byte_in_a_table_file_of_rocksdb_is_found(tmp_path: Path) -> None:
+def test_a_damaged_block_of_a_table_file_is_named_once_and_read_around(tmp_path: Path) -> None:
     folder = tmp_path / "ledger"
     with Ledger.open(folder, clock=Clock()) as ledger:
-        ledger.put_many([(b"%d" % number, b"value %d" % number) for number in range(2000)])
+        for first in range(0, 3000, 1000):
+            ledger.put_many([(b"%d" % number, b"value %d" % number) for number in range(first, first + 1000)])
+        root = ledger.checkpoint().root
         ledger.snapshot(tmp_path / "copy")  # moves everything from the log to table files
     found: set[str] = set()
     for table in sorted((tmp_path / "copy" / "store").glob("*.sst")):
         whole = table.read_bytes()
-        table.write_bytes(flipped(whole, len(whole) // 3))
+        table.write_bytes(flipped(flipped(whole, len(whole) // 4), len(whole) // 2))
         try:
             with Ledger.open(tmp_path / "copy") as ledger:
                 report = ledger.verify()
-                assert not report.ok, table
-                found.update(problem.place.split()[0] for problem in report.problems)
-        except Corruption:
-            found.add("open")
+        except Corruption:  # in what is read on opening
+            pass
+        else:
+            assert len(report.problems) == 2, report
+            assert len({problem.what for problem in report.problems}) == 2
+            assert report.root == root
+            place = report.problems[0].place.split()[0]
+            assert (report.entries < 3000) == (place == "entry")
+            assert report.entries > 2000
+            found.add(place)
         table.write_bytes(whole)
-    assert found - {"open"}, found
+    assert {"entry", "key", "values"} <= found
     with Ledger.open(tmp_path / "copy") as ledger:
         assert ledger.verify().ok
+
+
+def test_damage_at_the_end_of_the_log_and_of_all_of_it_ends_the_check(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "ledger", clock=Clock()) as ledger:
+        ledger.put_many([(b"%d" % number, b"") for number in range(500)])
+        ledger.snapshot(tmp_path / "copy")
+    with Ledger.open(tmp_path / "copy") as ledger:
+        leaves = ledger._store.table(Table.LEAVES)
+        groups = [group for group, _ in leaves.scan()]
+        for readable in range(len(groups)):
+            damaged: list[DamagedBlock] = []
+            shown = groups_around_damage(unreadable(leaves, groups[readable:]), 500, damaged.append)
+            assert [group for group, _ in shown] == groups[:readable]
+            assert len(damaged) == 1
+        for hole in range(len(groups)):
+            shown = groups_around_damage(unreadable(leaves, groups[hole : hole + 1]), 500, damaged.append)
+            assert [group for group, _ in shown] == groups[:hole] + groups[hole + 1 :]
+
+
+def unreadable(table: TableReader, damaged: Sequence[bytes]) -> TableReader:
+    return cast("TableReader", Unreadable(table, damaged))
+
+
+class Unreadable:
+    """A table some of whose records lie in a damaged block."""
+
+    def __init__(self, table: TableReader, damaged: Sequence[bytes]) -> None:
+        self._table = table
+        self._damaged = damaged
+
+    def seek(self, start: bytes) -> tuple[bytes, bytes] | None:
+        return next(self.scan(start), None)
+
+    def scan(self, start: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        for key, record in self._table.scan(start):
+            if key in self._damaged:
+                raise DamagedBlock("a block")
+            yield key, record
 
 
 # --- the archive -----------------------------------------------------------------------------------------------

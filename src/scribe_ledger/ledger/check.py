@@ -2,6 +2,7 @@
 
 The entries are the truth: leaves say what the log is, and everything else must follow from them, with nothing missing
 and nothing left over. Problems are collected, each with its place, so that one run shows the extent of the damage.
+A block that the engine cannot read is named once; in the tree, what the tiles say stands for the entries it held.
 
 The ledger may be written to meanwhile. What is checked is the log as it was committed at the beginning; records of
 later entries are passed over, and only those. Values that were evicted are in segments alone, and looked at there.
@@ -18,10 +19,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from scribe_ledger.errors import LedgerClosed, ScribeError
 from scribe_ledger.ledger import records
 from scribe_ledger.ledger.check_archive import Place, check_manifest, check_segments
+from scribe_ledger.ledger.check_damage import DamagedBlocks, groups_around_damage
 from scribe_ledger.ledger.machine import POLICY_KEY, STATE_KEY
 from scribe_ledger.ledger.reads import decode_stored_leaf
 from scribe_ledger.ledger.records import DELETED, IN_BLOB, REMEMBERED_REQUESTS, U64, Latest, Spot
-from scribe_ledger.ledger.store import Store, Table
+from scribe_ledger.ledger.store import DamagedBlock, Store, Table
 from scribe_ledger.merkle.hashing import HASH_BYTES, ZERO_HASH, hash_leaf
 from scribe_ledger.merkle.tiles import TILE_BYTES, TILE_HEIGHT, TILE_WIDTH
 from scribe_ledger.merkle.tree import EMPTY_EDGE, Edge, FullTile, edge_root, grow
@@ -112,6 +114,7 @@ class _Check:
         self._meta = store.table(Table.META)
         self._archived = store.table(Table.MANIFEST)
         self._problems: list[Problem] = []
+        self._damaged = DamagedBlocks()
         self._edge: Edge = EMPTY_EDGE
         self._head_root: bytes | None = None
         self._values_after = b""
@@ -119,6 +122,9 @@ class _Check:
         self._timestamp = 0
         self._unread = False
         """True once a leaf could not be read: the counts below are too low then."""
+        self._passed_over = 0
+        """Entries in damaged blocks."""
+        self._behind_damage = False
         self._first_versions = self._earlier_versions = self._value_bytes = self._blob_bytes = 0
         self._log_bytes = self._segment_bytes = self._segment = 0
         """Bytes of the log so far, those before the segment that is being passed, and which one that is."""
@@ -143,8 +149,9 @@ class _Check:
                 raise
             except ScribeError as error:
                 place = f"entry {self._edge.size}" if name == "log" else name
-                self._note(place, f"cannot be read on: {error.message}")
-        return Report(self._edge.size, edge_root(self._edge), self._problems)
+                self._note_error(place, error, "cannot be read on: ")
+        problems = [problem._replace(what=self._damaged.told(problem.what)) for problem in self._problems]
+        return Report(self._edge.size - self._passed_over, edge_root(self._edge), problems)
 
     # --- the log -----------------------------------------------------------------------------------------------
 
@@ -159,13 +166,17 @@ class _Check:
 
     def _groups(self) -> Iterator[tuple[int, list[bytes]]]:
         expected = 0
-        for group, record in self._leaves.scan():
+        for group, record in groups_around_damage(self._leaves, self._size, self._note_damaged_leaves):
             first = int.from_bytes(group, "big")
             if first >= self._size:
                 if not self._is_newer(first):
                     self._note(f"entry {first}", f"it lies beyond the end of the log, which has {self._size} entries")
                     return
                 continue
+            if self._behind_damage and first > expected:
+                self._pass_over(expected, first)
+                expected = first
+            self._behind_damage = False
             if first != expected or len(group) != U64.size:
                 missing = f"missing: the next group begins at {first}"
                 self._note(f"entry {expected}", missing if first > expected else f"another group begins at {first}")
@@ -173,8 +184,22 @@ class _Check:
             leaves = records.unpack(record)
             expected += len(leaves)
             yield first, leaves
-        if expected < self._size:
+        if self._behind_damage:
+            self._pass_over(expected, self._size)
+        elif expected < self._size:
             self._note(f"entry {expected}", f"missing: the log ends there, and should have {self._size} entries")
+
+    def _note_damaged_leaves(self, error: DamagedBlock) -> None:
+        self._note_error(f"entry {self._edge.size}", error)
+        self._unread = self._behind_damage = True
+
+    def _pass_over(self, start: int, stop: int) -> None:
+        """Entries of a damaged block: the tiles have their hashes, so that the rest of the log can be checked."""
+        self._values_after = U64.pack(stop)
+        for first in range(start, stop, TILE_WIDTH):
+            hashes = self._leaf_hashes(first, min(first + TILE_WIDTH, stop))
+            self._grow([hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)])
+            self._passed_over += len(hashes) // HASH_BYTES
 
     def _decode(self, first: int, leaves: list[bytes]) -> list[Leaf] | None:
         decoded = []
@@ -222,7 +247,7 @@ class _Check:
         try:
             stored = self._tree.get(records.tile_key(tile.level, tile.index))
         except ScribeError as error:
-            self._note(place, error.message)
+            self._note_error(place, error)
             return
         if stored is None:
             self._note(place, "missing")
@@ -250,7 +275,7 @@ class _Check:
                 found = self._values.seek(found[0] + b"\0")
             values = records.unpack(found[1]) if found is not None and found[0] == wanted else None
         except ScribeError as error:
-            self._note(place, error.message)
+            self._note_error(place, error)
             return None
         if evicted:
             if values is not None:
@@ -304,7 +329,7 @@ class _Check:
             if record is None or int.from_bytes(record, "big") >= leaf.index:
                 self._blobs.check(leaf.sha256, leaf.size, leaf.chunk_root)
         except ScribeError as error:
-            self._note(place, f"the value of key {leaf.key!r}: {error.message}")
+            self._note_error(place, error, f"the value of key {leaf.key!r}: ")
 
     def _check_last_values(self) -> None:
         for key, _ in self._values.scan(self._values_after):
@@ -316,16 +341,19 @@ class _Check:
 
     def _check_index(self, leaves: list[Leaf], spots: list[Spot]) -> None:
         keyed = [(leaf, spot) for leaf, spot in zip(leaves, spots, strict=True) if leaf.key]
+        found: list[bytes | None] | None = None
         try:
             found = self._keys.get_many([leaf.key for leaf, _ in keyed])
+        except DamagedBlock:
+            pass  # each by itself, then: not all of them lie in it
         except ScribeError as error:
             self._note(f"key index of entries from {leaves[0].index}", error.message)
             return
-        for (leaf, spot), record in zip(keyed, found, strict=True):
+        for ordinal, (leaf, spot) in enumerate(keyed):
             try:
-                self._check_key(leaf, spot, record)
+                self._check_key(leaf, spot, self._keys.get(leaf.key) if found is None else found[ordinal])
             except ScribeError as error:
-                self._note(f"key {leaf.key!r}", error.message)
+                self._note_error(f"key {leaf.key!r}", error)
 
     def _check_key(self, leaf: Leaf, spot: Spot, record: bytes | None) -> None:
         place = f"key {leaf.key!r}, version {leaf.version}"
@@ -379,7 +407,7 @@ class _Check:
                 if self._leaf_of(spot, key) is None:
                     self._note(f"key {key!r}", f"the key index points to entry {spot.index}, which is none of this key")
             except ScribeError as error:
-                self._note(f"key {key!r}", error.message)
+                self._note_error(f"key {key!r}", error)
 
     def _check_history(self) -> None:
         """Every earlier version has two records. They are looked at singly only if there are more, or fewer."""
@@ -458,7 +486,11 @@ class _Check:
             index = int.from_bytes(record, "big")
             if index >= self._size and self._is_newer(index):
                 continue
-            leaf = self._leaf_at(index) if index < self._size else None
+            try:
+                leaf = self._leaf_at(index) if index < self._size else None
+            except DamagedBlock as error:
+                self._note_error(f"blob {digest.hex()}", error)
+                continue
             if len(record) != U64.size or leaf is None or leaf.sha256 != digest or leaf.chunk_root == ZERO_HASH:
                 self._note(f"blob {digest.hex()}", f"entry {index} does not refer to it, though the index says so")
 
@@ -509,6 +541,11 @@ class _Check:
     def _is_newer(self, index: int) -> bool:
         """Whether an entry beyond the size that is checked may have come meanwhile, or is about to."""
         return self._machine.torn or index < self._machine.applied.size
+
+    def _note_error(self, place: str, error: ScribeError, begin: str = "") -> None:
+        """Notes why something could not be read; of a damaged block, the first time only."""
+        if not isinstance(error, DamagedBlock) or self._damaged.add(error):
+            self._note(place, begin + error.message)
 
     def _note(self, place: str, what: str) -> None:
         if len(self._problems) < MAX_PROBLEMS:

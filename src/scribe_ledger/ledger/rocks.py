@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import rocksdict
 from rocksdict import DBCompressionType, DBRecoveryMode, Options, Rdict
 
-from scribe_ledger.errors import Corruption, LedgerClosed, Overloaded, ScribeError, StorageError
+from scribe_ledger.errors import LedgerClosed, Overloaded, ScribeError, StorageError
 from scribe_ledger.ledger.engine_logs import check_engine_logs
 from scribe_ledger.ledger.forking import keep_from_children, never_finalize
-from scribe_ledger.ledger.store import Store, Table, TableReader, TableView, WriteBatch
+from scribe_ledger.ledger.store import DamagedBlock, Store, Table, TableReader, TableView, WriteBatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -359,7 +359,7 @@ def raise_engine_error(error: Exception, *, opening: Path | None = None) -> NoRe
     if "Write stall" in text or text.startswith("Operation aborted") or "Result incomplete" in text:
         raise Overloaded("the storage engine is catching up", hint="retry after a moment") from error
     if text.startswith("Corruption") or "checksum" in text.lower():
-        raise Corruption(
+        raise DamagedBlock(
             f"the storage engine found bytes{where} that are not what was written: {text}",
             hint="run `scribe fsck`; restore this folder from a copy",
         ) from error

@@ -7,7 +7,7 @@ which can lose what was not synced on command. The contract, beyond the signatur
   the written batches is there, in order, and at least all that were written before the last ``sync`` returned.
 - ``sync`` makes everything written so far durable before it returns, and lets other threads run meanwhile.
 - Reads may run in any thread beside one writer. A ``scan`` sees the table as it was when the scan began.
-- Bytes that are not what was written raise ``Corruption``; the disk's refusals raise ``StorageError``; an engine that
+- Bytes that are not what was written raise ``DamagedBlock``; the disk's refusals raise ``StorageError``; an engine that
   would have to stall raises ``Overloaded`` and has written nothing; a closed store raises ``LedgerClosed``.
 """
 
@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import enum
 from typing import TYPE_CHECKING, Protocol
+
+from scribe_ledger.errors import Corruption
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -40,6 +42,10 @@ class Table(enum.StrEnum):
     """the state record, the ledger's policies, and what this machine alone knows"""
     MANIFEST = "manifest"
     """what is archived, and how that came about; see ``manifest``"""
+
+
+class DamagedBlock(Corruption):
+    """Bytes of the engine's own files are not what was written: all records of one block are lost to reads."""
 
 
 class TableReader(Protocol):
