@@ -162,7 +162,7 @@ class _Strays:
 
 def _damage(store: ObjectStore, path: str, ledger_id: str) -> str:
     """What is wrong with a segment, for whoever thinks of using it; nothing of any other object."""
-    if paths.range_of_segment_path(path) is None:
+    if paths.range_of_segment_path(path) is None or store.stat(path) is None:  # or it was retired since it was listed
         return ""
     findings = check_rows(store, path, ledger_id).findings
     return f"; and damaged or foreign: {findings[0].what}" if findings else ""
