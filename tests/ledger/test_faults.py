@@ -193,9 +193,9 @@ def test_a_folder_with_foreign_files_is_refused_and_left_alone(tmp_path: Path) -
 
 def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("…")
-    for path in (tmp_path / "file", tmp_path / "file" / "ledger"):
-        with pytest.raises(StorageError, match=r"cannot open the ledger in .*/file"):
-            Ledger.open(path)
+    for path, said in (("file", "/file is not a folder"), ("file/ledger", "cannot open the ledger in .*/file")):
+        with pytest.raises(StorageError, match=said):
+            Ledger.open(tmp_path / path)
 
 
 def test_a_ledger_without_its_key_is_refused(tmp_path: Path) -> None:
