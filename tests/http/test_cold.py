@@ -216,6 +216,10 @@ def check_all_else(served: Served) -> None:
         assert [json.loads(line[6:])["version"] for line in answer_lines(answer, 2)] == [1, 2]
     assert get(served, "/nobody").status == 404
     assert get(served, "/v1/history/key/007").status == 200
+    head = ask(served, "HEAD", "/key/001")
+    assert (head.status, head.headers["content-length"]) == (200, str(len(b"first 1 " * 20)))
+    assert get(served, "/key/001", If_None_Match=str(head.headers["etag"])).status == 304
+    assert get(served, "/key/001", Range="bytes=9999-").status == 416
     assert len(get(served, "/v1/kv?limit=1000").json["entries"]) == KEYS + 4
     assert get(served, "/v1/proof/key/001").status == 200
     assert get(served, "/tlog/checkpoint").status == 200

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from scribe_ledger.http.headers import Headers, split, value_head
+from scribe_ledger.http.headers import value_head
 from scribe_ledger.ledger.cache import ValueCache
 from scribe_ledger.ledger.reads import decode_stored_leaf
 from scribe_ledger.merkle.hashing import ZERO_HASH, hash_leaf
@@ -62,10 +62,6 @@ class Answer:
         if self._entry is None:
             self._entry = _entry_of(self._leaf, self.value)
         return self._entry
-
-    @property
-    def headers(self) -> Headers:
-        return split(self.head)
 
     @property
     def json(self) -> bytes:

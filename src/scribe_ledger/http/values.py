@@ -7,7 +7,7 @@ from binascii import hexlify
 from contextlib import aclosing
 from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -107,19 +107,20 @@ async def get_value(request: Request) -> Response:
     query, service = request.query, request.service
     seen = request.ledger.moment
     is_latest = query["version"] is query["index"] is query["as_of"] is None
-    if is_latest:
-        answer = service.latest(request.key)
-        if answer is not None:
-            return _whole_or_part(request, answer)
-    entry = await service.run(find_entry, request)
+    answer = service.latest(request.key) if is_latest else None
+    entry = await service.run(find_entry, request) if answer is None else answer.entry
     if entry is None or entry.deleted:
         raise missing_as_asked(request, entry)
+    part = _judge(request, entry)
+    if not isinstance(part, _Part):
+        return part
     if is_large(entry):
-        return await _large(request, entry)
-    answer = Answer.of_entry(entry, await service.value_of(entry))
-    if is_latest:
-        service.remember(request.key, answer, seen)
-    return _whole_or_part(request, answer)
+        return await _stream(request, entry, part)
+    if answer is None:
+        answer = Answer.of_entry(entry, await service.value_of(entry))
+        if is_latest:
+            service.remember(request.key, answer, seen)
+    return reply(part.status, part.headers, answer.value[part.start : part.stop])
 
 
 def missing_as_asked(request: Request, entry: Entry | None) -> Problem:
@@ -141,14 +142,26 @@ def find_entry(request: Request) -> Entry | None:
     return ledger.entry(request.key, version=query["version"], as_of=query["as_of"])
 
 
-def _whole_or_part(request: Request, answer: Answer) -> Response:
-    if check_read(request, answer.entry):
-        return _not_modified(answer.headers)
-    part = range_of(request, answer.entry, len(answer.value))
+class _Part(NamedTuple):
+    """Which bytes of a value are the answer."""
+
+    status: int
+    headers: Headers
+    start: int
+    stop: int
+
+
+def _judge(request: Request, entry: Entry) -> _Part | Response:
+    """A whole answer where it needs no value: 304, or the head alone. A range that cannot be had is raised."""
+    headers = split(head_of(entry))
+    if check_read(request, entry):
+        return _not_modified(headers)
+    part = range_of(request, entry, entry.size)
     if part is None:
-        return reply(200, answer.headers, answer.value)
-    start, stop = part
-    return reply(206, _partial(answer.headers[:-1], start, stop, len(answer.value)), answer.value[start:stop])
+        judged = _Part(200, [*headers, (b"content-length", b"%d" % entry.size)], 0, entry.size)
+    else:
+        judged = _Part(206, _partial(headers, *part, entry.size), *part)
+    return reply(judged.status, judged.headers) if request.method == "HEAD" else judged
 
 
 def _not_modified(headers: Headers) -> Response:
@@ -164,21 +177,10 @@ def _partial(headers: Headers, start: int, stop: int, size: int) -> Headers:
     ]
 
 
-async def _large(request: Request, entry: Entry) -> Response:
-    headers = split(head_of(entry))
-    if check_read(request, entry):
-        return _not_modified(headers)
-    part = range_of(request, entry, entry.size)
-    start, stop = part or (0, entry.size)
-    if part is None:
-        status, headers = 200, [*headers, (b"content-length", b"%d" % entry.size)]
-    else:
-        status, headers = 206, _partial(headers, start, stop, entry.size)
-    if request.method == "HEAD":
-        return reply(status, headers)
+async def _stream(request: Request, entry: Entry, part: _Part) -> Response:
     service = request.service
-    first, rest = await service.fetch_within(entry, partial(_begin, request, entry, start, stop))
-    return reply_stream(status, headers, service.readers_of(entry).stream(rest, first=first))
+    first, rest = await service.fetch_within(entry, partial(_begin, request, entry, part.start, part.stop))
+    return reply_stream(part.status, part.headers, service.readers_of(entry).stream(rest, first=first))
 
 
 def _begin(request: Request, entry: Entry, start: int, stop: int) -> tuple[bytes, Iterator[bytes]]:
