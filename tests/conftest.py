@@ -104,7 +104,8 @@ def _not_measured(items: list[pytest.Item]) -> Iterator[pytest.Item]:
         function = getattr(item, "function", None)
         test = item.path, getattr(item, "originalname", item.name)
         cases[test] += 1
-        if cases[test] > MEASURED_CASES or is_hypothesis_test(function):
+        more_of_the_same = cases[test] > MEASURED_CASES or is_hypothesis_test(function)
+        if more_of_the_same and not item.get_closest_marker("no_cover"):  # which would begin to measure a second time
             yield item
 
 
