@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scribe_ledger.config.addresses import is_loopback
 from scribe_ledger.consensus.engine import require_engine
 from scribe_ledger.errors import ConfigurationError
 
@@ -39,13 +38,6 @@ def _check_may_be_member(config: Config, *, bootstrap: bool) -> None:
             hint=f'set durability = "full", or leave out {member_by}',
         )
     require_engine()
-    cluster = config.cluster
-    if not (is_loopback(config.listen_host) or cluster.secret or cluster.tls_cert or config.network.insecure):
-        raise ConfigurationError(
-            f"{config.source('network.listen_addr')}: network.listen_addr = {config.network.listen_addr} would let "
-            f"anyone who reaches port {config.raft_port} join the cluster and change the ledger",
-            hint="set [cluster] secret (SCRIBE_CLUSTER_SECRET) or the three TLS files, the same on all members",
-        )
 
 
 def _check_tls_files(config: Config) -> None:
