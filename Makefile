@@ -79,18 +79,17 @@ test: $(INSTALLED) $(ENGINE) s3-server azure-server gcs-server ## run the whole 
 	@$(BIN)/python -m pytest --config-file raft/pyproject.toml raft/tests
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --durations 15 --cov --cov-report=term
 
-# Each build has a folder of its own and appears in one step, so two at once do no harm.
+# $(call go_build,FILE,MODULE) builds in a folder of its own, and the program appears in one step: two at once do no harm.
+go_build = { mkdir -p "$(dir $1)" && building=$$(mktemp -d "$(dir $1)building.XXXXXX") && { \
+  GOBIN="$$building" go install $2 && mv "$$building/$(notdir $1)" "$1" && rmdir "$$building" || { rm -rf "$$building"; false; }; }; }
+
 s3-server:
 	@if [ ! -x "$(VERSITYGW)" ]; then \
 	  if ! command -v go >/dev/null; then \
 	    echo 'no Go toolchain was found: the S3 tests run on moto instead of a real server (versitygw)' >&2; \
 	  else \
 	    echo 'building versitygw $(VERSITYGW_VERSION), the S3 server of the tests: about two minutes, once'; \
-	    mkdir -p "$(dir $(VERSITYGW))" && building=$$(mktemp -d "$(dir $(VERSITYGW))building.XXXXXX") && \
-	    if GOBIN="$$building" go install github.com/versity/versitygw/cmd/versitygw@v$(VERSITYGW_VERSION); then \
-	      mv "$$building/versitygw" "$(VERSITYGW)"; rmdir "$$building"; \
-	    else \
-	      rm -rf "$$building"; \
+	    if ! $(call go_build,$(VERSITYGW),github.com/versity/versitygw/cmd/versitygw@v$(VERSITYGW_VERSION)); then \
 	      echo 'versitygw cannot be built; without a Go toolchain on the PATH the S3 tests would run on moto' >&2; exit 1; \
 	    fi; \
 	  fi; \
@@ -113,11 +112,7 @@ azure-server:
 gcs-server:
 	@if [ ! -x "$(FAKE_GCS)" ] && command -v go >/dev/null; then \
 	  echo 'building fake-gcs-server $(FAKE_GCS_VERSION), the GCS server of the tests: about two minutes, once'; \
-	  mkdir -p "$(dir $(FAKE_GCS))" && building=$$(mktemp -d "$(dir $(FAKE_GCS))building.XXXXXX") && \
-	  if GOBIN="$$building" go install github.com/fsouza/fake-gcs-server@v$(FAKE_GCS_VERSION); then \
-	    mv "$$building/fake-gcs-server" "$(FAKE_GCS)"; rmdir "$$building"; \
-	  else \
-	    rm -rf "$$building"; \
+	  if ! $(call go_build,$(FAKE_GCS),github.com/fsouza/fake-gcs-server@v$(FAKE_GCS_VERSION)); then \
 	    echo 'fake-gcs-server cannot be built: the tests against it are skipped' >&2; \
 	  fi; \
 	fi

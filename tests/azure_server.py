@@ -14,17 +14,17 @@ import itertools
 import os
 import subprocess
 import urllib.request
-from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import pytest
 from tests.ports import free_ports
-from tests.s3_server import PATIENCE_SECONDS, is_heard
+from tests.s3_server import CACHE, PATIENCE_SECONDS, is_heard
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 VERSION = "3.35.0"
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-AZURITE = _CACHE / "scribe-ledger" / f"azurite-{VERSION}" / "node_modules" / ".bin" / "azurite-blob"
-"""Where the Makefile puts it, outside of any clone."""
+AZURITE = CACHE / f"azurite-{VERSION}" / "node_modules" / ".bin" / "azurite-blob"
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Known to everybody: Azurite has no other account."""

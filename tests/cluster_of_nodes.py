@@ -177,15 +177,15 @@ class ClusterNode:
     @property
     def answers(self) -> bool:
         """Whether it has loaded, well or not."""
-        try:
-            return self.ask("GET", "/health/live", timeout=2)[0] == 200
-        except (OSError, http.client.HTTPException):
-            return False
+        return self._is_ok("/health/live")
 
     @property
     def is_healthy(self) -> bool:
+        return self._is_ok("/health")
+
+    def _is_ok(self, path: str) -> bool:
         try:
-            return self.ask("GET", "/health", timeout=2)[0] == 200
+            return self.ask("GET", path, timeout=2)[0] == 200
         except (OSError, http.client.HTTPException):
             return False
 

@@ -76,8 +76,10 @@ class Front(ThreadingHTTPServer):
             return False
         return bool(claims["iss"] == self._account and claims["iat"] - 60 <= time.time() < claims["exp"])
 
-    def handle_error(self, request: object, client_address: object) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is not a failure of the server."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Connection(BaseHTTPRequestHandler):

@@ -20,15 +20,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from tests.ports import free_ports
-from tests.s3_server import PATIENCE_SECONDS, is_heard
+from tests.s3_server import CACHE, PATIENCE_SECONDS, is_heard
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 VERSION = "1.56.1"
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-FAKE_GCS = _CACHE / "scribe-ledger" / f"fake-gcs-server-{VERSION}" / "fake-gcs-server"
-"""Where the Makefile puts it, outside of any clone."""
+FAKE_GCS = CACHE / f"fake-gcs-server-{VERSION}" / "fake-gcs-server"
 ACCOUNT = "tests@example.iam.gserviceaccount.com"
 
 

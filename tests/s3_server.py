@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VERSION = "1.8.0"
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-VERSITYGW = _CACHE / "scribe-ledger" / f"versitygw-{VERSION}" / "versitygw"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scribe-ledger"
+"""Where the Makefile puts servers of tests, outside of any clone."""
+VERSITYGW = CACHE / f"versitygw-{VERSION}" / "versitygw"
 """Where the Makefile puts it, outside of any clone."""
 
 ACCESS_KEY = "test-access-key"

@@ -74,9 +74,7 @@ def _merge(work: Work, run: Sequence[Segment]) -> bool:
     """False if somebody else has replaced some of them meanwhile."""
     ledger = work.ledger
     version = ledger.manifest.version
-    check_room_to_merge(
-        work, 2 * sum(segment.size for segment in run)
-    )  # the files that are merged, and the one they become
+    check_room_to_merge(work, 2 * sum(segment.size for segment in run))  # what is merged, and what it becomes
     work.guard()
     with _merged(work, run) as merged:
         check_segment(merged.path, merged.segment, ledger_id=ledger.ledger_id)

@@ -341,18 +341,18 @@ def test_a_sender_that_gives_nothing_loses_its_reader() -> None:
 
 def test_a_piece_that_comes_slowly_is_waited_for() -> None:
     piece = encode_frame(CHUNK, b"one")
+    limits = QUICK._replace(silent_stream=1.0)
+    pause = 1.2 * limits.silent_stream / len(piece)
 
     async def serve(end: Wire) -> None:
         await welcome(end)
-        for byte in piece:
+        for byte in piece:  # far from silent, and as a whole slower than silence may last
             end.writer.write(bytes([byte]))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(pause)
         await end.ended()
 
     async def work() -> None:
-        limits = QUICK._replace(silent_stream=0.4)
         async with node(1, limits=limits) as one, answering(serve) as port:
-            assert 0.05 * len(piece) > limits.silent_stream
             pieces = one.transport.stream(f"127.0.0.1:{port}", b"")
             assert await anext(pieces) == b"one"
             with pytest.raises(NetworkError, match="sends nothing more"):

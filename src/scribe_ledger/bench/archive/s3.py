@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import time
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.bench.command import NotMeasurable, say
+from scribe_ledger.bench.ports import free_ports
 from scribe_ledger.errors import Unavailable
 from scribe_ledger.objects.opening import StoreOptions, open_object_store
 
@@ -86,7 +86,7 @@ def serving(folder: Path) -> Iterator[S3]:
     access_key_id, secret = "bench", secrets.token_hex(16)
     log = folder / "log"
     for _ in range(_STARTS):  # a port that was free may be taken before the server has it
-        port = _free_port()
+        [port] = free_ports(1)
         process = _spawn(program, folder / "buckets", port, {_ID: access_key_id, _SECRET: secret}, log)
         try:
             if _answers(process, port):
@@ -127,10 +127,3 @@ def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
         finally:
             connection.close()
     return False
-
-
-def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port

@@ -9,8 +9,8 @@ from select import select
 from typing import TYPE_CHECKING, Any, Self
 
 from scribe_ledger.bench.cluster.engine import LEADER, MEMBERS
-from scribe_ledger.bench.cluster.nodes import free_ports
 from scribe_ledger.bench.http.servers import cpu_seconds_of
+from scribe_ledger.bench.ports import free_ports
 from scribe_ledger.errors import Unavailable
 
 if TYPE_CHECKING:

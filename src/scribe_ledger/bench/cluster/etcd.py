@@ -15,7 +15,8 @@ import subprocess
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Self
 
-from scribe_ledger.bench.cluster.nodes import NODES, free_ports
+from scribe_ledger.bench.cluster.nodes import NODES
+from scribe_ledger.bench.ports import free_ports
 from scribe_ledger.bench.workload import KEY_BYTES, VALUE_BYTES
 from scribe_ledger.errors import Unavailable
 

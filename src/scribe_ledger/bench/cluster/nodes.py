@@ -6,10 +6,8 @@ what does not become true in time is ``Unavailable``, with the end of what the n
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
-import socket
 import subprocess
 import sys
 from time import monotonic, sleep
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from scribe_ledger.bench.cluster.profiled import NODE
 from scribe_ledger.bench.command import NotMeasurable
 from scribe_ledger.bench.http.servers import cpu_seconds_of, environment
+from scribe_ledger.bench.ports import free_ports
 from scribe_ledger.consensus.engine import require_engine
 from scribe_ledger.errors import ConfigurationError, Unavailable
 
@@ -212,15 +211,6 @@ class Cluster:
             node.ask_to_stop()
         for node in running:
             node.wait()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody uses now. They are held together, so that all differ."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def bytecode(folder: Path) -> dict[str, str]:
