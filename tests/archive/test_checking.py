@@ -14,7 +14,9 @@ from scribe_ledger.archive.archiver import Archiver, ArchiveSettings
 from scribe_ledger.archive.check.store import Report, check_store_contents
 from scribe_ledger.archive.recovery import restore
 from scribe_ledger.errors import StorageError
+from scribe_ledger.ledger.records import U64
 from scribe_ledger.ledger.served import ServedLedger
+from scribe_ledger.ledger.store import Table
 from scribe_ledger.merkle.checkpoint import Checkpoint, sign_checkpoint
 from scribe_ledger.merkle.note import Signer
 from scribe_ledger.objects import paths
@@ -147,6 +149,28 @@ def test_a_compacted_store_passes(archive: Archive) -> None:
         "not live: manifest.json lists others for its entries"
     ] * 8
     assert check(archive, ledger=archive.ledger).warnings == []
+
+
+def test_a_checkpoint_of_the_end_of_a_merged_segment_is_missed_beside_the_ledger(archive: Archive) -> None:
+    for number in range(8):
+        archive.ledger.put("small", b"%d" % number)
+        archive.archive()
+    gone = paths.checkpoint_path(archive.ledger.replaced_segments()[2].segment.stop)
+    before = listed(archive, "tile")
+    file_of(archive, gone).unlink()
+    report = check(archive, ledger=archive.ledger, **later(86_500))
+    assert [(fault.place, fault.what.partition(":")[0]) for fault in report.faults] == [(gone, "missing")]
+    assert [warning.place for warning in report.warnings] == ["repair"], "its partial tiles are no orphans"
+    assert listed(archive, "tile") == before
+
+
+def test_a_change_of_the_manifest_that_is_gone_is_named_and_the_rest_is_checked(archive: Archive) -> None:
+    checkpoint = listed(archive, "checkpoints")[0]
+    file_of(archive, checkpoint).unlink()
+    write = archive.ledger.hot_store.batch()
+    write.delete(Table.MANIFEST, b"c" + U64.pack(2))
+    archive.ledger.hot_store.write(write)
+    assert faults(archive, ledger=archive.ledger) == ["the manifest", checkpoint]
 
 
 def test_progress_goes_to_the_end(archive: Archive) -> None:

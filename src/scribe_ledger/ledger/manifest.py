@@ -216,6 +216,12 @@ class ManifestTable:
                 added |= {segment.segment_id: segment for segment in change.added}
         return Difference(list(added.values()), removed)
 
+    def sealed_ends(self, upto: int) -> Iterator[int]:
+        """Where each segment ended that was sealed up to version ``upto``, those that were merged since too."""
+        for change in self.changes(0, upto):
+            if isinstance(change, Archive) and not change.replaced:
+                yield from (segment.stop for segment in change.added)
+
     def replaced(self) -> Iterator[Replaced]:
         """The segments that are no longer live and not known to be gone."""
         for _, fields in self._scan(_REPLACED):

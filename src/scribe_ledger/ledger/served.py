@@ -185,6 +185,10 @@ class ServedLedger(Ledger):
         self._check_open()
         return self._machine.manifest_table.difference(self.manifest, since)
 
+    def sealed_ends(self) -> list[int]:
+        """Where each segment ended that was ever sealed. It reads all changes of the manifest."""
+        return list(self._machine.manifest_table.sealed_ends(self.manifest.version))
+
     def replaced_segments(self) -> list[Replaced]:
         """Segments that are no longer live, and whose objects may still be there."""
         return list(self._machine.manifest_table.replaced())

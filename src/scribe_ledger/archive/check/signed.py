@@ -77,14 +77,14 @@ def check_checkpoints(store: ObjectStore, lineage: Lineage | None, report: Repor
 
 
 def check_ends(store: ObjectStore, ends: Iterable[int], checkpoints: list[Signed], report: Report) -> set[int]:
-    """Of the ends of live segments those that are published. Each was, before the next segment was sealed."""
+    """Of the ends of segments those that are published. Each was, before the next segment was sealed."""
     published = checkpoints[-1].size if checkpoints else 0
     found = {signed.path for signed in checkpoints}
     sizes = {size for size in ends if size <= published}
     for size in sorted(sizes):
         path = paths.checkpoint_path(size)
         if path not in found and store.stat(path) is None:  # one that is wrong was named already
-            report.fault(path, "missing: a segment ends there, and a later checkpoint was published")
+            report.fault(path, "missing: a segment was sealed up to there, and a later checkpoint was published")
     return sizes
 
 

@@ -26,6 +26,7 @@ from scribe_ledger.archive.check.strays import Known, check_strays
 from scribe_ledger.archive.check.tiles import check_tiles
 from scribe_ledger.archive.check.tree import SignedTree
 from scribe_ledger.archive.check.workers import Workers
+from scribe_ledger.errors import Corruption, SerializationError
 from scribe_ledger.objects import paths
 from scribe_ledger.objects.folder import FolderStore
 
@@ -106,8 +107,7 @@ class _StoreCheck:
             self._check_against_ledger(self._ledger, lineage, checkpoints)
         copy = read_directory(self._store, report)
         directory = self._directory(copy, lineage, checkpoints)
-        live = directory.segments if directory is not None else ()
-        ends = check_ends(self._store, (segment.stop for segment in live), checkpoints, report)
+        ends = check_ends(self._store, self._ends(directory), checkpoints, report)
         segments = [*self._store.list(paths.SEGMENTS)]
         published = checkpoints[-1].size if checkpoints else 0
         planned = plan(segments, directory, published, report.ledger_id, report)
@@ -171,6 +171,15 @@ class _StoreCheck:
         if published < ledger.manifest.archived_size:
             what = f"{ledger.manifest.archived_size} entries are archived, and {published} published"
             report.warn(paths.CHECKPOINTS, f"{what}: the next pass of the archiver goes on")
+
+    def _ends(self, directory: Directory | None) -> set[int]:
+        """Where segments end, and with the ledger at hand those that were merged, whose checkpoints stay."""
+        ends = {segment.stop for segment in directory.segments} if directory is not None else set()
+        try:
+            return ends if self._ledger is None else ends.union(self._ledger.sealed_ends())
+        except (Corruption, SerializationError) as error:
+            self._report.fault("the manifest", error.message)
+            return ends
 
     # --- ranges ---------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ period, and only by what is certain:
 - A large value, or its chunk digests alone: only with the ledger at hand, which alone knows the entries that are not
   archived, and only if that folder uploaded it: the entries of another folder on the same store it does not know.
   Through ``retire`` and ``retired``, so that no put in between loses its value.
-- Partial tiles of a size that was not published.
+- Partial tiles of a size that has no checkpoint, and never had one as far as is known.
 - Never what has a path that is not ours, nothing else, and nothing at all from a store that has faults: what is not
   live may be what restores what is.
 
@@ -157,7 +157,7 @@ class _Strays:
             return _Stray(listed, "it is of entries that are not published yet", removable=False)
         if tile.width == TILE_WIDTH or (level, hashes) in self._partial:
             return None
-        return _Stray(listed, "an orphan: a partial tile of a size that was not published", removable=True)
+        return _Stray(listed, "an orphan: a partial tile of a size that has no checkpoint", removable=True)
 
 
 def _damage(store: ObjectStore, path: str, ledger_id: str) -> str:
