@@ -32,6 +32,11 @@ class ScribeError(Exception):
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
 
+def counted(number: int, one: str = "entry", many: str = "entries") -> str:
+    """A number with its noun, as messages say it: ``1 entry``, ``12 entries``."""
+    return f"{number} {one if number == 1 else many}"
+
+
 # --- fix the request -------------------------------------------------------------------------------------------
 
 

@@ -41,7 +41,7 @@ def test_stats_of_an_empty_ledger(cli: Cli) -> None:
 def test_fsck_of_a_sound_ledger(cli: Cli) -> None:
     cli("put", "a", "one")
     root = cli("checkpoint", "--json").document["root"]
-    assert cli("fsck").text == f"1 entries checked, root {root}: no faults\n"
+    assert cli("fsck").text == f"1 entry checked, root {root}: no faults\n"
     assert cli("fsck", "--json").document == {"ok": True, "entries": 1, "root": root, "problems": []}
 
 
@@ -52,7 +52,7 @@ def test_fsck_names_the_place_of_each_fault(cli: Cli, monkeypatch: pytest.Monkey
     assert cli("fsck", code=1).text.splitlines() == [
         "entry 0: the value of key b'\\x1b' does not match its digest",
         "tile 0: missing",
-        f"1 entries checked, root {bytes(32).hex()}: 2 faults",
+        f"1 entry checked, root {bytes(32).hex()}: 2 faults",
     ]
     found = cli("fsck", "--json", code=1).document
     assert not found["ok"]

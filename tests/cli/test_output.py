@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scribe_ledger.cli.output import shown, time_of
+from scribe_ledger.cli.output import counted, shown, time_of
 from scribe_ledger.cli.progress import Progress
 
 pytestmark = pytest.mark.storage
@@ -30,6 +30,11 @@ pytestmark = pytest.mark.storage
 )
 def test_keys_are_shown_safely(raw: bytes, seen: str) -> None:
     assert shown(raw) == seen
+
+
+def test_one_is_counted_as_one() -> None:
+    assert [counted(number) for number in (0, 1, 12_000)] == ["0 entries", "1 entry", "12,000 entries"]
+    assert counted(1, "fault", "faults") == "1 fault"
 
 
 @given(st.binary(max_size=20), st.binary(max_size=20))

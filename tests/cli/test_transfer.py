@@ -116,7 +116,7 @@ def test_an_import_that_is_interrupted_says_how_to_go_on(
     monkeypatch.setattr(LocalTarget, "write", interrupt_third)
     error = cli("import", "file.ndjson", "--json", code=130).error
     assert (error["kind"], error["message"]) == ("interrupted", "interrupted")
-    assert error["hint"] == "at least 1000 rows are done: go on with --skip 1000"
+    assert error["hint"] == "done at least: 1,000 rows; go on with --skip 1000"
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     assert cli("import", "file.ndjson", "--skip", "1000", "--json").document["appended"] == 200
@@ -124,7 +124,7 @@ def test_an_import_that_is_interrupted_says_how_to_go_on(
 
 @pytest.mark.parametrize(
     ("good", "bad", "named"),
-    [(0, {"key": "a"}, ""), (5, {"key": "a", "value": 1}, ""), (2000, {"key": "a", "value": 1}, "the first 2000")],
+    [(0, {"key": "a"}, ""), (5, {"key": "a", "value": 1}, ""), (2000, {"key": "a", "value": 1}, "it holds 2000 entries")],
 )
 def test_a_verbatim_import_that_stops_says_what_the_folder_holds(
     cli: Cli, tmp_path: Path, good: int, bad: dict[str, Any], named: str

@@ -165,7 +165,7 @@ def test_a_head_below_the_remembered_one(world: World) -> None:
         world.answers(old),
         lambda target: target.replace("since=2", "since=1").replace("after=1", "after=0"),
     )
-    caught(world, lambda: world.client.get("k"), lie, "a log of 1 entries, and it had 2 before")
+    caught(world, lambda: world.client.get("k"), lie, "a log of 1 entry, and it had 2 before")
 
 
 def test_a_checkpoint_below_the_remembered_one(world: World) -> None:
@@ -173,7 +173,7 @@ def test_a_checkpoint_below_the_remembered_one(world: World) -> None:
     old = world.twin("old")
     world.ledger.put("other", "2")
     lie = instead("/tlog/", world.answers(old), lambda _: "/tlog/checkpoint")
-    caught(world, world.client.checkpoint, lie, "a log of 1 entries, and it had 2 before")
+    caught(world, world.client.checkpoint, lie, "a log of 1 entry, and it had 2 before")
 
 
 def replayed(old: Answering) -> Any:
@@ -203,7 +203,7 @@ def test_an_answer_from_before_the_remembered_head(world: World, read: Callable[
     old = world.twin("old")
     world.ledger.put_many([("a", "2"), ("b", "3")])
     world.client.checkpoint()
-    caught(world, lambda: read(world.client), replayed(world.answers(old)), "a log of 1 entries, and it had 3 before")
+    caught(world, lambda: read(world.client), replayed(world.answers(old)), "a log of 1 entry, and it had 3 before")
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["head known", "no head known"])
@@ -216,7 +216,7 @@ def test_an_answer_from_before_ones_own_write(world: World, read: Callable[[Any]
     world.client.put("a", "2")
     world.client.put("b", "3")
     world.server.lie = replayed(world.answers(old))
-    with pytest.raises(VerificationError, match="a log of 1 entries, which lacks the entry 2"):
+    with pytest.raises(VerificationError, match="a log of 1 entry, which lacks the entry 2"):
         read(world.client)
     world.server.lie = None
     read(world.client)

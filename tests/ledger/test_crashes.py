@@ -167,7 +167,7 @@ def test_a_ledger_that_lost_what_it_signed_is_refused(tmp_path: Path) -> None:
     for table, found in older.items():
         batch.put_many(table, found.keys(), found.values())
     old_store.write(batch)
-    with pytest.raises(Corruption, match="has 1 entries, but once signed a checkpoint of 2"):
+    with pytest.raises(Corruption, match="has 1 entry, but once signed a checkpoint of 2"):
         open_on(old_store, tmp_path)
     with open_on(store, tmp_path) as ledger:
         assert ledger.size == 2

@@ -196,7 +196,7 @@ def test_verbatim_is_for_empty_ledgers(tmp_path: Path) -> None:
     with open_ledger(tmp_path / "source") as source:
         source.put("a", b"1")
         file = write(source, tmp_path / "file.ndjson")
-        with pytest.raises(Conflict, match="has 1 entries"):
+        with pytest.raises(Conflict, match="has 1 entry"):
             source.import_verbatim(read(file))
         assert source.size == 1
 

@@ -435,7 +435,7 @@ def test_a_forged_entry_is_found_after_reopening_by_what_was_signed(store: Memor
     (leaf,) = records.unpack(store.table(Table.LEAVES).records[U64.pack(0)])
     forged = leaf.replace(b"alice", b"mallo")
     put(store, Table.LEAVES, U64.pack(0), records.pack([forged], [len(forged)]))
-    with pytest.raises(Corruption, match="the ledger's root at 1 entries is not the one that it once signed"):
+    with pytest.raises(Corruption, match="the ledger's root at 1 entry is not the one that it once signed"):
         open_on(store, tmp_path)
 
 

@@ -65,7 +65,7 @@ def test_the_banner_says_who_and_where(tmp_path: Path) -> None:
         fields = dict(re.findall(r"^ +(\w+(?: \w+)*)  +(\S.*)$", node.banner, re.MULTILINE))
         assert fields == {
             "listens on": node.url,
-            "data folder": f"{data} (1 entries)",
+            "data folder": f"{data} (1 entry)",
             "object store": (data / "objects").as_uri(),
             "public key": key,
             "durability": "full",

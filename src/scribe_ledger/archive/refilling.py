@@ -19,7 +19,7 @@ from struct import iter_unpack
 from typing import TYPE_CHECKING, Protocol
 
 from scribe_ledger.archive.covering import Candidate, Directory, read_directory
-from scribe_ledger.errors import Corruption, VerificationError
+from scribe_ledger.errors import Corruption, VerificationError, counted
 from scribe_ledger.ledger.manifest import Archive
 from scribe_ledger.merkle.hashing import HASH_BYTES, ZERO_HASH
 from scribe_ledger.merkle.tree import edge_root, grow
@@ -92,7 +92,7 @@ class Refill:
                     break
         if self._ledger.root(self._head.size) != self._head.root:
             raise Corruption(
-                f"the entries of the segments give another root than the one signed at {self._head.size} entries",
+                f"the entries of the segments give another root than the one signed at {counted(self._head.size)}",
                 hint="remove the folder, and run `scribe fsck` on the store",
             )
         return True

@@ -152,7 +152,8 @@ class Retirer:
         first, count = self._refusal, self._refusals
         self._refusal, self._refusals = None, 0
         if first is not None:
-            what = f"{count} objects that are not needed stay in the store: {first.message}"
+            objects = "1 object that is not needed stays" if count == 1 else f"{count} objects that are not needed stay"
+            what = f"{objects} in the store: {first.message}"
             raise Unavailable(what, hint=first.hint) from first
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scribe_ledger.cli.arguments import NATURAL
-from scribe_ledger.cli.output import print_fields, print_json, say, shown
+from scribe_ledger.cli.output import counted, print_fields, print_json, say, shown
 from scribe_ledger.cli.progress import Progress
 from scribe_ledger.cli.session import Session, ledger_options, pass_session
 from scribe_ledger.errors import ScribeError
@@ -33,7 +33,7 @@ def manifest(session: Session, since: int | None) -> None:
     if session.json:
         print_json(found)
         return
-    print_fields([("version", f"{found['version']:,}"), ("archived", f"{found['archived_size']:,} entries")])
+    print_fields([("version", f"{found['version']:,}"), ("archived", counted(found["archived_size"]))])
     for word in ("segments", "added", "removed"):
         if found.get(word):
             say(f"{word}:", *map(_segment_line, _segments(found[word])))
@@ -63,13 +63,9 @@ def archive(session: Session, now: bool) -> None:
 def _what_was_done(answer: dict[str, Any], before: int) -> str:
     size, segments = answer["archived_size"], answer["sealed"]
     if size <= before:
-        return f"nothing to archive; {_count(size, 'entry', 'entries')} in all"
-    where = f" in {_count(segments, 'segment', 'segments')}" if segments else ""  # else another pass had sealed them
-    return f"archived {_count(size - before, 'entry', 'entries')}{where}; {size:,} in all"
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
+        return f"nothing to archive; {counted(size)} in all"
+    where = f" in {counted(segments, 'segment', 'segments')}" if segments else ""  # else another pass had sealed them
+    return f"archived {counted(size - before)}{where}; {size:,} in all"
 
 
 @contextmanager

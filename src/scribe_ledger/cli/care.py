@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from scribe_ledger.cli.output import print_fields, print_json, shown, time_of
+from scribe_ledger.cli.output import counted, print_fields, print_json, shown, time_of
 from scribe_ledger.cli.session import Session, ledger_options, pass_session
 
 
@@ -32,9 +32,9 @@ def stats(session: Session) -> None:
             ("last entry", last),
             ("hot", f"{storage['hot']:,} bytes on disk"),
             ("large values", f"{storage['blobs']:,} bytes"),
-            ("archive", f"{archive['archived_size']:,} entries, {storage['archive']:,} bytes in {_segments(archive)}"),
-            ("not archived", f"{found['entries'] - archive['archived_size']:,} entries, {_pending(archive)}"),
-            ("evicted", f"the values of {archive['evicted_size']:,} entries are in the archive alone"),
+            ("archive", f"{counted(archive['archived_size'])}, {storage['archive']:,} bytes in {_segments(archive)}"),
+            ("not archived", f"{counted(found['entries'] - archive['archived_size'])}, {_pending(archive)}"),
+            ("evicted", f"the values of {counted(archive['evicted_size'])} are in the archive alone"),
             ("policies", f"overwrite = {policy['overwrite']}, deletes = {policy['deletes']}"),
         ]
     )
@@ -66,7 +66,7 @@ def _health_fields(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _segments(archive: dict[str, Any]) -> str:
-    return f"{archive['segments']:,} segment{'' if archive['segments'] == 1 else 's'}"
+    return counted(archive["segments"], "segment", "segments")
 
 
 def _pending(archive: dict[str, Any]) -> str:

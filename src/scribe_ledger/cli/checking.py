@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from scribe_ledger.cli.arguments import BYTES, NATURAL, VERSION
-from scribe_ledger.cli.output import print_fields, print_json, say, shown, time_of
+from scribe_ledger.cli.output import counted, print_fields, print_json, say, shown, time_of
 from scribe_ledger.cli.proving import FILE
 from scribe_ledger.cli.session import Session, pass_session, place_options
 from scribe_ledger.cli.trusting import public_key_of
@@ -279,7 +279,7 @@ def _entry_for_people(entry: dict[str, Any]) -> list[tuple[str, str]]:
     where = f"version {entry['version']}, entry {entry['index']}, {entry['kind']}, {time_of(entry['timestamp'])} UTC"
     lines = [("key", shown(_key_in(entry))), ("", where)]
     if entry["kind"] != "delete":
-        lines.append(("sha256", f"{entry['sha256']} ({entry['size']:,} bytes)"))
+        lines.append(("sha256", f"{entry['sha256']} ({counted(entry['size'], 'byte', 'bytes')})"))
     if entry["content_type"]:
         lines.append(("content type", shown(entry["content_type"])))
     return lines + [("metadata", f"{shown(name)}={shown(value)}") for name, value in entry["metadata"].items()]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scribe_ledger.cli.output import print_fields, print_json, say, shown, time_of
+from scribe_ledger.cli.output import counted, print_fields, print_json, say, shown, time_of
 from scribe_ledger.cli.session import Session, ledger_options, pass_session
 
 if TYPE_CHECKING:
@@ -135,10 +135,10 @@ def rescue(session: Session, yes: bool) -> None:
         print_json({**rescued._asdict(), "raft_id": str(rescued.raft_id), "data": str(data)})
         return
     say(
-        f"{rescued.entries:,} entries of {shown(rescued.origin)} in {shown(str(data))} stand alone,"
+        f"{shown(rescued.origin)} in {shown(str(data))} stands alone, with {counted(rescued.entries)},"
         f" root {rescued.root}",
-        f"{rescued.added:,} of them came out of the Raft log now; {rescued.unconfirmed:,} entries of that log were not"
-        " known here to be committed",
+        f"{rescued.added:,} of them came out of the Raft log now; not known here to be committed:"
+        f" {counted(rescued.unconfirmed)} of that log",
         "delete the folders of all other members; found a new cluster with `scribe-node --bootstrap`",
     )
 

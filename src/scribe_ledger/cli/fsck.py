@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scribe_ledger.cli.output import print_json, say, shown, warn
+from scribe_ledger.cli.output import counted, print_json, say, shown, warn
 from scribe_ledger.cli.progress import Progress
 from scribe_ledger.cli.session import Session, pass_session, place_options
 from scribe_ledger.cli.stores import typed_url
@@ -189,7 +189,7 @@ def _tell_folder(report: Report) -> None:
     for problem in report.problems:
         say(shown(str(problem)))
     verdict = _verdict(len(report.problems), 0)
-    say(f"{report.entries:,} entries checked, root {report.root.hex() or 'unknown'}: {verdict}")
+    say(f"{counted(report.entries)} checked, root {report.root.hex() or 'unknown'}: {verdict}")
 
 
 def _tell_store(report: StoreReport) -> None:
@@ -200,24 +200,20 @@ def _tell_store(report: StoreReport) -> None:
     for path in report.removed:
         say(f"removed: {shown(path)}")
     counts = report.counts
-    what = f"{_counted(counts.entries, 'entr', 'y', 'ies')} in {_counted(counts.segments, 'segment')}"
-    what += f", {_counted(counts.tiles, 'tile')}, {_counted(counts.blobs, 'large value')}"
-    what += f", {_counted(counts.checkpoints, 'checkpoint')}"
+    what = f"{counted(counts.entries)} in {counted(counts.segments, 'segment', 'segments')}"
+    what += f", {counted(counts.tiles, 'tile', 'tiles')}, {counted(counts.blobs, 'large value', 'large values')}"
+    what += f", {counted(counts.checkpoints, 'checkpoint', 'checkpoints')}"
     faults, warnings = len(report.faults) + report.more_faults, len(report.warnings) + report.more_warnings
     say(f"{report.url}: {what} in {report.seconds:.1f} s")
     published = (
-        f"{report.size:,} entries published, root {report.root.hex()}" if report.size else "nothing published yet"
+        f"{counted(report.size)} published, root {report.root.hex()}" if report.size else "nothing published yet"
     )
     say(f"{published}: {_verdict(faults, warnings)}")
 
 
-def _counted(number: int, what: str, one: str = "", more: str = "s") -> str:
-    return f"{number:,} {what}{one if number == 1 else more}"
-
-
 def _verdict(faults: int, warnings: int) -> str:
-    verdict = f"{faults:,} fault{'' if faults == 1 else 's'}" if faults else "no faults"
-    return verdict + (f", {warnings:,} warning{'' if warnings == 1 else 's'}" if warnings else "")
+    verdict = counted(faults, "fault", "faults") if faults else "no faults"
+    return verdict + (f", {counted(warnings, 'warning', 'warnings')}" if warnings else "")
 
 
 def _list(value: object) -> list[object]:

@@ -34,6 +34,11 @@ def _escaped(character: str) -> str:
     return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
+def counted(number: int, one: str = "entry", many: str = "entries") -> str:
+    """A number with its noun: ``1 entry``, ``12,000 entries``."""
+    return f"{number:,} {one if number == 1 else many}"
+
+
 def say(*lines: str) -> None:
     for line in lines:
         sys.stdout.write(line + "\n")

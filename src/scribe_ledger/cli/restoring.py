@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from scribe_ledger.cli.output import print_json, say, shown, time_of
+from scribe_ledger.cli.output import counted, print_json, say, shown, time_of
 from scribe_ledger.cli.proving import FILE
 from scribe_ledger.cli.session import Session, pass_session, place_options
 from scribe_ledger.errors import SerializationError
@@ -146,8 +146,8 @@ def _say(restored: Restored, data: Path, url: str) -> None:
         say(f"{shown(str(data))} was promoted already: there is nothing to restore, start the node on it")
     else:
         say(
-            f"{restored.size:,} entries of {shown(restored.origin)} are in {shown(str(data))}; the last one was written"
-            f" {time_of(restored.timestamp)} UTC",
+            f"{shown(str(data))} holds {counted(restored.size)} of {shown(restored.origin)};"
+            f" the last one was written {time_of(restored.timestamp)} UTC",
             "what was written after it had not been archived, and is gone",
         )
     if restored.read_only:

@@ -17,7 +17,7 @@ import click
 
 from scribe_ledger.cli.catalogue import COMMANDS
 from scribe_ledger.cli.main import BAD_USAGE, INTERRUPTED, PIPE_CLOSED, run_command, scribe
-from scribe_ledger.cli.output import print_error, say, shown
+from scribe_ledger.cli.output import counted, print_error, say, shown
 from scribe_ledger.cli.session import Session, creating_options, ledger_options, pass_session
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _run_script(lines: Iterable[str], runner: _Lines) -> int:
 
 
 def _interact(target: Target, runner: _Lines) -> None:
-    say(f"{shown(target.origin)}: {target.size:,} entries. `help` lists the commands, `quit` leaves.")
+    say(f"{shown(target.origin)}: {counted(target.size)}. `help` lists the commands, `quit` leaves.")
     with _line_editing():
         while True:
             try:

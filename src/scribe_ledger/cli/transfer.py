@@ -9,7 +9,7 @@ import click
 
 from scribe_ledger.cli.arguments import NATURAL
 from scribe_ledger.cli.files import writing
-from scribe_ledger.cli.output import print_json, say
+from scribe_ledger.cli.output import counted, print_json, say
 from scribe_ledger.cli.progress import Progress
 from scribe_ledger.cli.session import Session, creating_options, ledger_options, pass_session
 from scribe_ledger.errors import ScribeError
@@ -58,7 +58,7 @@ def export(session: Session, file: str, form: str | None, start: int | None, sto
             count = export_entries(target, entries, writer, progress=lambda done: progress.update(done, total))
     if file != "-":
         answer = {"file": file, "format": form, "entries": count}
-        print_json(answer) if session.json else say(f"{count:,} entries written to {file}")
+        print_json(answer) if session.json else say(f"{counted(count)} written to {file}")
 
 
 @click.command("import")
@@ -87,7 +87,8 @@ def import_(
     if session.json:
         print_json(answer)
     else:
-        say(", ".join(f"{count:,} {what}" for what, count in answer.items() if isinstance(count, int)))
+        others = [f"{count:,} {what}" for what, count in answer.items() if isinstance(count, int) and what != "rows"]
+        say(", ".join([counted(answer["rows"], "row", "rows"), *others]))
 
 
 def _append(target: Target, rows: Iterator[Row], *, dedupe: bool, skip: int) -> dict[str, Any]:
@@ -99,13 +100,13 @@ def _append(target: Target, rows: Iterator[Row], *, dedupe: bool, skip: int) -> 
             return importer.run(rows, skip=skip).to_json()
         except ScribeError as error:
             settled = importer.counts.rows
-            done = f"{settled} rows before it are done: go on with --skip {settled}"
+            done = f"done before it: {counted(settled, 'row', 'rows')}; go on with --skip {settled}"
             error.hint = f"{error.hint}; {done}" if error.hint else done
             raise
         except KeyboardInterrupt as interrupt:
             # A batch that was being written may be in the ledger too, and not be counted.
             settled = importer.counts.rows
-            interrupt.add_note(f"at least {settled} rows are done: go on with --skip {settled}")
+            interrupt.add_note(f"done at least: {counted(settled, 'row', 'rows')}; go on with --skip {settled}")
             raise
 
 

@@ -17,7 +17,7 @@ from scribe_ledger.client.arguments import key_bytes, natural, request_id_text, 
 from scribe_ledger.client.messages import Answer, Request, Upload
 from scribe_ledger.client.settings import check_consistency
 from scribe_ledger.client.trust import Sent, Stance, Trust, Wanted, as_verification, check_digest
-from scribe_ledger.errors import InvalidRequest, NotFound, SerializationError, TooLarge, VerificationError
+from scribe_ledger.errors import InvalidRequest, NotFound, SerializationError, TooLarge, VerificationError, counted
 from scribe_ledger.merkle.checkpoint import Checkpoint
 from scribe_ledger.merkle.chunks import chunk_digests, chunk_root
 from scribe_ledger.merkle.hashing import ZERO_HASH, hash_leaf
@@ -349,7 +349,7 @@ class Operations:
         if at is None:
             trust.check_fresh(head, stance)
         elif head.size != at:
-            raise VerificationError(f"the node answers with a head of {head.size} entries, not {at}")
+            raise VerificationError(f"the node answers with a head of {counted(head.size)}, not {at}")
         yield from self.join(trust, head)
         yield from self._have_cosigned(trust, head)
         return head

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger import verify
-from scribe_ledger.errors import SerializationError, VerificationError
+from scribe_ledger.errors import SerializationError, VerificationError, counted
 from scribe_ledger.merkle.hashing import ZERO_HASH, hash_leaf
 from scribe_ledger.merkle.leaf import HEADER, Leaf, encode_leaf
 from scribe_ledger.merkle.note import Verifier
@@ -143,7 +143,7 @@ class Trust:
         """A checkpoint that covers ``head`` and that enough cosigners have signed. ``join`` it, then say so."""
         found = verify.checkpoint(text, public_key=self.public_key, cosigners=self._cosigners, quorum=self._quorum)
         if found.size < head.size:
-            raise VerificationError(f"the node shows a log of {head.size} entries, cosigned are {found.size}")
+            raise VerificationError(f"the node shows a log of {counted(head.size)}, cosigned are {found.size}")
         return found
 
     def have_cosigned(self, head: Checkpoint) -> None:
@@ -172,11 +172,11 @@ class Trust:
         """
         if stance.head is not None and head.size < stance.head.size:
             raise VerificationError(
-                f"the node shows a log of {head.size} entries, and it had {stance.head.size} before", hint=_TAKEN_AWAY
+                f"the node shows a log of {counted(head.size)}, and it had {stance.head.size} before", hint=_TAKEN_AWAY
             )
         if stance.after is not None and head.size <= stance.after:
             raise VerificationError(
-                f"the node shows a log of {head.size} entries, which lacks the entry {stance.after} that it has",
+                f"the node shows a log of {counted(head.size)}, which lacks the entry {stance.after} that it has",
                 hint=_TAKEN_AWAY,
             )
 
@@ -383,7 +383,7 @@ def _not_wanted(leaf: Leaf, wanted: Wanted) -> VerificationError:
 
 def _forked(known: Checkpoint, head: Checkpoint) -> VerificationError:
     return VerificationError(
-        f"two different logs of {head.size} entries are signed by {known.origin!r}",
+        f"two different logs of {counted(head.size)} are signed by {known.origin!r}",
         hint="the log was forked; keep both checkpoints, they are the evidence",
     )
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from scribe_ledger.errors import LedgerClosed, ScribeError
+from scribe_ledger.errors import LedgerClosed, ScribeError, counted
 from scribe_ledger.ledger import records
 from scribe_ledger.ledger.check_archive import Place, check_manifest, check_segments
 from scribe_ledger.ledger.check_damage import DamagedBlocks, groups_around_damage
@@ -170,7 +170,7 @@ class _Check:
             first = int.from_bytes(group, "big")
             if first >= self._size:
                 if not self._is_newer(first):
-                    self._note(f"entry {first}", f"it lies beyond the end of the log, which has {self._size} entries")
+                    self._note(f"entry {first}", f"it lies beyond the end of the log, which has {counted(self._size)}")
                     return
                 continue
             if self._behind_damage and first > expected:
@@ -187,7 +187,7 @@ class _Check:
         if self._behind_damage:
             self._pass_over(expected, self._size)
         elif expected < self._size:
-            self._note(f"entry {expected}", f"missing: the log ends there, and should have {self._size} entries")
+            self._note(f"entry {expected}", f"missing: the log ends there, and should have {counted(self._size)}")
 
     def _note_damaged_leaves(self, error: DamagedBlock) -> None:
         self._note_error(f"entry {self._edge.size}", error)
@@ -391,7 +391,9 @@ class _Check:
             newer += is_newer
             live += not is_newer and not spot.deleted
         if live != self._state.live and not newer:
-            self._note("state", f"it says {self._state.live} live keys, the key index has {live}")
+            self._note(
+                "state", f"it says {counted(self._state.live, 'live key', 'live keys')}, the key index has {live}"
+            )
         if count != self._first_versions or newer or self._unread or self._problems:
             self._check_key_records()
 
@@ -452,17 +454,17 @@ class _Check:
     def _check_totals(self) -> None:
         state = self._state
         if self._edge.size != self._size:
-            self._note("state", f"it says {self._size} entries, the log has {self._edge.size}")
+            self._note("state", f"it says {counted(self._size)}, the log has {self._edge.size}")
             return
         if self._edge != state.edge:
             self._note("state", "the tree in memory differs from the entries")
             self._note_hashes(self._size - self._size % TILE_WIDTH, state.edge.tiles[0], self._edge.tiles[0])
         if self._head is not None and self._head_root not in (None, self._head.root):
-            self._note("head", f"the root at {self._head.size} entries is not the one that was signed")
+            self._note("head", f"the root at {counted(self._head.size)} is not the one that was signed")
         if self._unread:
             return
         if self._first_versions != state.keys:
-            self._note("state", f"it says {state.keys} keys, the log has {self._first_versions}")
+            self._note("state", f"it says {counted(state.keys, 'key', 'keys')}, the log has {self._first_versions}")
         if self._value_bytes != state.value_bytes:
             self._note("state", f"it says {state.value_bytes} bytes of values, the log has {self._value_bytes}")
         if self._log_bytes != state.log_bytes:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
-from scribe_ledger.errors import Corruption, SerializationError
+from scribe_ledger.errors import Corruption, SerializationError, counted
 from scribe_ledger.ledger.manifest import EMPTY, Adopt, Archive, Retired, change_from_json
 from scribe_ledger.ledger.records import U64
 from scribe_ledger.merkle.hashing import HASH_BYTES
@@ -88,13 +88,14 @@ def _check_shape(manifest: Manifest, evicted: int, size: int) -> Iterator[str]:
             yield f"the segment {segment.segment_id} does not follow on the one before it"
         following = segment.stop
     if following != manifest.archived_size or manifest.archived_size > size:
-        yield f"it says {manifest.archived_size} archived entries, its segments have {following} of {size}"
+        said = counted(manifest.archived_size, "archived entry", "archived entries")
+        yield f"it says {said}, its segments have {following} of {size}"
     if manifest.starts != tuple(segment.first_index for segment in manifest.segments):
         yield "its directory of first entries is wrong"
     if manifest.archived_bytes != sum(segment.log_bytes for segment in manifest.segments):
         yield f"it says {manifest.archived_bytes} archived bytes, which is not the sum of its segments"
     if evicted > manifest.archived_size:
-        yield f"values below entry {evicted} were evicted, and only {manifest.archived_size} entries are archived"
+        yield f"values below entry {evicted} were evicted, and the archive has {counted(manifest.archived_size)}"
 
 
 def _check_records(records: ManifestTable, manifest: Manifest, replaced: set[str]) -> Iterator[str]:

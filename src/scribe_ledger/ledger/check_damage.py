@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scribe_ledger.errors import counted
 from scribe_ledger.ledger.records import U64
 from scribe_ledger.ledger.store import DamagedBlock
 
@@ -32,7 +33,7 @@ class DamagedBlocks:
     def told(self, what: str) -> str:
         """A problem's text, with how much more could not be checked if it is one of a damaged block."""
         more = next((count - 1 for message, count in self._failed.items() if what.endswith(message)), 0)
-        return f"{what}; so {more:,} other look-up{'' if more == 1 else 's'} failed" if more else what
+        return f"{what}; so {counted(more, 'other look-up', 'other look-ups')} failed" if more else what
 
 
 def groups_around_damage(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from scribe_ledger.errors import Conflict, Corruption, SerializationError, Unavailable
+from scribe_ledger.errors import Conflict, Corruption, SerializationError, Unavailable, counted
 from scribe_ledger.ledger import manifest, pieces, records
 from scribe_ledger.ledger.pieces import Group
 from scribe_ledger.ledger.records import LATEST, U64
@@ -122,7 +122,7 @@ def _give(
 
 def _check_prefix(machine: Machine, state: State, have: Have, stop: int) -> None:
     if have.size > stop or have.manifest_version > state.manifest.version:
-        raise Conflict(f"a member has {have.size} entries, more than the {stop} that it asks for")
+        raise Conflict(f"a member has {counted(have.size)}, more than the {stop} that it asks for")
     if machine.nodes.root(have.size) != have.root:
         raise Conflict(f"a member has {have.size} other entries than this one")
     if machine.manifest_table.digest_at(state.manifest, have.manifest_version) != have.manifest_digest:

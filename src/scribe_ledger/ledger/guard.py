@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from scribe_ledger.errors import ConfigurationError, Corruption, Unavailable
+from scribe_ledger.errors import ConfigurationError, Corruption, Unavailable, counted
 from scribe_ledger.objects.epochs import Lineage, Superseded, newest_checkpoint, read_lineage
 from scribe_ledger.objects.paths import IDENTITY, epoch_path
 
@@ -88,7 +88,7 @@ def _check_epoch(store: ObjectStore, ours: Standing, lineage: Lineage) -> None:
         handover = lineage.handovers[epoch]
         raise Superseded(
             f"this ledger goes on elsewhere since epoch {epoch + 1}, under {handover.key.name!r}: it was restored from"
-            f" the store at {handover.head.size} entries",
+            f" the store at {counted(handover.head.size)}",
             hint="read from this folder what was not archived, and write it to the new ledger; serve a fresh folder",
         )
     if str(lineage.key) != ours.public_key:
@@ -102,18 +102,18 @@ def _check_head(store: ObjectStore, ours: Standing, newest: Checkpoint) -> None:
     size = ours.size()
     if newest.size > size and ours.is_member:
         raise Unavailable(
-            f"this member has {size} entries, and its cluster has archived {newest.size}",
+            f"this member has {counted(size)}, and its cluster has archived {newest.size}",
             hint="retry when it has caught up",
         )
     if newest.size > size:
         raise Superseded(
-            f"this ledger has {size} entries, and signed {newest.size} that are in {store.url}: this folder is an"
+            f"this ledger has {counted(size)}, and signed {newest.size} that are in {store.url}: this folder is an"
             " older copy",
             hint="find the newer folder, or restore one from the store with `scribe restore`; this one must not write",
         )
     if ours.root(newest.size) != newest.root:
         raise Superseded(
-            f"this ledger's root at {newest.size} entries is not the one that it signed in {store.url}: the log was"
+            f"this ledger's root at {counted(newest.size)} is not the one that it signed in {store.url}: the log was"
             " forked",
             hint="keep both; find out which folder wrote what before any of them writes again",
         )

@@ -23,6 +23,7 @@ from scribe_ledger.errors import (
     StorageError,
     TooLarge,
     Unavailable,
+    counted,
 )
 from scribe_ledger.ledger import check, check_archive, commands, machine
 from scribe_ledger.ledger.batch import Batch
@@ -655,7 +656,7 @@ class Ledger:
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{self.size} entries"
+        state = "closed" if self._closed else counted(self.size)
         return f"<Ledger {self.origin} in {self.path}: {state}>"
 
     # --- helpers -----------------------------------------------------------------------------------------------
@@ -671,7 +672,7 @@ class Ledger:
         if size is None:
             return committed
         if size > committed:
-            raise InvalidRequest(f"{name} is {size}, and the ledger has {committed} entries")
+            raise InvalidRequest(f"{name} is {size}, and the ledger has {counted(committed)}")
         return size
 
     def _receive(self, reader: BinaryIO | Iterable[bytes]) -> bytes | Blob:

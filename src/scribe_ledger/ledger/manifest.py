@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import orjson
 
-from scribe_ledger.errors import Conflict, Corruption, InvalidRequest, SerializationError
+from scribe_ledger.errors import Conflict, Corruption, InvalidRequest, SerializationError, counted
 from scribe_ledger.ledger.records import U64
 from scribe_ledger.ledger.store import Store, Table
 from scribe_ledger.segments.segment import Segment
@@ -255,7 +255,7 @@ class ManifestTable:
             if first != before.archived_size:
                 raise Conflict(f"the archive ends at entry {before.archived_size}, and a segment begins at {first}")
             if stop > size:
-                raise Conflict(f"the ledger has {size} entries, and a segment ends at {stop}")
+                raise Conflict(f"the ledger has {counted(size)}, and a segment ends at {stop}")
             place, gone = slice(len(before.segments), len(before.segments)), ()
         for segment in change.added:
             write.put(Table.MANIFEST, _LIVE + U64.pack(segment.first_index), _encode(segment.to_json()))

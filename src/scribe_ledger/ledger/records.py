@@ -39,6 +39,7 @@ _REQUEST = struct.Struct(">Q16s")
 _TILE_KEY = struct.Struct(">BQ")
 _U16 = struct.Struct(">H")
 _PACK_OF_ONE = struct.Struct(">HI")
+_LENGTHS = [struct.Struct(f">{count}I") for count in range(GROUP_ENTRIES + 1)]
 _MAX_U64 = (1 << 64) - 1
 
 
@@ -173,7 +174,9 @@ def unpack_item(record: bytes, ordinal: int) -> bytes:
 def _lengths(record: bytes) -> tuple[int, ...]:
     try:
         (count,) = _U16.unpack_from(record)
-        lengths = struct.unpack_from(f">{count}I", record, 2)
+        lengths: tuple[int, ...] = _LENGTHS[count].unpack_from(record, 2)
+    except IndexError as error:
+        raise Corruption("a group record has more entries than a group", hint="run `scribe fsck`") from error
     except struct.error as error:
         raise Corruption("a group record is cut", hint="run `scribe fsck`") from error
     if pack_header_bytes(count) + sum(lengths) != len(record):

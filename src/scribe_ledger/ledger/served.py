@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
-from scribe_ledger.errors import ConfigurationError, InvalidRequest
+from scribe_ledger.errors import ConfigurationError, InvalidRequest, counted
 from scribe_ledger.ledger.cache import EVERY_KEY
 from scribe_ledger.ledger.commands import archived_commands, key_bytes, keys_of
 from scribe_ledger.ledger.folder import SPOOL
@@ -143,7 +143,7 @@ class ServedLedger(Ledger):
         """The encoded leaves from ``start`` to before ``stop``."""
         self._check_open()
         if not 0 <= start <= stop <= self.size:
-            raise InvalidRequest(f"the ledger has {self.size} entries, {start} to {stop} were asked for")
+            raise InvalidRequest(f"the ledger has {counted(self.size)}, {start} to {stop} were asked for")
         return self._reader.leaves(start, stop)
 
     # --- the archive -------------------------------------------------------------------------------------------

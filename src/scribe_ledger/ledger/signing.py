@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from scribe_ledger.errors import Corruption, Forbidden, VerificationError
+from scribe_ledger.errors import Corruption, Forbidden, VerificationError, counted
 from scribe_ledger.ledger.folder import HEAD, Head
 from scribe_ledger.merkle.checkpoint import Checkpoint, sign_checkpoint
 from scribe_ledger.merkle.prooftext import ConsistencyProof, HistoryProof, Inclusion, Proof, history_pieces
@@ -116,13 +116,13 @@ class Proving:
         size = self._machine.committed.size
         if head.size > size:
             raise Corruption(
-                f"the ledger has {size} entries, but once signed a checkpoint of {head.size}: this is an older copy,"
+                f"the ledger has {counted(size)}, but once signed a checkpoint of {head.size}: this is an older copy,"
                 " or synced writes were lost",
                 hint="restore the newer copy; starting from this one would fork the log",
             )
         if self._machine.nodes.root(head.size) != head.root:
             raise Corruption(
-                f"the ledger's root at {head.size} entries is not the one that it once signed",
+                f"the ledger's root at {counted(head.size)} is not the one that it once signed",
                 hint="run `scribe fsck`; restore this folder from a copy",
             )
 
@@ -172,6 +172,6 @@ class Published(Proving):
 
     def _unsigned(self, size: int) -> Forbidden:
         return Forbidden(
-            f"there is no signed checkpoint of {size} entries, and this restored ledger has no key to sign one",
+            f"there is no signed checkpoint of {counted(size)}, and this restored ledger has no key to sign one",
             hint=f"ask for size {self.head.checkpoint.size}, the newest, or promote the ledger",
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from scribe_ledger.config.addresses import is_loopback
 from scribe_ledger.config.masking import mask
+from scribe_ledger.errors import counted
 from scribe_ledger.node.exposure import exposure
 from scribe_ledger.version import __version__
 
@@ -42,7 +43,7 @@ def _rows(config: Config, ledger: ServedLedger, url: str, store: str) -> Iterato
     yield "listens on", url
     if url != f"http://{config.advertised_address}":
         yield "advertises", f"http://{config.advertised_address}"
-    yield "data folder", f"{ledger.path.absolute()} ({ledger.size:,} entries)"
+    yield "data folder", f"{ledger.path.absolute()} ({counted(ledger.size)})"
     yield "object store", store
     yield "public key", ledger.public_key
     if ledger.identity.read_only:

@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from scribe_ledger.errors import ConfigurationError, Corruption, Forbidden, SerializationError, VerificationError
+from scribe_ledger.errors import (
+    ConfigurationError,
+    Corruption,
+    Forbidden,
+    SerializationError,
+    VerificationError,
+    counted,
+)
 from scribe_ledger.merkle.checkpoint import Checkpoint
 from scribe_ledger.merkle.handover import Handover
 from scribe_ledger.merkle.note import Verifier
@@ -137,7 +144,7 @@ def read_checkpoint(store: ObjectStore, lineage: Lineage, size: int) -> Checkpoi
             store, path, f"it is of {checkpoint.origin!r}, which is neither {lineage.identity.origin!r} nor an epoch"
         )
     if checkpoint.size != size:
-        raise _wrong(store, path, f"it is a checkpoint of {checkpoint.size} entries")
+        raise _wrong(store, path, f"it is a checkpoint of {counted(checkpoint.size)}")
     end = lineage.end_of(epoch)
     return None if end is not None and size > end else checkpoint
 

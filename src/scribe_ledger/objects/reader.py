@@ -11,7 +11,7 @@ import io
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from scribe_ledger.errors import Corruption, RangeNotSatisfiable
+from scribe_ledger.errors import Corruption, RangeNotSatisfiable, counted
 from scribe_ledger.model import CHUNK_BYTES
 from scribe_ledger.objects.beside import WORTH_CHUNKS, Beside
 from scribe_ledger.objects.durable import read_up_to, storage_errors
@@ -50,7 +50,9 @@ class BlobReader(SeekableFile):
         """The bytes from ``start`` to before ``stop``, in checked pieces of at most one chunk."""
         end = self.size if stop is None else min(stop, self.size)
         if not 0 <= start <= end:
-            raise RangeNotSatisfiable(f"the value has {self.size} bytes, there are none from {start} to {stop}")
+            raise RangeNotSatisfiable(
+                f"the value has {counted(self.size, 'byte', 'bytes')}, there are none from {start} to {stop}"
+            )
         return self._pieces(start, end)
 
     def _read_at(self, start: int, stop: int) -> bytes:

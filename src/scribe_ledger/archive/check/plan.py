@@ -12,7 +12,7 @@ import orjson
 
 from scribe_ledger.archive.check.ranges import RangeTask
 from scribe_ledger.archive.check.ways import cheapest_way
-from scribe_ledger.errors import ScribeError
+from scribe_ledger.errors import ScribeError, counted
 from scribe_ledger.objects import paths
 from scribe_ledger.segments.segment import Segment
 
@@ -81,7 +81,7 @@ def check_directory(directory: Directory, report: Report) -> bool:
             return False
         following = segment.stop
     if following != directory.archived_size:
-        report.fault(directory.place, f"it says {directory.archived_size} entries, its segments have {following}")
+        report.fault(directory.place, f"it says {counted(directory.archived_size)}, its segments have {following}")
         return False
     return True
 

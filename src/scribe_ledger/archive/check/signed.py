@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scribe_ledger.archive.check.tree import Signed
-from scribe_ledger.errors import ConfigurationError, Corruption, SerializationError, VerificationError
+from scribe_ledger.errors import ConfigurationError, Corruption, SerializationError, VerificationError, counted
 from scribe_ledger.merkle.checkpoint import Checkpoint
 from scribe_ledger.merkle.note import Verifier
 from scribe_ledger.objects import paths
@@ -66,7 +66,7 @@ def check_checkpoints(store: ObjectStore, lineage: Lineage | None, report: Repor
         if checkpoint is None:
             continue
         if checkpoint.size != size:
-            report.fault(listed.path, f"it is of {checkpoint.size} entries, and not of those in its name")
+            report.fault(listed.path, f"it is of {counted(checkpoint.size)}, and not of those in its name")
         elif lineage is not None and _is_too_late(checkpoint, lineage):
             report.warn(listed.path, "its epoch had ended: these entries are not in this ledger")
         else:
@@ -125,4 +125,4 @@ def _check_copy(store: ObjectStore, lineage: Lineage | None, found: list[Signed]
     elif any(signed.size == copy.size and signed.root != copy.root for signed in found):
         report.fault(paths.CHECKPOINT, f"it has another root than {source}")
     elif found and copy.size < found[-1].size:
-        report.warn(paths.CHECKPOINT, f"it is behind: of {copy.size} entries, and {found[-1].size} are published")
+        report.warn(paths.CHECKPOINT, f"it is behind: of {counted(copy.size)}, and {found[-1].size} are published")

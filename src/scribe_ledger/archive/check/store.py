@@ -26,7 +26,7 @@ from scribe_ledger.archive.check.strays import Known, check_strays
 from scribe_ledger.archive.check.tiles import check_tiles
 from scribe_ledger.archive.check.tree import SignedTree
 from scribe_ledger.archive.check.workers import Workers
-from scribe_ledger.errors import Corruption, SerializationError
+from scribe_ledger.errors import Corruption, SerializationError, counted
 from scribe_ledger.objects import paths
 from scribe_ledger.objects.folder import FolderStore
 
@@ -141,7 +141,7 @@ class _StoreCheck:
         elif published:
             report.warn(paths.MANIFEST, "missing or unreadable: queries of the archive need it")
         if copy is not None and copy.archived_size < published:
-            report.warn(paths.MANIFEST, f"it is behind: {copy.archived_size} entries, and {published} are published")
+            report.warn(paths.MANIFEST, f"it is behind: {counted(copy.archived_size)}, and {published} are published")
         if self._ledger is None:
             return copy
         manifest = self._ledger.manifest
@@ -164,12 +164,12 @@ class _StoreCheck:
             report.fault(paths.IDENTITY, f"the ledger's objects are in the store {ledger.manifest.store_id}")
         for signed in checkpoints:
             if signed.size > ledger.size:
-                report.fault(signed.path, f"the ledger has only {ledger.size} entries: its folder is an older copy")
+                report.fault(signed.path, f"the ledger has only {counted(ledger.size)}: its folder is an older copy")
             elif ledger.root(signed.size) != signed.root:
                 report.fault(signed.path, "its root is not that of the ledger at this size")
         published = checkpoints[-1].size if checkpoints else 0
         if published < ledger.manifest.archived_size:
-            what = f"{ledger.manifest.archived_size} entries are archived, and {published} published"
+            what = f"{counted(ledger.manifest.archived_size)} archived, and {published} published"
             report.warn(paths.CHECKPOINTS, f"{what}: the next pass of the archiver goes on")
 
     def _ends(self, directory: Directory | None) -> set[int]:

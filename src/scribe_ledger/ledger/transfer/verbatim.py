@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from scribe_ledger.errors import Conflict, ScribeError
+from scribe_ledger.errors import Conflict, ScribeError, counted
 from scribe_ledger.ledger import commands
 from scribe_ledger.ledger.sequencer import Replayed
 from scribe_ledger.ledger.transfer.rows import checked_pieces, checked_value, malformed, to_command
@@ -50,7 +50,7 @@ class VerbatimImporter:
     ) -> None:
         if size:
             raise Conflict(
-                f"the ledger has {size} entries; entries are taken over verbatim by an empty one only",
+                f"the ledger has {counted(size)}; entries are taken over verbatim by an empty one only",
                 hint="name a new folder, or remove this one if an import into it was cut short",
             )
         self.size = 0
@@ -71,7 +71,7 @@ class VerbatimImporter:
             self._write()
         except ScribeError as error:
             if self.size:
-                begun = f"remove the folder before another attempt: it holds the first {self.size} entries"
+                begun = f"remove the folder before another attempt: it holds {counted(self.size)} already"
                 error.hint = f"{error.hint}; {begun}" if error.hint else begun
             raise
         return self.size
