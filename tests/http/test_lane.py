@@ -27,6 +27,7 @@ from scribe_ledger.http.lane import (
     SLOW_SECONDS,
     Lane,
 )
+from scribe_ledger.http.lane_reads import LaneRead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -341,15 +342,26 @@ def test_everything_on_one_connection(twins: tuple[Served, Served], pipelined: b
     assert conversation(with_lane, requests, pipelined=pipelined) == conversation(without, requests, pipelined=False)
 
 
-def test_the_lane_answers_plain_requests_itself(twins: tuple[Served, Served], monkeypatch: pytest.MonkeyPatch) -> None:
-    left = []
-    leave = Lane._leave_to_application
+def leaving(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The targets of the requests that the lane leaves to the application, at once or when it has looked."""
+    left: list[bytes] = []
+    leave, hand_over = Lane._leave_to_application, LaneRead._hand_over
 
     def note_and_leave(lane: Lane) -> None:
         left.append(lane.url)
         leave(lane)
 
+    def note_and_hand_over(read: LaneRead) -> None:
+        left.append(read.path)
+        hand_over(read)
+
     monkeypatch.setattr(Lane, "_leave_to_application", note_and_leave)
+    monkeypatch.setattr(LaneRead, "_hand_over", note_and_hand_over)
+    return left
+
+
+def test_the_lane_answers_plain_requests_itself(twins: tuple[Served, Served], monkeypatch: pytest.MonkeyPatch) -> None:
+    left = leaving(monkeypatch)
     plain = [put("/k", b"v"), get("/k"), get("/k"), get("/k"), request("HEAD", "/k"), request("DELETE", "/k")]
     conversation(twins[0], [*plain, get("/k")], pipelined=False)
     assert left == [b"/k"]  # the last: what is not there goes the long way

@@ -10,12 +10,11 @@ import pytest
 from tests.http.asking import ask, get, put
 from tests.http.membership import FakeCluster
 from tests.http.serving import Served, serve
-from tests.http.test_lane import CASES, LAST_CASES, Case, conversation, read_answer, request
+from tests.http.test_lane import CASES, LAST_CASES, Case, conversation, leaving, read_answer, request
 from tests.http.test_lane import get as getting
 from tests.http.test_lane import put as putting
 
 from scribe_ledger.errors import Corruption, InvalidRequest, OutcomeUnknown, Unavailable
-from scribe_ledger.http.lane import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -248,18 +247,11 @@ def test_requests_behind_a_read_that_waits_come_after_it(served: Served) -> None
 
 
 def test_plain_and_stale_reads_stay_in_the_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    left = []
-    leave = Lane._leave_to_application
-
-    def note_and_leave(lane: Lane) -> None:
-        left.append(lane.url)
-        leave(lane)
-
-    monkeypatch.setattr(Lane, "_leave_to_application", note_and_leave)
+    left = leaving(monkeypatch)
     plain = [putting("/k", b"v"), *[getting("/k")] * 3, request("HEAD", "/k"), getting("/k?proof=true")]
     with serve(tmp_path, cluster=FakeCluster) as served:
         conversation(served, [*plain, *[getting("/k?consistency=stale")] * 3], pipelined=False)
-        assert left == []
+        assert left == [b"/k"]  # the proof: there was no checkpoint yet
         assert member_of(served).reads == 5
         assert len(served.server.config.http.shared.repeats) == 2  # type: ignore[union-attr]
         assert {type(key).__name__ for key in served.server.config.http.shared.repeats.values()} == {  # type: ignore[union-attr]

@@ -1,12 +1,13 @@
 """The lane: plain requests for one key, answered straight onto the transport, without scope, task or queue.
 
 It is uvicorn's own protocol with a short cut. A ``GET``, ``HEAD``, ``PUT`` or ``DELETE`` of a key with no query, only
-the headers in ``_ORDINARY`` and a small body is answered here; anything else goes on to the parent class, and so to the
+the headers in ``ORDINARY`` and a small body is answered here; anything else goes on to the parent class, and so to the
 application. Both give the same bytes: what an answer says is decided in ``values``, ``answers`` and ``problems``. Two
 queries are known here too: ``proof=true`` with or without ``since`` and ``after``, and ``consistency=stale``.
 
-- One request of a connection is answered at a time. While a write waits for its commit, it stands in the parent's place
-  for the current cycle, so that the parent queues what was pipelined behind it.
+- One request of a connection is answered at a time. While a write waits for its commit, or a read for the end of the
+  loop's turn, it stands in the parent's place for the current cycle (``Cycle``), so that the parent queues what was
+  pipelined behind it.
 - An answer is written only while the client takes what it is sent; otherwise the parent's flow control has its turn.
 - A read whose bytes are those of an earlier one that was answered from the cache needs no parsing: it means the same.
   Nor does one that differs in nothing but a plain path from what was parsed on its connection before.
@@ -24,14 +25,14 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from scribe_ledger.errors import InvalidRequest, ScribeError, TooLarge
 from scribe_ledger.http.headers import http_date, join
+from scribe_ledger.http.lane_headers import CONNECTION, HOST, IGNORED, ORDINARY, REQUEST_ID
+from scribe_ledger.http.lane_reads import LaneProof, LaneRead, Turn
+from scribe_ledger.http.lane_writes import LaneWrite
 from scribe_ledger.http.paths import KEYS, RESERVED, key_of_path
 from scribe_ledger.http.problems import error_answer
-from scribe_ledger.http.proven import proven_at_once, proven_head
 from scribe_ledger.http.request_ids import make_request_id, request_id_or_new
 from scribe_ledger.http.routes import ROUTER
 from scribe_ledger.http.routing import KEY, UNROUTED
-from scribe_ledger.http.values import decode_header, receipt_answer, request_id_of
-from scribe_ledger.ledger import commands
 from scribe_ledger.model import MAX_KEY_BYTES, MAX_METADATA_BYTES
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
 
     from scribe_ledger.http.metrics import RequestStats
     from scribe_ledger.http.service import Service
-    from scribe_ledger.ledger.commands import Command
-    from scribe_ledger.ledger.machine import Outcome
 
 LANE_BODY_BYTES = 64 << 10
 """Larger bodies go through the application."""
@@ -68,26 +67,6 @@ MAX_REPEATS = 65_536
 MAX_REPEAT_BYTES = 512
 """How many requests are known by their bytes, and how long each may be: 32 MiB at most."""
 
-_REQUEST_ID, _IDEMPOTENCY_KEY, _IF_NONE_MATCH, _CONTENT_TYPE, _CONTENT_LENGTH = range(1, 6)
-_CONNECTION, _HOST, _IGNORED = range(6, 9)
-_ORDINARY = {
-    name: meaning
-    for known, meaning in {
-        b"X-Request-Id": _REQUEST_ID,
-        b"Idempotency-Key": _IDEMPOTENCY_KEY,
-        b"If-None-Match": _IF_NONE_MATCH,
-        b"Content-Type": _CONTENT_TYPE,
-        b"Content-Length": _CONTENT_LENGTH,
-        b"Connection": _CONNECTION,
-        b"Host": _HOST,
-        b"User-Agent": _IGNORED,
-        b"Accept": _IGNORED,
-        b"Accept-Encoding": _IGNORED,
-        b"Accept-Language": _IGNORED,
-    }.items()
-    for name in (known, known.lower())
-}
-"""As clients usually spell them; any other spelling is looked for in lower case."""
 _READS = frozenset({"GET", "HEAD"})
 _METHODS = {b"GET": "GET", b"HEAD": "HEAD", b"PUT": "PUT", b"DELETE": "DELETE"}
 _PROOF = rb"\?proof=true(?:&since=([0-9]{1,19}))?(?:&after=([0-9]{1,19}))?"
@@ -109,6 +88,7 @@ class Shared:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.latest = service.latest
+        self.turn = Turn()
         self.hit = service.answers.hit
         self.repeats: dict[bytes, bytes] = {}
         """The key that a plain GET asks for, by all bytes of the request."""
@@ -137,7 +117,7 @@ class Lane(HttpToolsProtocol):
     """One connection. ``make_lane`` gives the class its service."""
 
     shared: Shared
-    _write: _Write | None = None
+    _write: LaneWrite | None = None
     _since = 0
     _in_message = False
     _in_head = False
@@ -242,9 +222,9 @@ class Lane(HttpToolsProtocol):
         if not self._in_head:
             return  # a trailer: it could only pass for a header that was checked already
         self.headers.append((name, value))
-        meaning = _ORDINARY.get(name) or _ORDINARY.get(name.lower())
-        if meaning != _IGNORED:
-            if meaning == _HOST:
+        meaning = ORDINARY.get(name) or ORDINARY.get(name.lower())
+        if meaning != IGNORED:
+            if meaning == HOST:
                 self._hosts += 1
             elif meaning is None:
                 self._ordinary = False
@@ -323,8 +303,8 @@ class Lane(HttpToolsProtocol):
         self._since = shared.seconds
         shared.service.metrics.cache_hits += 1
         request_id = make_request_id()
-        self._send(200, answer.head, answer.value, request_id)
-        self._note("GET", b"/" + key, 200, len(answer.value), started, request_id)
+        self.send(200, answer.head, answer.value, request_id)
+        self.note("GET", b"/" + key, 200, len(answer.value), started, request_id)
         return True
 
     def _read_like(self, data: bytes) -> bool:
@@ -363,23 +343,21 @@ class Lane(HttpToolsProtocol):
         return self._answer_value(method, key, path)
 
     def _answer_value(self, method: str, key: bytes, path: bytes) -> bool:
-        """Answers a GET or HEAD, or leaves it: what is not there, is large or needs the log goes the long way."""
+        """Answers a GET or HEAD: at once from the cache, else with all that came in this turn of the loop."""
         started = perf_counter()
-        shared = self.shared
         request_id = self._only_request_id() if self._special else make_request_id()
         if request_id is None:
             return False
-        cached = shared.hit(key)
-        try:
-            answer = shared.latest(key)
-        except ScribeError:
-            return False
+        shared = self.shared
+        answer = shared.hit(key)
         if answer is None:
-            return False
+            self._defer(LaneRead(self, method, key, path, request_id))
+            return True
+        shared.service.metrics.cache_hits += 1
         body = answer.value if method == "GET" else b""
-        self._send(200, answer.head, body, request_id)
-        self._note(method, path, 200, len(body), started, request_id)
-        if cached is answer and method == "GET" and not self._special and len(path) == 1 + len(key):
+        self.send(200, answer.head, body, request_id)
+        self.note(method, path, 200, len(body), started, request_id)
+        if method == "GET" and not self._special and len(path) == 1 + len(key):
             self._answered = key
         return True
 
@@ -391,49 +369,46 @@ class Lane(HttpToolsProtocol):
         return self._answer_proven(key, asked[1], _number(asked[2]), _number(asked[3]))
 
     def _answer_proven(self, key: bytes, path: bytes, since: int | None, after: int | None) -> bool:
-        """Answers ``?proof=true`` if that takes no more than point reads, and no waiting for an entry."""
-        started = perf_counter()
+        """The same for ``?proof=true``, which is never in the cache."""
         request_id = self._only_request_id()
         if request_id is None:
             return False
-        try:
-            body = proven_at_once(self.shared.service, key, since, after)
-        except ScribeError:
-            return False
-        if body is None:
-            return False
-        self._send(200, proven_head(body), body, request_id)
-        self._note("GET", path, 200, len(body), started, request_id)
+        self._defer(LaneProof(self, "GET", key, path, request_id, since, after))
         return True
+
+    def _defer(self, read: LaneRead) -> None:
+        """To the end of this turn of the loop."""
+        self.cycle = read  # type: ignore[assignment]  # it stands in for uvicorn's own
+        self.shared.turn.add(read)
 
     def _only_request_id(self) -> bytes | None:
         """The request's id, unless it has headers that mean something else to a read."""
         request_id = b""
         for meaning, value in self._special:
-            if meaning == _REQUEST_ID:
+            if meaning == REQUEST_ID:
                 request_id = request_id_or_new(value)
-            elif not self._keeps_alive(meaning, value):
+            elif not self.keeps_alive(meaning, value):
                 return None
         return request_id or make_request_id()
 
     def _begin_write(self, method: str, key: bytes) -> bool:
-        write = _Write(self, method, key)
+        write = LaneWrite(self, method, key)
         if not all(write.take(meaning, value) for meaning, value in self._special):
             return False
         self._write = write
         self.cycle = write  # type: ignore[assignment]  # it stands in for uvicorn's own
         return True
 
-    def _keeps_alive(self, meaning: int, value: bytes) -> bool:
-        return meaning == _CONNECTION and value.lower() == b"keep-alive" and self.parser.get_http_version() == "1.1"
+    def keeps_alive(self, meaning: int, value: bytes) -> bool:
+        return meaning == CONNECTION and value.lower() == b"keep-alive" and self.parser.get_http_version() == "1.1"
 
-    def _send(self, status: int, head: bytes, body: bytes, request_id: bytes) -> None:
+    def send(self, status: int, head: bytes, body: bytes, request_id: bytes) -> None:
         self.transport.write(
             b"%bdate: %b\r\n%bx-request-id: %b\r\n\r\n%b"
             % (STATUS_LINE[status], http_date(int(time())), head, request_id, body)
         )
 
-    def _finish(self, keep_alive: bool) -> None:
+    def finish(self, keep_alive: bool) -> None:
         """After a write's answer: goes on with what was pipelined behind it."""
         if self.transport.is_closing():
             return
@@ -442,7 +417,7 @@ class Lane(HttpToolsProtocol):
         elif self.pipeline:
             self.on_response_complete()
 
-    def _note(self, method: str, url: bytes, status: int, size: int, started: float, request_id: bytes) -> None:
+    def note(self, method: str, url: bytes, status: int, size: int, started: float, request_id: bytes) -> None:
         shared = self.shared
         seconds = perf_counter() - started
         shared.stats(method, url, status).observe(seconds)
@@ -490,7 +465,7 @@ class Lane(HttpToolsProtocol):
         """Answers a client whose request nobody has read, and ends the connection."""
         started, request_id = perf_counter(), make_request_id()
         status, headers, body = error_answer(error, request_id)
-        self._send(status, join(headers) + b"connection: close\r\n", body, request_id)
+        self.send(status, join(headers) + b"connection: close\r\n", body, request_id)
         self.transport.close()
         shared, seconds = self.shared, perf_counter() - started
         shared.service.metrics.errors[error.kind] += 1
@@ -527,91 +502,6 @@ class Lane(HttpToolsProtocol):
                 self.transport.abort()
         elif quiet > IDLE_SECONDS and (self.cycle is None or self.cycle.response_complete):
             self.transport.close()
-
-
-class NobodysEvent:
-    """What the parent wakes when a connection is lost; nobody waits for it here."""
-
-    def set(self) -> None:
-        pass
-
-
-class _Write:
-    """A PUT or DELETE from its head to its answer. It offers what the parent looks for in its own cycles."""
-
-    response_complete = False
-    disconnected = False
-    keep_alive = True
-    message_event = NobodysEvent()
-    _request_id = b""
-    _content_type = b""
-    _idempotency_key: bytes | None = None
-    _if_absent = False
-
-    def __init__(self, lane: Lane, method: str, key: bytes) -> None:
-        self._started = perf_counter()
-        self._lane = lane
-        self._method = method
-        self._key = key
-        self._url = lane.url
-        self.parts: list[bytes] = []
-
-    def take(self, meaning: int, value: bytes) -> bool:
-        """Whether the header is of a kind, and given once, that the lane knows for such a write."""
-        if meaning == _CONTENT_LENGTH:
-            return int(value) <= (self._lane.shared.body_bytes if self._method == "PUT" else 0)
-        if meaning == _IDEMPOTENCY_KEY:
-            once, self._idempotency_key = self._idempotency_key is None, value
-            return once
-        if meaning == _REQUEST_ID:
-            once, self._request_id = not self._request_id, request_id_or_new(value)
-            return once
-        if meaning == _CONTENT_TYPE:
-            once, self._content_type = not self._content_type, value
-            return once
-        if meaning == _IF_NONE_MATCH:
-            self._if_absent = True
-            return self._method == "PUT" and value == b"*"
-        return self._lane._keeps_alive(meaning, value)
-
-    def submit(self) -> None:
-        """The body is complete: ask for the commit, which ``settle`` hears of."""
-        try:
-            self._lane.shared.submit([self._command()], self.settle)
-        except ScribeError as error:
-            self.settle(error)
-
-    def _command(self) -> Command:
-        request_id = None if self._idempotency_key is None else request_id_of(self._idempotency_key)
-        if self._method == "DELETE":
-            return commands.delete(self._key, request_id=request_id)
-        parts = self.parts
-        return commands.put(
-            self._key,
-            parts[0] if len(parts) == 1 else b"".join(parts),
-            content_type=decode_header(self._content_type, "Content-Type") if self._content_type else "",
-            if_absent=self._if_absent,
-            request_id=request_id,
-        )
-
-    def settle(self, outcome: Outcome | ScribeError) -> None:
-        lane = self._lane
-        request_id = self._request_id or make_request_id()
-        if isinstance(outcome, ScribeError):
-            lane.shared.service.metrics.errors[outcome.kind] += 1
-            status, headers, body = error_answer(outcome, request_id)
-            head = join(headers)
-        else:
-            receipt = outcome[0]
-            status = 201 if receipt.created and self._method == "PUT" else 200
-            head, body = receipt_answer(self._key, receipt)
-        self.response_complete = True
-        if not self.keep_alive:
-            head += b"connection: close\r\n"
-        if not lane.transport.is_closing():
-            lane._send(status, head, body, request_id)
-        lane._note(self._method, self._url, status, len(body), self._started, request_id)
-        lane._finish(self.keep_alive)
 
 
 def _plain_key(url: bytes) -> bytes | None:
