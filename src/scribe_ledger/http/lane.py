@@ -96,8 +96,13 @@ class Shared:
         self.body_bytes = min(LANE_BODY_BYTES, service.max_value_size or LANE_BODY_BYTES)
         self.access = service.access
         self._stats: dict[tuple[str, bool, int], RequestStats] = {}
+        self.repeated = self.stats("GET", b"/", 200)
+        """Of what is known by its bytes, which is never under the prefix of keys."""
         self.seconds = 0
         """Counted by ``sweep``: a clock that costs nothing to read."""
+        self._now = 0
+        self._beginnings: dict[int, bytes] = {}
+        """Of answers of this second, by status."""
 
     def stats(self, method: str, url: bytes, status: int) -> RequestStats:
         kind = (method, url.startswith(KEYS), status)
@@ -106,6 +111,17 @@ class Shared:
             route = f"{KEYS.decode()}{KEY}" if kind[1] else f"/{KEY}"
             stats = self._stats[kind] = self.service.metrics.request(method, route, status)
         return stats
+
+    def beginning(self, status: int) -> bytes:
+        """An answer's first line and date."""
+        now = int(time())
+        if now != self._now:
+            self._now = now
+            self._beginnings.clear()
+        beginning = self._beginnings.get(status)
+        if beginning is None:
+            beginning = self._beginnings[status] = b"%bdate: %b\r\n" % (STATUS_LINE[status], http_date(now))
+        return beginning
 
     def remember(self, request: bytes, key: bytes) -> None:
         if len(self.repeats) >= MAX_REPEATS:
@@ -304,7 +320,10 @@ class Lane(HttpToolsProtocol):
         shared.service.metrics.cache_hits += 1
         request_id = make_request_id()
         self.send(200, answer.head, answer.value, request_id)
-        self.note("GET", b"/" + key, 200, len(answer.value), started, request_id)
+        seconds = perf_counter() - started
+        shared.repeated.observe(seconds)
+        if shared.access is not None:
+            shared.access.note("GET", b"/" + key, 200, len(answer.value), seconds, request_id, self.client)
         return True
 
     def _read_like(self, data: bytes) -> bool:
@@ -403,10 +422,8 @@ class Lane(HttpToolsProtocol):
         return meaning == CONNECTION and value.lower() == b"keep-alive" and self.parser.get_http_version() == "1.1"
 
     def send(self, status: int, head: bytes, body: bytes, request_id: bytes) -> None:
-        self.transport.write(
-            b"%bdate: %b\r\n%bx-request-id: %b\r\n\r\n%b"
-            % (STATUS_LINE[status], http_date(int(time())), head, request_id, body)
-        )
+        beginning = self.shared.beginning(status)
+        self.transport.write(b"".join((beginning, head, b"x-request-id: ", request_id, b"\r\n\r\n", body)))
 
     def finish(self, keep_alive: bool) -> None:
         """After a write's answer: goes on with what was pipelined behind it."""
