@@ -147,8 +147,20 @@ def test_a_segment_with_another_value_is_corruption(ledger: ServedLedger, tmp_pa
         manifest=ledger.manifest._replace(segments=(lying,))
     )
     ledger.evict(1)
-    with pytest.raises(Corruption, match=r"entry 0 in segments/.* does not match its digest"):
+    with pytest.raises(Corruption, match=r"the value of entry 0 does not match its digest") as caught:
         ledger.get("key")
+    assert ledger.objects.place(segment.path) in caught.value.message
+
+
+def test_a_value_that_no_segment_has_is_corruption_that_names_the_store(ledger: ServedLedger) -> None:
+    ledger.put("key", "value")
+    archive(ledger)
+    ledger.evict(1)
+    lacking = ledger.manifest._replace(segments=(), starts=(), archived_size=0)
+    ledger._machine.applied = ledger._machine.committed = ledger._machine.committed._replace(manifest=lacking)
+    with pytest.raises(Corruption, match="entry 0 is missing here") as caught:
+        ledger.get("key")
+    assert ledger.objects.url in caught.value.message
 
 
 def test_a_value_that_was_checked_is_read_again_without_its_leaf(
@@ -326,8 +338,9 @@ def test_a_segment_that_was_loaded_with_a_wrong_value_is_read_anew_once_it_is_re
     right = LogValues.value
     with monkeypatch.context() as patched:
         patched.setattr(LogValues, "value", lambda self, index: b"wrong" if index == 500 else right(self, index))
-        with pytest.raises(Corruption, match=r"entry 500 in segments/.* does not match its digest"):
+        with pytest.raises(Corruption, match="the value of entry 500 does not match its digest") as caught:
             page(scattered, 0, 1000)
+    assert scattered.objects.place(scattered.cold.segment(500).path) in caught.value.message
     assert page(scattered, 0, 1000) == whole_log()[:1000]
     assert scattered.cold.whole.loads == 2
 

@@ -14,7 +14,7 @@ from scribe_ledger.errors import Corruption
 from scribe_ledger.ledger.trails import Trails
 from scribe_ledger.objects.identity import check_is
 from scribe_ledger.objects.paths import SEGMENTS
-from scribe_ledger.segments.faults import SegmentMissing
+from scribe_ledger.segments.faults import SegmentMissing, broken
 from scribe_ledger.segments.segment import Segment
 
 if TYPE_CHECKING:
@@ -92,11 +92,19 @@ class ColdValues:
             segment = self._instead_of(segment, index, missing)
             value = self.reader.value(segment, key, index)
         try:
-            checked(value, segment, index, digest)
+            self.check(value, segment, index, digest)
         except Corruption:
             self.forget(segment)
             raise
         self.reader.note_checked(segment, key, index, value)
+        return value
+
+    def check(self, value: bytes | None, segment: Segment, index: int, digest: bytes) -> bytes:
+        """A value that was read from a segment, if it is the entry's; else Corruption that names the object."""
+        if value is None:
+            raise broken(self._objects.place(segment.path), f"it has no value of entry {index}")
+        if sha256(value).digest() != digest:
+            raise broken(self._objects.place(segment.path), f"the value of entry {index} does not match its digest")
         return value
 
     def whole_segment(self, segment: Segment) -> tuple[Segment, LogValues]:
@@ -139,14 +147,9 @@ class ColdValues:
         """The segment that has an entry."""
         segment = self._machine.committed.manifest.find(index)
         if segment is None:
-            raise Corruption(f"the value of entry {index} is missing, and no segment has it", hint="run `scribe fsck`")
+            raise Corruption(
+                f"the value of entry {index} is missing here, and the manifest names no segment in {self._objects.url}"
+                " that has it",
+                hint="run `scribe fsck`",
+            )
         return segment
-
-
-def checked(value: bytes, segment: Segment, index: int, digest: bytes) -> bytes:
-    if sha256(value).digest() != digest:
-        raise Corruption(
-            f"the value of entry {index} in {segment.path} does not match its digest",
-            hint="run `scribe fsck`; restore the object from a copy",
-        )
-    return value

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.errors import Corruption
-from scribe_ledger.ledger.cold import checked
 from scribe_ledger.ledger.trails import Trail
 
 if TYPE_CHECKING:
@@ -47,11 +46,8 @@ class ColdScan:
             run = self._run = self._next_run(key, index)
             if run is None:
                 return self._cold.value(key, index, digest)
-        value = run.values[index - run.first_index]
-        if value is None:
-            raise Corruption(f"the segment {run.segment.path} has no value of entry {index}")
         try:
-            return checked(value, run.segment, index, digest)
+            return self._cold.check(run.values[index - run.first_index], run.segment, index, digest)
         except Corruption:
             self._run = None
             self._cold.forget(run.segment)
