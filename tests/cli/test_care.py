@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
+from tests.consensus.transport.certificates import Authority
 
 from scribe_ledger.cli.node import scribe_node
 from scribe_ledger.ledger.check import Problem, Report
@@ -128,6 +129,27 @@ def test_config_check_refuses_exposure_as_a_node_does(cli: Cli, tmp_path: Path) 
     cli("config", "show")
     (tmp_path / "config.toml").write_text(f"{exposed}insecure = true\n")
     cli("config", "check")
+
+
+def test_config_check_reads_the_tls_files_as_a_node_does(cli: Cli, tmp_path: Path) -> None:
+    def judged(cert: str, key: str) -> str:
+        lines = [f'tls_cert = "{cert}"', f'tls_key = "{key}"', f'tls_ca = "{good.tls_ca}"']
+        (tmp_path / "config.toml").write_text("\n".join(["[cluster]", *lines]))
+        done = CliRunner().invoke(scribe_node, ["--config", "config.toml", "--data-dir", "node"])
+        assert done.exit_code == 3
+        message = str(cli("config", "check", "--json", code=3).error["message"])
+        assert done.stderr.startswith(f"scribe-node: {message}")
+        assert not (tmp_path / "node").exists()
+        return message
+
+    authority = Authority.make(tmp_path / "certificates")
+    good, other = authority.member("one"), authority.member("other")
+    assert judged("gone.pem", good.tls_key).startswith("config.toml: cluster.tls_cert = gone.pem is not there")
+    assert judged(good.tls_cert, "config.toml").startswith("the cluster's TLS files cannot be used: ")
+    assert judged(good.tls_cert, other.tls_key).startswith("the cluster's TLS files cannot be used: ")
+    text = f'[cluster]\ntls_cert = "{good.tls_cert}"\ntls_key = "{good.tls_key}"\ntls_ca = "{good.tls_ca}"\n'
+    (tmp_path / "config.toml").write_text(text)
+    assert cli("config", "check").text == "the settings are fine (config.toml)\n"
 
 
 def test_warnings_are_said_beside_errors(cli: Cli, tmp_path: Path) -> None:

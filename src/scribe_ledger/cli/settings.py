@@ -48,10 +48,13 @@ def show(session: Session, path: str | None) -> None:
 def check(session: Session, path: str | None) -> None:
     """Say everything that is wrong with the settings at once; exit code 3 if anything is.
 
-    A node that would listen beyond this machine without [network] insecure is refused here as it is at its start.
+    A node that would listen beyond this machine without [network] insecure, or whose TLS files are missing or of no
+    use, is refused here as it is at its start.
     """
+    from scribe_ledger.node.refusals import check_settings
+
     loaded = _load(session, path)
-    loaded.check_exposure()
+    check_settings(loaded)
     file = None if loaded.path is None else str(loaded.path)
     if session.json:
         print_json({"ok": True, "file": file, "warnings": list(loaded.warnings)})

@@ -181,7 +181,8 @@ class Config(Settings):
     def check_exposure(self) -> None:
         """Refuse to listen beyond this machine unless the operator said so.
 
-        Called at node start and by ``scribe config check``; not on loading, since an embedded ledger never listens.
+        Called by ``node.refusals`` for a node's start and ``scribe config check``; not on loading, since an embedded
+        ledger never listens.
         """
         if is_loopback(self.listen_host) or self.network.insecure:
             return

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, closing
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
@@ -94,7 +93,7 @@ class MemberNode:
             switchboard = Switchboard()
             transport = Transport(
                 lambda: Me(identity.raft_id, identity.cluster_id, config.node.id),
-                _auth(config),
+                Auth.of(config.cluster),
                 switchboard,
                 insecure=config.network.insecure,
             )
@@ -203,9 +202,3 @@ def _node_head(config: Config, identity: NodeIdentity, ledger: ServedLedger, *, 
         flush=ledger.state_machine.flush,
         clock=system_clock,
     )
-
-
-def _auth(config: Config) -> Auth:
-    cluster = config.cluster
-    files = [file and str(Path(file).expanduser()) for file in (cluster.tls_cert, cluster.tls_key, cluster.tls_ca)]
-    return Auth(cluster.secret, *files)

@@ -17,8 +17,7 @@ MEMBER = "cluster.json"
 
 def check_may_start(config: Config, *, bootstrap: bool) -> None:
     """Raises ``ConfigurationError`` with what the operator must change."""
-    _check_tls_files(config)
-    config.check_exposure()
+    check_settings(config)
     if config.is_cluster_member(bootstrap):
         _check_may_be_member(config, bootstrap=bootstrap)
     elif (config.data_dir / MEMBER).exists():
@@ -27,6 +26,12 @@ def check_may_start(config: Config, *, bootstrap: bool) -> None:
             hint="set [network] seed_peers (SCRIBE_NETWORK_SEED_PEERS) to some of them, or enable discovery; the only"
             " member of a cluster starts with --bootstrap",
         )
+
+
+def check_settings(config: Config) -> None:
+    """The part of it that depends on no flag and no data folder: `scribe config check` judges by it, too."""
+    _check_tls_files(config)
+    config.check_exposure()
 
 
 def _check_may_be_member(config: Config, *, bootstrap: bool) -> None:
@@ -46,3 +51,7 @@ def _check_tls_files(config: Config) -> None:
         if file and not Path(file).expanduser().is_file():
             key = f"cluster.{name}"
             raise ConfigurationError(f"{config.source(key)}: {key} = {file} is not there", hint="name a PEM file")
+    if config.cluster.tls_cert:
+        from scribe_ledger.consensus.transport.auth import Auth
+
+        Auth.of(config.cluster).server_context()  # reads all three

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.errors import ConfigurationError
@@ -21,7 +22,8 @@ class Auth(NamedTuple):
 
     @classmethod
     def of(cls, cluster: ClusterSettings) -> Auth:
-        return cls(cluster.secret, cluster.tls_cert, cluster.tls_key, cluster.tls_ca)
+        files = [file and str(Path(file).expanduser()) for file in (cluster.tls_cert, cluster.tls_key, cluster.tls_ca)]
+        return cls(cluster.secret, *files)
 
     def __repr__(self) -> str:
         return f"Auth(secret={'set' if self.secret else 'none'}, tls={'on' if self.tls else 'off'})"
