@@ -124,7 +124,7 @@ def test_an_import_that_is_interrupted_says_how_to_go_on(
 
 @pytest.mark.parametrize(
     ("good", "bad", "named"),
-    [(0, {"key": "a"}, ""), (5, {"key": "a", "value": 1}, ""), (2000, {"key": "a", "value": 1}, "it holds 2000 entries")],
+    [(0, {"key": "a"}, ""), (5, {"key": "a", "value": 1}, ""), (2000, {"key": "a", "value": 1}, "holds 2000 entries")],
 )
 def test_a_verbatim_import_that_stops_says_what_the_folder_holds(
     cli: Cli, tmp_path: Path, good: int, bad: dict[str, Any], named: str
