@@ -345,7 +345,7 @@ def test_an_older_log_than_was_seen_is_found_out_by_the_next_command(
         assert "example.org/log\n2\n" in file.read_text()
         assert cli("get", "key", "--url", liar.url, "--json", code=1).error["kind"] == "verification"
         monkeypatch.setattr("scribe_ledger.cli.remote.RETRIES", 0)
-        assert "has 1 entries here" in cli("get", "key", "--url", older.url, code=3).err
+        assert "has 1 entry here" in cli("get", "key", "--url", older.url, code=3).err
         assert cli("get", "key", "--url", liar.url, "--trust", "-").out == b"value"
         assert cli("checkpoint", "--url", older.url, "--trust", "-").text.splitlines()[1] == "1"
         assert cli("checkpoint", "--url", older.url, "--trust", "other.trust").text.splitlines()[1] == "1"

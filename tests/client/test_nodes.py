@@ -237,7 +237,7 @@ def test_a_lagging_node_alone_is_unavailable_not_a_liar(world: World) -> None:
     hasty = world.connect(world.server.url, retries=1)
     assert hasty.get("k") == b"1"  # who has seen nothing newer cannot know
     patient = world.connect(world.server.url, retries=0, trust=path)
-    with pytest.raises(Unavailable, match="1 entries here"):
+    with pytest.raises(Unavailable, match="1 entry here"):
         patient.get("k")
 
 

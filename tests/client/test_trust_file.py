@@ -48,7 +48,7 @@ def test_a_head_is_there_in_the_next_run(world: World) -> None:
     assert path.read_text().startswith(f"{HEADER}\n{world.ledger.public_key}\n\nexample.org/log\n2\n")
     world.server.answer = world.answers(old)
     third = world.connect(world.server.url, trust=path, retries=0)
-    with pytest.raises(ScribeError, match="1 entries here"):
+    with pytest.raises(ScribeError, match="1 entry here"):
         third.get("k")
 
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-from scribe_ledger.errors import Unavailable
+from scribe_ledger.errors import Unavailable, counted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -86,7 +86,7 @@ class Checkpoints:
         if found is not None:
             return found
         if self._cosigned is not None and self._cosigned.lost is None:
-            raise NotCosigned(f"no cosigned checkpoint of {size} entries is at hand")
+            raise NotCosigned(f"no cosigned checkpoint of {counted(size)} is at hand")
         return self.covering(size)
 
     def _own_at_hand(self, size: int) -> Checkpoint | None:

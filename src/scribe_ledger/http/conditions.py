@@ -7,7 +7,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from scribe_ledger.errors import InvalidRequest, PreconditionFailed, RangeNotSatisfiable
+from scribe_ledger.errors import InvalidRequest, PreconditionFailed, RangeNotSatisfiable, counted
 from scribe_ledger.http.headers import etag
 from scribe_ledger.http.problems import Problem
 
@@ -59,7 +59,7 @@ def range_of(request: Request, entry: Entry, size: int) -> tuple[int, int] | Non
         if found[2] and int(found[2]) < start:
             return None
     if start >= stop:
-        error = RangeNotSatisfiable(f"the value has {size} bytes", hint="ask for bytes that it has")
+        error = RangeNotSatisfiable(f"the value has {counted(size, 'byte', 'bytes')}", hint="ask for bytes that it has")
         raise Problem(error, headers=[(b"content-range", b"bytes */%d" % size)])
     return start, stop
 

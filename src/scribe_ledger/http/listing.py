@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scribe_ledger.errors import InvalidRequest
+from scribe_ledger.errors import InvalidRequest, counted
 from scribe_ledger.http.cursors import make_cursor, read_cursor
 from scribe_ledger.http.pages import Passed, reply_page
 from scribe_ledger.http.values import missing
@@ -107,4 +107,4 @@ async def _wait_for_cursor(request: Request, size: int) -> None:
     if request.service.cluster is not None and request.is_stale and size > request.ledger.size:
         await request.wait_for_size(size)
     if size > request.ledger.size:
-        raise InvalidRequest(f"the cursor is of a ledger with {size} entries, this one has {request.ledger.size}")
+        raise InvalidRequest(f"the cursor is of a ledger with {counted(size)}, this one has {request.ledger.size}")

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scribe_ledger import verify
-from scribe_ledger.errors import Corruption, InvalidRequest, VerificationError
+from scribe_ledger.errors import Corruption, InvalidRequest, VerificationError, counted
 from scribe_ledger.http.headers import NOSNIFF
 from scribe_ledger.http.problems import Problem
 from scribe_ledger.http.proven import covered, proof_under, with_value
@@ -132,7 +132,7 @@ def _consistency(request: Request, covering: Covering) -> str:
     if new is None:
         new = covered(request, covering, max(old, _after(request))).size
     if new > request.ledger.size:
-        raise InvalidRequest(f"to is {new}, and the ledger has {request.ledger.size} entries")
+        raise InvalidRequest(f"to is {new}, and the ledger has {counted(request.ledger.size)}")
     if old > new:
         raise InvalidRequest(f"from is {old} and to is {new}", hint="a log begins with what it was, not the reverse")
     return str(request.ledger.prove_consistency(old, new))

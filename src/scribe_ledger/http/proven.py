@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import orjson
 
-from scribe_ledger.errors import InvalidRequest
+from scribe_ledger.errors import InvalidRequest, counted
 from scribe_ledger.http.answers import is_large, leaf_json
 from scribe_ledger.http.headers import split
 from scribe_ledger.http.problems import Problem
@@ -135,7 +135,7 @@ def covered(request: Request, covering: Covering, size: int) -> Checkpoint:
     """The same by any way, for a size that the ledger must have."""
     if size > request.ledger.size:
         raise InvalidRequest(
-            f"the ledger has {request.ledger.size} entries, and the request names {size}",
+            f"the ledger has {counted(request.ledger.size)}, and the request names {size}",
             hint="ask for what it has, or wait for an entry with after",
         )
     return covering(size)

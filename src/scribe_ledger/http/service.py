@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
-from scribe_ledger.errors import ConsensusError, Overloaded, ScribeError, Unavailable
+from scribe_ledger.errors import ConsensusError, Overloaded, ScribeError, Unavailable, counted
 from scribe_ledger.http.answers import Answer, Answers, is_large
 from scribe_ledger.http.archiving import ArchiveDesk, StoreHealth
 from scribe_ledger.http.checkpoints import Checkpoints
@@ -206,7 +206,7 @@ class Service:
         """Returns when this ledger is as long as that, if it has the same root there."""
         await self.wait_for_size(checkpoint.size, seconds=self.config.api.read_timeout_secs)
         if await self.run(self.ledger.root, checkpoint.size) != checkpoint.root:
-            raise ConsensusError(f"this ledger has another root at {checkpoint.size} entries than was cosigned")
+            raise ConsensusError(f"this ledger has another root at {counted(checkpoint.size)} than was cosigned")
 
     async def wait_for_size(self, size: int, *, seconds: float) -> None:
         """Until the ledger has so many entries; ``Unavailable`` if that takes too long."""
@@ -216,7 +216,7 @@ class Service:
                     await self.wait_for_growth(here)
         except TimeoutError:
             raise Unavailable(
-                f"the ledger has {self.ledger.size} entries here, and the request asks for what follows {size} of them",
+                f"the ledger has {counted(self.ledger.size)} here, and the request asks for more than {size}",
                 hint="retry, or ask another node",
             ) from None
 

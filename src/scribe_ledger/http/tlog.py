@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scribe_ledger.errors import NotFound, SerializationError, Unavailable
+from scribe_ledger.errors import NotFound, SerializationError, Unavailable, counted
 from scribe_ledger.http.proven import covering
 from scribe_ledger.http.replies import reply_bytes, reply_text
 from scribe_ledger.merkle.tiles import TILE_HEIGHT, TILE_WIDTH, TileId, encode_bundle, parse_tile_path
@@ -66,7 +66,7 @@ async def get_tile(request: Request) -> Response:
     published = ledger.published.size if cluster is None else ledger.size
     if not _is_covered(tile, published):
         raise NotFound(
-            "this tile is not published", hint=f"the checkpoint at /tlog/checkpoint covers {published} entries"
+            "this tile is not published", hint=f"the checkpoint at /tlog/checkpoint covers {counted(published)}"
         )
     return reply_bytes(await request.service.run(_content, request.ledger, tile), _TILE_TYPE, headers=[_FOREVER])
 
