@@ -216,7 +216,7 @@ class Service:
                     await self.wait_for_growth(here)
         except TimeoutError:
             raise Unavailable(
-                f"the ledger has {counted(self.ledger.size)} here, and the request asks for more than {size}",
+                f"the ledger has {counted(self.ledger.size)} here, and the request asks for what follows {size}",
                 hint="retry, or ask another node",
             ) from None
 
