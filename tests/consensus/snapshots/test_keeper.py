@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from typing import TYPE_CHECKING
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 from tests.consensus.looping import in_loop
 from tests.consensus.snapshots.nodes import KEY, LEDGER_ID, MEMBERS, TERM
 
 from scribe_ledger.consensus.membership import Membership
 from scribe_ledger.consensus.snapshots.description import FULL, Description, File
 from scribe_ledger.consensus.snapshots.keeper import GRACE_SECONDS
-from scribe_ledger.errors import Corruption, SerializationError, StorageError
+from scribe_ledger.errors import SerializationError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,14 +173,41 @@ async def test_a_making_that_fails_leaves_nothing_and_the_next_succeeds(
     await keeper.make()
 
 
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "description emptied": lambda folder: (folder / "meta.json").write_bytes(b""),
+    "description of something else": lambda folder: (folder / "meta.json").write_bytes(b"{}"),
+    "description missing": lambda folder: (folder / "meta.json").unlink(),
+    "store missing": lambda folder: shutil.rmtree(folder / "store"),
+    "a file shortened": lambda folder: os.truncate(max((folder / "store").iterdir(), key=_size), 1),
+    "named after another position": lambda folder: folder.rename(folder.with_name(f"{7:020}")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 @in_loop
-async def test_a_description_that_cannot_be_read_stops_the_start(open_node: Callable[..., Node]) -> None:
+async def test_a_damaged_snapshot_is_removed_with_a_word_and_the_others_stay(
+    open_node: Callable[..., Node], damage: Callable[[Path], object]
+) -> None:
     node = open_node("a", full=True)
     keeper = node.keeper()
-    made = await keeper.make()
-    (keeper.path(made).parent / "meta.json").write_bytes(b"{}")
-    with pytest.raises(Corruption, match=r"meta\.json"):
-        node.keeper()
+    good = await keeper.make()
+    node.fill(1)
+    bad = await keeper.make()
+    before = node.machine.extent
+    # Its files are links to those of the ledger: the damage must not reach them.
+    folder = keeper.path(bad).parent
+    shutil.copytree(folder, folder.with_name("copy"))
+    shutil.rmtree(folder)
+    folder.with_name("copy").rename(folder)
+    damage(folder)
+    with capture_logs() as said:
+        again = node.keeper()
+    [line] = [each for each in said if each["log_level"] == "warning"]
+    assert "damaged snapshot" in line["event"] and str(keeper.folder) in line["path"] and line["error"]
+    assert again.list() == [good]
+    assert [path.name for path in again.folder.iterdir()] == [f"{good.position:020}"]
+    assert (await again.make()).position == bad.position, "it is made anew"
+    assert node.machine.extent == before
 
 
 @pytest.mark.parametrize(
@@ -211,6 +240,10 @@ def test_a_description_is_read_strictly(field: str, value: object) -> None:
     assert Description.decode(good.encode()) == good
     with pytest.raises(SerializationError):
         Description.decode(orjson.dumps({**good.to_json(), field: value}))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
 
 
 def _file() -> File:

@@ -8,7 +8,8 @@
     snapshots/sending-<id>/                    what is sent to one member that lacks a few entries; see ``sending``
 
 A folder that has its number as its name is complete and durable. The description is read from the copy after it was
-made, so it says exactly what the copy holds. A snapshot that is being sent, or was a moment ago, is not removed.
+made, so it says exactly what the copy holds. A snapshot that is being sent, or was a moment ago, is not removed. One
+that does not agree with its description is removed at the start, and that is said: the ledger lacks nothing of it.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+import structlog
+
 from scribe_ledger.consensus.membership import Membership
 from scribe_ledger.consensus.snapshots.copies import STORE
 from scribe_ledger.consensus.snapshots.description import FULL, Description, File
 from scribe_ledger.consensus.snapshots.files import META, describe_file, read_description, remove_tree, write_durably
+from scribe_ledger.errors import Corruption, ScribeError
 from scribe_ledger.objects.durable import make_root, storage_errors, sync_directory
 
 if TYPE_CHECKING:
@@ -36,6 +40,7 @@ SNAPSHOTS, MAKING, SENDING = "snapshots", "making", "sending-"
 GRACE_SECONDS = 60.0
 """How long a snapshot still counts as being sent after it was: its receiver may come back for the rest, and needs the
 entries behind it when it has installed it."""
+log = structlog.get_logger("scribe.cluster")
 
 
 class Moment(NamedTuple):
@@ -95,7 +100,20 @@ class Keeper:
                 if child.name == MAKING or child.name.startswith(SENDING):
                     remove_tree(child)
                 elif child.name.isdecimal():
-                    self._snapshots[int(child.name)] = read_description(child / META)
+                    self._take(child)
+
+    def _take(self, folder: Path) -> None:
+        """What cannot be sent is no reason not to start: a new one is made when somebody needs it."""
+        try:
+            found = read_description(folder / META)
+            _check_files(folder / STORE, found)
+            if folder.name != f"{found.position:020}":
+                raise Corruption(f"{folder / META} is that of position {found.position}")
+        except ScribeError as error:
+            log.warning("a damaged snapshot is removed: the ledger has all of it", path=str(folder), error=str(error))
+            remove_tree(folder)
+        else:
+            self._snapshots[found.position] = found
 
     async def make(self) -> Description:
         """A snapshot of now, or the one there is if nothing has changed since. Who asks meanwhile gets the same."""
@@ -207,6 +225,16 @@ class Keeper:
         since = self._monotonic() - GRACE_SECONDS
         self._used_at = {position: at for position, at in self._used_at.items() if at > since}
         return {*self._users, *self._used_at}
+
+
+def _check_files(store: Path, description: Description) -> None:
+    """That they are there, and as long as they were. Their content is compared by whoever receives them."""
+    for file in description.files:
+        path = store / file.name
+        with storage_errors("read", path):
+            size = path.stat().st_size
+        if size != file.size:
+            raise Corruption(f"{path} has {size} bytes, not {file.size}")
 
 
 def describe(kind: str, moment: Moment, ledger_id: str, files: tuple[File, ...], made_at: int) -> Description:
