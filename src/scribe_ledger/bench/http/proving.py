@@ -11,6 +11,7 @@ from scribe_ledger.bench.http.load import LANE, NODE, Loads, beside
 from scribe_ledger.bench.http.scale import drawn_keys, fill
 from scribe_ledger.bench.http.scripts import Scripts
 from scribe_ledger.bench.http.servers import start_lane, start_node
+from scribe_ledger.bench.http.wire import read_all
 from scribe_ledger.bench.phases import profiled
 from scribe_ledger.bench.timing import rate
 from scribe_ledger.bench.workload import VALUE_BYTES
@@ -34,11 +35,11 @@ MANY = 500
 def served(work: Path, big: Path, scale: Scale) -> dict[str, Measured]:
     """Value, inclusion proof and checkpoint in one trip; keys are drawn from the whole ledger."""
     scripts, small = Scripts(work), _small(work, scale)
-    large_load, small_load = (
-        scripts.get(drawn_keys(entries), before="/v1/kv/", after="?proof=true")
-        for entries in (scale.entries, scale.small_entries)
-    )
+    keys, few = drawn_keys(scale.entries), drawn_keys(scale.small_entries)
+    large_load, small_load = (scripts.get(drawn, before="/v1/kv/", after="?proof=true") for drawn in (keys, few))
     with start_node(big) as node, start_node(work / SMALL) as less, start_lane(work) as lane:
+        read_all(node, keys, proof=True)
+        read_all(less, few, proof=True)
         loads = Loads(scale)
         loads.add(NODE, node, CONNECTIONS, large_load)
         loads.add(LANE, lane, CONNECTIONS, large_load)
@@ -53,6 +54,8 @@ def checked(work: Path, big: Path, scale: Scale, *, profile: bool) -> dict[str, 
     with start_node(big) as node, start_node(work / SMALL) as less, _client(node) as client, _client(less) as other:
         reads = _Reads(client, drawn_keys(scale.entries))
         few = _Reads(other, drawn_keys(scale.small_entries))
+        read_all(node, reads.keys, proof=True)
+        read_all(less, few.keys, proof=True)
         one, many = Loads(scale), Loads(scale)
         for name, those in ((NODE, reads), (small, few)):
             one.add_measure(name, partial(those.one_by_one, count))
@@ -77,8 +80,9 @@ class _Reads:
     """Verified reads of one client, going round in its keys."""
 
     def __init__(self, client: Client, keys: Sequence[str]) -> None:
+        self.keys = keys
         self._client = client
-        self._keys = cycle(keys)
+        self._round = cycle(keys)
 
     def one_by_one(self, count: int) -> float:
         return self._rate(count, lambda keys: [self._client.get(key, verify=True) for key in keys])
@@ -112,7 +116,7 @@ class _Reads:
         return figure
 
     def _next(self, count: int) -> list[str]:
-        return list(islice(self._keys, count))
+        return list(islice(self._round, count))
 
 
 def _client(server: Server) -> Client:

@@ -9,7 +9,7 @@ from scribe_ledger.bench.http.load import LANE, NODE, Loads, beside
 from scribe_ledger.bench.http.scale import drawn_keys, fill
 from scribe_ledger.bench.http.scripts import Scripts
 from scribe_ledger.bench.http.servers import ACCESS_LOG, UNCACHED, start_lane, start_node
-from scribe_ledger.bench.http.wire import read_once
+from scribe_ledger.bench.http.wire import read_all, read_once
 from scribe_ledger.bench.http.writing import WITH_LOG
 from scribe_ledger.bench.workload import drawn, keys_of
 
@@ -46,7 +46,7 @@ def uncached(work: Path, big: Path, scale: Scale) -> dict[str, Measured]:
     """GET of keys of the large ledger from a node without a cache, whose engine has read all their blocks before."""
     keys = drawn_keys(scale.entries)
     with start_node(big, **UNCACHED) as node, start_lane(work) as lane:
-        read_once(node, keys)
+        read_all(node, keys, proof=False)
         script = Scripts(work).get(keys)
         loads = Loads(scale)
         for name, server in ((NODE, node), (LANE, lane)):

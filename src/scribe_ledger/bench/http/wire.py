@@ -6,15 +6,18 @@ import re
 import socket
 from typing import TYPE_CHECKING, Self
 
+import orjson
+
 from scribe_ledger.bench.workload import VALUE_BYTES
 from scribe_ledger.errors import Corruption, NetworkError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from scribe_ledger.bench.http.servers import Server
 
 PATIENCE_SECONDS = 120
+_TOGETHER = 500
 PIECE_BYTES = 1 << 20
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _LINE_END, _HEAD_END = b"\r\n", b"\r\n\r\n"
@@ -97,6 +100,17 @@ def read_once(server: Server, keys: Iterable[str]) -> None:
         for key in keys:
             if len(connection.exchange(request("GET", f"/{key}"))) != VALUE_BYTES:
                 raise Corruption(f"the value of {key} is not the one that was written")
+
+
+def read_all(server: Server, keys: Sequence[str], *, proof: bool) -> None:
+    """The same, many keys a call: so that the engine has in its cache what reads of them, or proofs, need."""
+    with Connection(server.port) as connection:
+        for first in range(0, len(keys), _TOGETHER):
+            asked = keys[first : first + _TOGETHER]
+            body = orjson.dumps({"keys": asked, "proof": proof})
+            found = orjson.loads(connection.exchange(request("POST", "/v1/get", body)))["entries"]
+            if [entry["size"] for entry in found] != [VALUE_BYTES] * len(asked):
+                raise Corruption("the values of some keys are not those that were written")
 
 
 def is_whole(received: bytes) -> bool:
