@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scribe_ledger.errors import ConfigurationError, Conflict, Corruption, Forbidden, InvalidRequest, Overloaded
+from scribe_ledger.errors import (
+    ConfigurationError,
+    Conflict,
+    Corruption,
+    Forbidden,
+    InvalidRequest,
+    Overloaded,
+    Unavailable,
+)
 from scribe_ledger.ledger import commands
 from scribe_ledger.ledger import manifest as manifests
 from scribe_ledger.ledger.manifest import Adopt, Archive, Change, Retire, Retired, change_from_json, change_to_json
@@ -276,7 +284,7 @@ def test_a_store_that_is_not_the_one_of_before_is_refused_and_a_copy_of_it_is_no
     other = (tmp_path / "other").as_uri()
     with (
         ServedLedger.open(tmp_path / "data", object_store=other, inline_max=10) as ledger,
-        pytest.raises(ConfigurationError, match=r"no scribe\.json"),
+        pytest.raises(Unavailable, match="is not the object store that this ledger's objects are in"),
     ):
         ledger.put("large again", b"w" * 20)
     FolderStore(tmp_path / "other").put_bytes(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from scribe_ledger.errors import InvalidRequest, StorageError
+from scribe_ledger.errors import InvalidRequest, StorageError, Unavailable
 from scribe_ledger.objects.folder import FolderStore
 
 if TYPE_CHECKING:
@@ -51,6 +51,19 @@ def test_a_folder_that_is_made_late_is_an_empty_store_until_the_first_write(tmp_
     else:
         store.put_many([("a/b", b"one")])
     assert content(FolderStore(tmp_path / "objects", create=False), "a/b") == b"one"
+
+
+def test_a_folder_that_is_opened_late_may_be_mounted_until_the_first_write(tmp_path: Path) -> None:
+    root, mounted = tmp_path / "objects", tmp_path / "mounted"
+    FolderStore(mounted).put_bytes("a/b", b"one")
+    root.mkdir()
+    store = FolderStore(root, late=True)
+    assert content(store, "a/b") is None
+    assert list(root.iterdir()) == []
+    root.rmdir()
+    mounted.rename(root)
+    assert content(store, "a/b") == b"one"
+    store.check()
 
 
 def test_put_file_moves_or_copies_the_source(tmp_path: Path) -> None:
@@ -297,20 +310,23 @@ def test_nothing_is_written_into_a_folder_that_stands_where_another_was_opened(t
     """As when a mount goes away under a running process."""
     store = FolderStore(tmp_path / "store")
     (tmp_path / "store").rename(tmp_path / "away")
-    with pytest.raises(StorageError, match="store"):
+    with pytest.raises(Unavailable, match="store"):
         store.put_bytes("a", b"1")
     (tmp_path / "store").mkdir()
-    with pytest.raises(StorageError, match="not the folder that was opened"):
+    with pytest.raises(Unavailable, match="not the folder that was opened"):
         store.put_bytes("a", b"1")
-    with pytest.raises(StorageError, match="not the folder that was opened"):
+    with pytest.raises(Unavailable, match="not the folder that was opened"):
         store.check()
+    (tmp_path / "source").write_bytes(b"2")
+    with pytest.raises(Unavailable, match="not the folder that was opened"):
+        store.put_file("a", tmp_path / "source")
     assert list((tmp_path / "store").iterdir()) == []
 
 
 def test_a_store_whose_folder_is_gone_says_what_to_do(tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "objects")
     (tmp_path / "objects").rename(tmp_path / "elsewhere")
-    with pytest.raises(StorageError, match="is not there any more") as gone:
+    with pytest.raises(Unavailable, match="is not there any more") as gone:
         store.put_bytes("name", b"x")
     assert "mount it" in gone.value.hint
     (tmp_path / "elsewhere").rename(tmp_path / "objects")

@@ -57,8 +57,7 @@ from scribe_ledger.ledger.tiles import TileSource
 from scribe_ledger.model import CHUNK_BYTES, Entry, Kind, Receipt, show_key
 from scribe_ledger.objects.blobs import BlobStore
 from scribe_ledger.objects.folder import FolderStore
-from scribe_ledger.objects.identity import claim, read_identity
-from scribe_ledger.objects.paths import IDENTITY
+from scribe_ledger.objects.identity import claim, not_that_store, read_identity
 from scribe_ledger.objects.spool import pieces_of
 from scribe_ledger.objects.uploads import Uploads
 
@@ -705,10 +704,7 @@ class Ledger:
         wanted = self._machine.committed.manifest.store_id
         found = read_identity(self._objects)
         if found is None and wanted:
-            raise ConfigurationError(
-                f"{self._objects.url} has no {IDENTITY}: it is not the store with this ledger's objects",
-                hint="name the store that was used before, or copy all of its objects to this one",
-            )
+            raise not_that_store(self._objects, wanted)
         if found is None:
             found = claim(
                 self._objects,

@@ -99,7 +99,7 @@ class MemberNode:
             )
             parts.push_async_callback(transport.close)
             await transport.listen(config.listen_host, config.raft_port)
-            store = parts.enter_context(open_store(config))
+            store = parts.enter_context(open_store(config, late=True))  # it may be known, and not be mounted
             room = WaitingRoom(config.node.id)
             await room.open(self._listener.sockets)
             parts.push_async_callback(room.close)

@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_store(config: Config) -> Iterator[ObjectStore | str]:
-    """The store that the settings name; where they name none it is the ledger's own, in its folder."""
+def open_store(config: Config, *, late: bool = False) -> Iterator[ObjectStore | str]:
+    """The store that the settings name; where they name none it is the ledger's own, in its folder.
+
+    ``late``: a folder that is not there is made by the first write, not before.
+    """
     if not config.has_explicit_object_store:
         yield ""
         return
-    with closing(store_of(config)) as store:
+    with closing(store_of(config, late=late)) as store:
         yield store
 
 

@@ -90,11 +90,11 @@ class StoreWatch:
         """In a thread."""
         if self._has_none:
             return
-        self._ledger.objects.check()
         if self._leading is not None:
-            _check_is_shared(self._ledger, is_named=self._is_named)
-            if not self._leading.term:
-                return
+            _check_is_shared(self._ledger, is_named=self._is_named)  # before the check writes where a mount is missing
+        self._ledger.objects.check()
+        if self._leading is not None and not self._leading.term:
+            return
         if monotonic() - self._guarded >= GUARD_SECONDS:
             if self._leading is not None:
                 self._leading.catch_up()

@@ -13,7 +13,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from scribe_ledger.errors import StorageError
+from scribe_ledger.errors import StorageError, Unavailable
 from scribe_ledger.model import CHUNK_BYTES
 from scribe_ledger.objects.durable import link_new, make_root, read_up_to, storage_errors, sync_directory
 from scribe_ledger.objects.paths import checked_path
@@ -31,8 +31,8 @@ _PARTIAL = ".partial"
 class FolderStore:
     """Objects as files under ``root``. Safe for use by several threads and processes at once.
 
-    Opening creates the folder; with ``create=False`` one that is missing is an error and nothing is made, and with
-    ``late`` it is an empty store until the first write, which creates it.
+    Opening creates the folder; with ``create=False`` one that is missing is an error and nothing is made. With ``late``
+    opening writes nothing: a folder that is missing is an empty store until the first write, which creates it.
     """
 
     is_local = True
@@ -43,7 +43,7 @@ class FolderStore:
         self._named: set[Path] = {root}
         """Folders whose own name is known to be durable."""
         self._opened: tuple[int, int] | None = None
-        if create and late and not root.exists():
+        if create and late and (root.is_dir() or not root.exists()):
             return
         if create:
             self._make_partial()
@@ -67,7 +67,7 @@ class FolderStore:
         The source may be gone afterwards (it is moved where it can be), and what is left of it is the caller's.
         """
         target = self._locate(path)
-        self._make_late()
+        self._check_root()
         with storage_errors("store", target):
             _sync_file(source)
             try:
@@ -173,24 +173,33 @@ class FolderStore:
         """Nothing is held open."""
 
     def _temporary(self) -> TemporaryFile:
-        """A file to begin with, in the folder that was opened: never in one that stands where a mount has gone."""
-        self._make_late()
+        """A file to begin with."""
+        self._check_root()
         with storage_errors("write to the object store in", self.root):
-            if not self.root.is_dir():
-                raise StorageError(f"{self.root} is not there any more", hint="mount it, or put the folder back")
-            if _identity(self.root) != self._opened:
-                raise StorageError(
-                    f"{self.root} is not the folder that was opened there", hint="mount it again, then start again"
-                )
             if not self._partial.is_dir():
                 self._partial.mkdir(mode=0o700, exist_ok=True)
         return TemporaryFile(self._partial)
 
-    def _make_late(self) -> None:
+    def _check_root(self) -> None:
+        """What is written goes to the folder that was opened: never to one that stands where a mount has gone.
+
+        Like a remote store that does not answer it comes back, with all that is in it: ``Unavailable``.
+        """
         if self._opened is None:
-            self._make_partial()
-            with storage_errors("open the object store in", self.root):
-                self._opened = _identity(self.root)
+            self._open_late()
+        with storage_errors("write to the object store in", self.root):
+            if not self.root.is_dir():
+                raise Unavailable(f"{self.root} is not there any more", hint="mount it, or put the folder back")
+            if _identity(self.root) != self._opened:
+                raise Unavailable(
+                    f"{self.root} is not the folder that was opened there", hint="mount it again, then start again"
+                )
+
+    def _open_late(self) -> None:
+        self._make_partial()
+        remove_abandoned(self._partial)
+        with storage_errors("open the object store in", self.root):
+            self._opened = _identity(self.root)
 
     def _make_partial(self) -> None:
         with storage_errors("open the object store in", self.root):

@@ -94,7 +94,7 @@ def check_is(store: ObjectStore, store_id: str) -> None:
 def not_that_store(store: ObjectStore, store_id: str) -> Unavailable:
     return Unavailable(
         f"{store.url} is not the object store that this ledger's objects are in, {store_id}",
-        hint="name that store: --object-store, or [storage] object_store; or mount it again",
+        hint="mount it again, if it is not; or name it: --object-store, or [storage] object_store",
     )
 
 

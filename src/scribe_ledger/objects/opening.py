@@ -47,9 +47,9 @@ class StoreOptions:
     path_style: bool | None = None
 
 
-def store_of(config: Config, *, create: bool = True) -> ObjectStore:
+def store_of(config: Config, *, create: bool = True, late: bool = False) -> ObjectStore:
     """The store that the settings name: ``object_store``, else ``[storage.s3]``, else ``<data_dir>/objects``."""
-    return open_object_store(config.object_store_url, options_of(config), create=create)
+    return open_object_store(config.object_store_url, options_of(config), create=create, late=late)
 
 
 def options_of(config: Config) -> StoreOptions:

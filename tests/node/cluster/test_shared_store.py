@@ -84,6 +84,38 @@ def test_a_node_with_an_unused_store_of_its_own_is_not_taken_in(shared: ClusterO
     assert len(shared.leader().get_json("/cluster/members")["members"]) == 3
 
 
+def test_a_store_that_is_not_mounted_is_an_outage_for_all_and_nothing_is_made_in_its_stead(
+    shared: ClusterOfNodes,
+) -> None:
+    objects, unmounted = shared.folder / "objects", shared.folder / "unmounted"
+    node = shared.followers()[0]
+    node.stop()
+    objects.rename(unmounted)
+    try:
+        node.start()
+        health = shared.wait(lambda: degraded(node), "it serves without the store")
+        assert "is not the object store that this ledger's objects are in" in health["object_store"]["error"]
+        assert node.ask("GET", "/health/ready")[0] == 200
+        node.put("small/unmounted", b"x")
+        assert [refusal_of_a_large_value(each) for each in shared.nodes] == [(503, "unavailable", True)] * 3
+        assert not objects.exists()
+    finally:
+        unmounted.rename(objects)
+    node.put("large/mounted", bytes(300_001))
+    shared.wait(lambda: node.is_healthy, "it is well again")
+
+
+def degraded(node: ClusterNode) -> Any:
+    found = json.loads(node.ask("GET", "/health")[1])
+    return found if found.get("status") == "degraded" else None
+
+
+def refusal_of_a_large_value(node: ClusterNode) -> tuple[int, str, bool]:
+    status, answer = node.ask("PUT", f"/large/{node.node_id}", bytes(300_001))
+    error = json.loads(answer)["error"]
+    return status, error["kind"], "mount it" in error["hint"]
+
+
 def test_a_member_that_comes_back_with_another_store_or_none_says_so(shared: ClusterOfNodes, tmp_path: Path) -> None:
     shared.nodes[0].put("elsewhere", bytes(300_000))
     node = shared.followers()[0]
