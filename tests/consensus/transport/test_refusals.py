@@ -115,7 +115,7 @@ SAID: dict[str, tuple[Hello, Reason]] = {
     "a newer version": (hello(oldest=2, newest=3), Reason.VERSION),
     "another cluster": (hello(cluster=OTHER_CLUSTER), Reason.CLUSTER),
     "another Raft id expected": (hello(expect=7), Reason.RAFT_ID),
-    "ourselves": (hello(1), Reason.OURSELVES),
+    "a copy of our folder": (hello(1), Reason.COPY),
     "no secret": (hello(has_secret=False), Reason.SECRET),
 }
 
@@ -136,7 +136,7 @@ def test_a_dialler_refuses_an_answer_that_does_not_fit() -> None:
     answers = {
         "another cluster": (Challenge(Me(2, OTHER_CLUSTER, 2), 1, bytes(32), True).encode(), Reason.CLUSTER),
         "another Raft id": (Challenge(Me(3, CLUSTER, 2), 1, bytes(32), True).encode(), Reason.RAFT_ID),
-        "ourselves": (Challenge(Me(1, CLUSTER, 2), 1, bytes(32), True).encode(), Reason.OURSELVES),
+        "a copy of our folder": (Challenge(Me(1, CLUSTER, 2), 1, bytes(32), True).encode(), Reason.COPY),
         "no secret": (Challenge(Me(2, CLUSTER, 2), 1, bytes(32), False).encode(), Reason.SECRET),
         "a newer version": (
             Challenge(Me(2, CLUSTER, 2), 1, bytes(32), True).encode().replace(b"\0\x01\0\x01", b"\0\x02\0\x03", 1),

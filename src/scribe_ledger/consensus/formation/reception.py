@@ -245,7 +245,7 @@ class Reception:
         try:
             answer, _ = await self._requests.request(address, encode(Probe()), timeout=seconds)
         except Refused as error:
-            if error.reason in (Reason.CLUSTER, Reason.OURSELVES):
+            if error.reason in (Reason.CLUSTER, Reason.OURSELVES, Reason.COPY):
                 raise Conflict(f"{address} is no node that could join: {error.message}", hint=error.hint) from error
             raise
         found, own = decode_as(Standing, answer), self._standing()

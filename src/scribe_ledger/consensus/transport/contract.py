@@ -35,6 +35,9 @@ class Reason(StrEnum):
     CLUSTER = "cluster"
     RAFT_ID = "raft_id"
     OURSELVES = "ourselves"
+    """The node dialled itself: nothing is wrong, so it is neither counted nor told."""
+    COPY = "copy"
+    """Two processes run with one Raft id."""
     UNADMITTED = "unadmitted"
     MALFORMED = "malformed"
     SILENT = "silent"
@@ -64,6 +67,8 @@ class Me(NamedTuple):
     raft_id: int
     cluster_id: str
     node_id: int
+    run: int = 0
+    """Of this process, random: by it a node that came again is told from a copy of its folder. 0: not known."""
 
 
 class Caller(NamedTuple):
@@ -79,6 +84,8 @@ class Caller(NamedTuple):
     encrypted: bool
     loopback: bool
     purpose: Purpose = Purpose.REQUEST
+    run: int = 0
+    """Of its process; 0: it did not say."""
 
 
 class Handler(Protocol):
@@ -119,6 +126,8 @@ class Limits(NamedTuple):
     """A connection on which so many pings in a row saw nothing arrive is dead."""
     redial_first: float = 0.05
     redial_longest: float = 2.0
+    alive_pings: float = 1.5
+    """Who was heard so many pings ago lives. As long as it does, nobody else is heard under its Raft id."""
     queued_bytes: int = 64 << 20
     """A peer that has more waiting is sent nothing until it has caught up."""
     waiting_handshakes: int = 128

@@ -39,8 +39,17 @@ async def greet(connection: Connection, me: Me, auth: Auth, *, expect: int, purp
     return _acquainted(connection, challenge.me, proofs, purpose)
 
 
-async def answer(connection: Connection, me: Me, auth: Auth, admits: Callable[[Caller], str]) -> Caller:
-    """As the one who was dialled. ``Refused`` is not passed on here, but for what the owner does not want."""
+async def answer(
+    connection: Connection,
+    me: Me,
+    auth: Auth,
+    admits: Callable[[Caller], str],
+    check: Callable[[Caller], object],
+) -> Caller:
+    """As the one who was dialled. ``Refused`` is not passed on here, but for what the owner does not want.
+
+    ``check`` raises what the transport itself does not want of who has proven itself.
+    """
     said = bytes(await connection.read())
     hello = Hello.decode(said)
     handshake.check_acquaintance(me, hello.me, expected=hello.expect, found=me.raft_id)
@@ -53,6 +62,7 @@ async def answer(connection: Connection, me: Me, auth: Auth, admits: Callable[[C
     handshake.expect_kind(body, handshake.PROOF, 1 + handshake.MAC_BYTES)
     handshake.check_proof(body, proofs.of_dialler())
     caller = _acquainted(connection, hello.me, proofs, hello.purpose)
+    check(caller)
     refusal = _refusal_of(caller, admits).encode()[: handshake.MAX_REASON_BYTES]
     connection.write(encode_frame(handshake.WELCOME, proofs.of_answerer(refusal) + refusal))
     if refusal:
@@ -88,4 +98,5 @@ def _acquainted(connection: Connection, theirs: Me, proofs: Proofs, purpose: Pur
         connection.encrypted,
         connection.loopback,
         purpose,
+        theirs.run,
     )

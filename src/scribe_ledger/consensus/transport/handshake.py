@@ -17,7 +17,7 @@ import struct
 from hashlib import sha256
 from typing import NamedTuple
 
-from scribe_ledger.consensus.transport.contract import Me, Purpose, Reason, Refused
+from scribe_ledger.consensus.transport.contract import Caller, Me, Purpose, Reason, Refused
 
 Buffer = bytes | memoryview
 
@@ -33,6 +33,8 @@ _OPENING = struct.Struct(">B8sHH")
 """Kind, magic, oldest and newest version: the same in every version, so that any two can tell each other apart."""
 _HELLO = struct.Struct(">B8sHHBB16sQQQ32s")
 _CHALLENGE = struct.Struct(">B8sHHHB16sQQ32s")
+_RUN = struct.Struct(">Q")
+"""At the end of both; older programs do not send it."""
 _HAS_SECRET = 1
 MAX_REASON_BYTES = 400
 
@@ -61,7 +63,7 @@ class Hello(NamedTuple):
             self.me.raft_id,
             self.expect,
             self.nonce,
-        )
+        ) + _RUN.pack(self.me.run)
 
     @classmethod
     def decode(cls, body: Buffer) -> Hello:
@@ -74,7 +76,7 @@ class Hello(NamedTuple):
         except (struct.error, ValueError) as error:
             raise Refused("a greeting that cannot be read", reason=Reason.GARBAGE) from error
         flags, cluster, node_id, raft_id, expect, nonce = fields[5:]
-        me = Me(raft_id, _cluster_id(cluster), node_id)
+        me = Me(raft_id, _cluster_id(cluster), node_id, _run(body, _HELLO.size))
         return cls(me, expect, purpose, nonce, bool(flags & _HAS_SECRET), oldest, newest)
 
 
@@ -98,7 +100,7 @@ class Challenge(NamedTuple):
             self.me.node_id,
             self.me.raft_id,
             self.nonce,
-        )
+        ) + _RUN.pack(self.me.run)
 
     @classmethod
     def decode(cls, body: Buffer) -> Challenge:
@@ -107,7 +109,8 @@ class Challenge(NamedTuple):
             version, flags, cluster, node_id, raft_id, nonce = _CHALLENGE.unpack_from(body)[4:]
         except struct.error as error:
             raise Refused("a greeting that cannot be read", reason=Reason.GARBAGE) from error
-        return cls(Me(raft_id, _cluster_id(cluster), node_id), version, nonce, bool(flags & _HAS_SECRET))
+        me = Me(raft_id, _cluster_id(cluster), node_id, _run(body, _CHALLENGE.size))
+        return cls(me, version, nonce, bool(flags & _HAS_SECRET))
 
 
 def agreed_version(oldest: int, newest: int) -> int:
@@ -125,7 +128,9 @@ def agreed_version(oldest: int, newest: int) -> int:
 def check_acquaintance(mine: Me, theirs: Me, *, expected: int, found: int) -> None:
     """What both ends check before any proof: never ourselves, one cluster, and the Raft id that was meant."""
     if theirs.raft_id == mine.raft_id:
-        raise Refused("this node has dialled itself, or a copy of its folder", reason=Reason.OURSELVES)
+        if mine.run and mine.run == theirs.run:
+            raise Refused("this node has dialled itself", reason=Reason.OURSELVES)
+        raise two_run(theirs)
     if mine.cluster_id and theirs.cluster_id and mine.cluster_id != theirs.cluster_id:
         raise Refused(
             f"a node of another cluster: {mine.cluster_id} and {theirs.cluster_id}",
@@ -134,6 +139,15 @@ def check_acquaintance(mine: Me, theirs: Me, *, expected: int, found: int) -> No
         )
     if expected and expected != found:
         raise Refused(f"Raft id {expected} was expected, this is {found}", reason=Reason.RAFT_ID)
+
+
+def two_run(other: Me | Caller) -> Refused:
+    """Neither its votes nor its acknowledgements would count once only."""
+    return Refused(
+        f"two nodes run with Raft id {other.raft_id}, one of them as node {other.node_id}: a folder was copied",
+        hint="stop the copy; a new node starts on an empty folder",
+        reason=Reason.COPY,
+    )
 
 
 def check_secret_wanted(mine: bool, theirs: bool) -> None:
@@ -216,6 +230,10 @@ def _opening(body: Buffer, kind: int) -> tuple[int, int]:
         raise Refused("not the greeting of a node", reason=Reason.GARBAGE)
     oldest, newest = _OPENING.unpack_from(body)[2:]
     return oldest, newest
+
+
+def _run(body: Buffer, offset: int) -> int:
+    return int(_RUN.unpack_from(body, offset)[0]) if len(body) >= offset + _RUN.size else 0
 
 
 def _cluster_id(raw: bytes) -> str:

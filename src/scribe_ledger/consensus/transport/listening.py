@@ -35,6 +35,7 @@ class Listener:
         insecure: bool,
         opened: Callable[[Connection], object],
         admits: Callable[[Caller], str],
+        check: Callable[[Caller], object],
         serve: Callable[[Connection, Caller], object],
     ) -> None:
         self._me = me
@@ -45,6 +46,7 @@ class Listener:
         self._insecure = insecure
         self._opened = opened
         self._admits = admits
+        self._check = check
         self._serve = serve
         self._tls = auth.server_context()
         self._gate = Gate(limits)
@@ -104,10 +106,11 @@ class Listener:
         check_shielded(connection, self._auth, insecure=self._insecure)
         if self._tls is not None:
             await connection.start_tls(self._tls, server_side=True)
-        return await answer(connection, self._me(), self._auth, self._admits)
+        return await answer(connection, self._me(), self._auth, self._admits, self._check)
 
     def _turn_away(self, connection: Connection, error: Refused, *, speaks: bool) -> None:
-        self._refusals.note(error, connection.host)
+        if error.reason != Reason.OURSELVES:
+            self._refusals.note(error, connection.host)
         if error.proven:
             connection.close()  # the last frame of the handshake has said it
         elif speaks:

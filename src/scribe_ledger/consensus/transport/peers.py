@@ -40,6 +40,8 @@ class Peer:
         self.raft_id = raft_id
         self.address = address
         self.connection: Connection | None = None
+        self.run_number = 0
+        """Of the process at the other end of the connection."""
         self.refusal: Refusal | None = None
         self.task: asyncio.Task[None] | None = None
         self._dialler = dialler
@@ -89,12 +91,12 @@ class Peer:
     async def _once(self) -> float:
         """One connection, from dialling to its end: how many seconds it stood."""
         try:
-            connection, _ = await self._dialler.dial(self.address, expect=self.raft_id, purpose=Purpose.PEER)
+            connection, other = await self._dialler.dial(self.address, expect=self.raft_id, purpose=Purpose.PEER)
         except ScribeError as error:
             self._note(error)
             return 0.0
         since = connection.heard_at
-        self.refusal, self.connection = None, connection
+        self.refusal, self.connection, self.run_number = None, connection, other.run
         connection.deliver_to(self._on_frame)
         self._handler.on_connected(self.raft_id)
         try:

@@ -8,6 +8,7 @@ What a handler raises against its contract goes to the event loop's exception ha
 from __future__ import annotations
 
 import asyncio
+import secrets
 from contextlib import aclosing
 from random import Random
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ import structlog
 from scribe_ledger.consensus.transport.contract import Limits, Purpose, Reason, Refusal, Refused
 from scribe_ledger.consensus.transport.dialling import Dialler
 from scribe_ledger.consensus.transport.exchange import Answering, ask, read_answer, read_pieces
+from scribe_ledger.consensus.transport.handshake import two_run
 from scribe_ledger.consensus.transport.listening import Listener
 from scribe_ledger.consensus.transport.peers import Incoming, Peer
 from scribe_ledger.consensus.transport.refusals import Refusals
@@ -46,7 +48,8 @@ class Transport:
         insecure: bool = False,
         random: Random | None = None,
     ) -> None:
-        self._me = me
+        run = secrets.randbits(64) | 1
+        self._me = me = _running(me, run)
         self._auth = auth
         self._handler = handler
         self._limits = limits or Limits()
@@ -71,6 +74,7 @@ class Transport:
             insecure=insecure,
             opened=self._opened,
             admits=handler.admits,
+            check=self._check_alone,
             serve=self._serve,
         )
 
@@ -219,6 +223,27 @@ class Transport:
         if peer := self._peers.get(caller.raft_id):
             peer.hurry()
 
+    def _check_alone(self, caller: Caller) -> None:
+        """Raises while another process is heard under that Raft id."""
+        if self._runs_twice(caller):
+            raise two_run(caller)
+
+    def _runs_twice(self, caller: Caller) -> bool:
+        """Whoever answers where the member is dialled is the member; else who came first and lives."""
+        peer, incoming = self._peers.get(caller.raft_id), self._incoming.get(caller.raft_id)
+        if peer is not None and peer.run_number and self._is_alive(peer.connection):
+            known = peer.run_number
+        elif incoming is not None and self._is_alive(incoming.connection):
+            known = incoming.caller.run
+        else:
+            return False
+        return bool(known and caller.run) and known != caller.run
+
+    def _is_alive(self, connection: Connection | None) -> bool:
+        if connection is None or connection.closing:
+            return False
+        return self._clock() - connection.heard_at < self._limits.alive_pings * self._limits.ping
+
     def _count(self, connection: Connection) -> None:
         if isinstance(connection.error, Refused):
             self._refusals.note(connection.error, connection.host)
@@ -264,7 +289,13 @@ class Transport:
             for peer in self._peers.values():
                 peer.beat()
             for incoming in list(self._incoming.values()):
+                if self._runs_twice(incoming.caller):
+                    incoming.connection.refuse(two_run(incoming.caller))
                 incoming.beat()
 
     def _known(self) -> set[int]:
         return {*self._peers, *self._incoming}
+
+
+def _running(me: Callable[[], Me], run: int) -> Callable[[], Me]:
+    return lambda: me()._replace(run=run)
