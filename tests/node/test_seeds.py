@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
-from tests.consensus.transport.meeting import CLUSTER, node, run
+from tests.consensus.transport.meeting import CLUSTER, node, run, until
 
 from scribe_ledger.consensus.formation.messages import Standing, encode
+from scribe_ledger.consensus.membership import MemberInfo, Membership
+from scribe_ledger.consensus.transport import Me
 from scribe_ledger.consensus.transport.refusals import QUIET_SECONDS
+from scribe_ledger.errors import Conflict
 from scribe_ledger.node.seeds import Seeds
+from scribe_ledger.node.uniqueness import check_runs_once
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.consensus.transport.meeting import Node
 
 pytestmark = pytest.mark.consensus
@@ -36,6 +42,25 @@ def answers_as_member(member: Node) -> None:
     member.seen.answer = answer
 
 
+def info(member: Node) -> MemberInfo:
+    me = member.me
+    return MemberInfo(me.raft_id, me.node_id, member.address, "", "", 1)
+
+
+class Found:
+    """A source that finds whom it is told to find."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.found = addresses
+
+    async def addresses(self) -> Sequence[str]:
+        return self.found
+
+    async def announce(self, standing: Standing) -> None: ...
+
+    async def close(self) -> None: ...
+
+
 def test_a_seed_of_another_cluster_is_said_once_a_minute_and_the_others_are_asked() -> None:
     async def work() -> None:
         async with node(1) as me, node(2, cluster="ff" * 16) as foreign, node(3) as friend, node(4) as removed:
@@ -47,6 +72,7 @@ def test_a_seed_of_another_cluster_is_said_once_a_minute_and_the_others_are_aske
             seeds = Seeds(
                 addresses,
                 me.transport,
+                me=info(me),
                 cluster_id=CLUSTER,
                 on_found=lambda *each: found.append(each),
                 clock=lambda: now,
@@ -65,3 +91,55 @@ def test_a_seed_of_another_cluster_is_said_once_a_minute_and_the_others_are_aske
             await asyncio.sleep(0)
 
     run(work())
+
+
+def test_members_are_found_by_discovery_too_and_each_at_one_address() -> None:
+    async def work() -> None:
+        async with node(1) as me, node(2, cluster="ff" * 16) as foreign, node(3) as friend, node(4) as near:
+            for each in (friend, near):
+                answers_as_member(each)
+            me.transport.set_peers({4: near.address})
+            await until(lambda: me.transport.connected(4))
+            found: list[tuple[int, str]] = []
+            source = Found(me.address, foreign.address, near.address, friend.address, f"localhost:{friend.port}")
+            seeds = Seeds(
+                [me.address],
+                me.transport,
+                me=info(me),
+                sources=[source],
+                cluster_id=CLUSTER,
+                on_found=lambda *each: found.append(each),
+                clock=lambda: 0.0,
+            )
+            with capture_logs() as said:
+                await seeds.look({1, 3, 4})
+                await seeds.look({1, 3, 4})
+            assert found == [(3, friend.address)] * 2, "there is a connection with the other"
+            assert not [each for each in said if "seed" in each["event"]], "nobody wrote that stranger into a setting"
+            assert foreign.transport.refused == {"cluster": 1}, "strangers are left alone for a while"
+            assert me.transport.refused == {}, "its own address is nobody's"
+
+    run(work())
+
+
+def test_a_copy_of_a_folder_does_not_start_while_the_original_runs() -> None:
+    async def work() -> None:
+        async with node(2) as original, node(2) as copy:
+            membership = Membership(5, 1, voters=(1, 2, 3), members={2: info(original)})
+            copy.me = Me(2, CLUSTER, 9)
+            with pytest.raises(Conflict, match="one of the two folders is a copy") as caught:
+                await check_runs_once(2, membership, copy.transport)
+            assert original.address in caught.value.message
+            assert original.transport.refused == {"copy": 1}
+            answers_as_member(original)
+            await check_runs_once(2, membership, original.transport)
+            await check_runs_once(3, membership, copy.transport)
+        async with node(2) as moved, node(4) as stranger:
+            answers_as_member(stranger)
+            await check_runs_once(2, membership, moved.transport)
+            await check_runs_once(2, Membership(5, 1, members={2: info(stranger)}), moved.transport)
+            assert moved.transport.refused == stranger.transport.refused == {}
+
+    with capture_logs() as said:
+        run(work())
+    assert [(each["reason"], each["log_level"]) for each in said] == [("copy", "warning")]

@@ -24,6 +24,7 @@ from scribe_ledger.consensus.snapshots.keeper import Keeper, Moment
 from scribe_ledger.consensus.snapshots.sending import Sender
 from scribe_ledger.consensus.steward import Steward
 from scribe_ledger.consensus.stewarding import Stewarding
+from scribe_ledger.consensus.witnesses import Witnesses
 from scribe_ledger.errors import ConfigurationError, Conflict, ConsensusError, ScribeError
 from scribe_ledger.http.archiving import archive_here
 from scribe_ledger.http.clustering import SnapshotFigures
@@ -39,7 +40,8 @@ from scribe_ledger.node.readiness import Readiness
 from scribe_ledger.node.rules import LedgerRules
 from scribe_ledger.node.seeds import Seeds
 from scribe_ledger.node.serving import Serving
-from scribe_ledger.node.switchboard import COSIGN, SNAPSHOT
+from scribe_ledger.node.switchboard import COSIGN, SNAPSHOT, WITNESS
+from scribe_ledger.node.uniqueness import check_runs_once
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -57,11 +59,12 @@ if TYPE_CHECKING:
     from scribe_ledger.node.switchboard import Switchboard
 
 
-COSIGN_SECONDS = 2.0
+ASK_SECONDS = 2.0
+"""For a member's signature, or its root."""
 INTRODUCE_SECONDS = 5.0
 """Between two looks whether the cluster's record of this node is right; one reads memory."""
 LEADERLESS_SECONDS = 1.0
-"""The same while nobody leads; then the seeds are asked, too."""
+"""The same while nobody leads; then seeds and discovery are asked, too."""
 TIDY_SECONDS = 60.0
 """Between two looks for what was prepared for a member that did not come back for it."""
 log = structlog.get_logger("scribe.cluster")
@@ -118,9 +121,12 @@ class RunningMember:
             on_failure=self._fail,
         )
         member.acquaintances = {info.raft_id: info for info in acquaintances}
+        self._sources = sources_of(config)
         self._seeds = Seeds(
             config.network.seed_peers,
             transport,
+            me=member.me,
+            sources=self._sources,
             cluster_id=ledger.ledger_id,
             on_found=member.found_at,
             clock=loop.time,
@@ -137,8 +143,22 @@ class RunningMember:
             monotonic=time.monotonic,
         )
         member.cutter.sending = lambda: self.keeper.held
-        self.sender = Sender(self.keeper, machine.export, monotonic=time.monotonic)
-        fetcher = Fetcher(config.data_dir, copies, ledger_id=ledger.ledger_id, open_stream=self._open_stream)
+        standing = member.standing
+        self.sender = Sender(self.keeper, machine.export, monotonic=time.monotonic, doubt=lambda: standing.doubt)
+        self.witnesses = Witnesses(
+            identity.raft_id,
+            machine,
+            giver=lambda: replica.leader,
+            diverged=lambda: standing.diverged,
+            ask=lambda info, request: self._ask(member.known(info.raft_id) or info, WITNESS + request),
+        )
+        fetcher = Fetcher(
+            config.data_dir,
+            copies,
+            ledger_id=ledger.ledger_id,
+            open_stream=self._open_stream,
+            vouch=self.witnesses.vouch,
+        )
         self.catching_up = CatchingUp(
             replica,
             machine,
@@ -148,8 +168,9 @@ class RunningMember:
             spawn=member.spawn,
             wake=member.turns.wake,
             on_full=self._begin_again,
-            on_conflict=self._differs,
+            on_conflict=standing.refused,
             clock=loop.time,
+            may_give=lambda: standing.doubt is None,
         )
         member.on_report.append(self.catching_up.on_report)
         steward = Steward()
@@ -190,6 +211,7 @@ class RunningMember:
             ledger_key=lambda: Verifier.parse(ledger.public_key),
             reach=lambda: self.cluster.linearize(),  # noqa: PLW0108 - it is made below
             ask=self._ask_member,
+            trouble=lambda: standing.diverged,
         )
         self.archive_orders = ArchiveOrders(
             transport,
@@ -220,26 +242,30 @@ class RunningMember:
         if self._broke is not None:
             raise failure_of(self._broke) from self._broke
         self._check_label(self._replica.membership)
+        await check_runs_once(self.member.me.raft_id, self._replica.membership, self._transport)
         self.member.on_membership.append(self._look_at_label)
         await asyncio.to_thread(self.keeper.start)
         switchboard = self._switchboard
         switchboard.member, switchboard.catching_up, switchboard.sender = self.member, self.catching_up, self.sender
         switchboard.formation, switchboard.cosigning = self.reception, self.cosigning
-        switchboard.archive_orders = self.archive_orders
+        switchboard.archive_orders, switchboard.witnesses = self.archive_orders, self.witnesses
         self.member.start()
-        introducing = asyncio.ensure_future(self._introduce())
         try:
-            async with announced(sources_of(self._config), self._standing):
-                await self._serving.run(self._listener.copies())
+            async with announced(self._sources, self._standing):
+                introducing = asyncio.ensure_future(self._introduce())
+                try:
+                    await self._serving.run(self._listener.copies())
+                finally:
+                    introducing.cancel()
+                    await asyncio.wait([introducing])  # it asks the sources, which are closed next
         finally:
-            introducing.cancel()
             if self._handing_over is not None:
                 await self._handing_over
             await self.member.stop(transfer=False)
             await self._transport.close()  # nothing is given to others once the ledger is closed
             await self.keeper.stop()
             switchboard.member = switchboard.catching_up = switchboard.sender = switchboard.cosigning = None
-            switchboard.archive_orders = None
+            switchboard.archive_orders = switchboard.witnesses = None
         return self._begins_again
 
     async def _introduce(self) -> None:
@@ -284,7 +310,8 @@ class RunningMember:
 
     def _look_at_archive(self) -> None:
         now, leads = asyncio.get_running_loop().time(), self._replica.is_leader
-        self.member.archives = self._fitness.look(self._serving.service, now, leads=leads)
+        fit = self._fitness.look(self._serving.service, now, leads=leads)
+        self.member.archives = fit and self.member.diverged is None
 
     async def _look_for_store(self) -> None:
         """The id of the shared store is known once somebody has used it."""
@@ -309,15 +336,6 @@ class RunningMember:
             ConsensusError("this node begins again with a ledger that it fetched", hint="ask another node")
         )
         self._serving.stop()
-
-    def _differs(self, error: ScribeError) -> None:
-        """The leader says so, who gives only to a ledger that is a prefix of its own."""
-        self.member.differs(
-            ConsensusError(
-                f"this ledger is not the cluster's: {error.message}",
-                hint="compare this folder with another member's; then start the node on an empty folder",
-            )
-        )
 
     def _fail(self, error: BaseException) -> None:
         if not self._is_made:
@@ -370,9 +388,10 @@ class RunningMember:
         info = self.member.known(raft_id)
         if info is None:
             raise ConsensusError(f"{raft_id} is no member", hint="ask again")
-        answer, _ = await self._transport.request(
-            info.raft_address, COSIGN + request, timeout=COSIGN_SECONDS, expect=raft_id
-        )
+        return await self._ask(info, COSIGN + request)
+
+    async def _ask(self, info: MemberInfo, request: bytes) -> bytes:
+        answer, _ = await self._transport.request(info.raft_address, request, timeout=ASK_SECONDS, expect=info.raft_id)
         return answer
 
     # --- for snapshots -----------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,6 +50,26 @@ def test_a_member_that_is_needed_for_the_majority_moves(tmp_path: Path) -> None:
         cluster.wait(lambda: stays.is_healthy and moves.is_healthy, "the two that are left go on", seconds=10)
         assert moves.put("after", b"y")["index"] == 1
         assert stays.get("after") == b"y"
+
+
+def test_the_copy_of_a_folder_does_not_start_beside_the_original(tmp_path: Path) -> None:
+    with ClusterOfNodes(tmp_path) as cluster:
+        cluster.start()
+        cluster.wait_until_formed()
+        original = cluster.leader()
+        copy = cluster.stranger(9, seeds=cluster.seeds_of(original))
+        assert original.stop() == 0
+        shutil.copytree(original.data_dir, copy.data_dir)
+        original.start()
+        cluster.wait_until_formed()
+        term = original.get_json("/cluster/status")["current_term"]
+        cluster.nodes.append(copy)
+        copy.start()
+        assert copy.wait_for_end() != 0
+        cluster.nodes.remove(copy)
+        assert f"the node at {original.raft_address} runs with the Raft id of this folder" in copy.log
+        assert original.log.count("two nodes run with Raft id") == 1
+        assert original.get_json("/cluster/status")["current_term"] == term, "nobody was interrupted"
 
 
 def test_a_member_takes_no_label_of_another(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from scribe_ledger.consensus.formation.messages import Requests
 
 MAX_INVITATIONS = 64
-FIRST_REST, LONGEST_REST = 0.1, 5.0
-"""Seconds for which who refused is not asked again; twice as long each time. Refusals fire alarms over there."""
+FIRST_REST, LONGEST_REST, STRANGERS_REST = 0.1, 5.0, 60.0
+"""Seconds for which who refused is not asked again; twice as long each time. Refusals fire alarms over there, and those
+of another cluster, which a local network shows too, will refuse again."""
 
 
 class Silence(NamedTuple):
@@ -26,6 +27,8 @@ class Silence(NamedTuple):
     reason: str
     present: bool = False
     """Whether somebody is there all the same: it took the connection, and would not speak with us."""
+    kind: str = ""
+    """Of a refusal: ``Reason``."""
 
 
 class Sight(NamedTuple):
@@ -111,16 +114,18 @@ class Lookout:
         now = asyncio.get_running_loop().time
         rest = self._refusals.get(address)
         if rest is not None and now() < rest.until:
-            return Silence(rest.reason, present=True)
+            return rest.silence
         try:
             answer = await self._probe(address, seconds)
         except Refused as error:
             if error.reason == Reason.OURSELVES:
                 self._ourselves.add(address)
                 return None
-            pause = FIRST_REST if rest is None else min(2 * rest.pause, LONGEST_REST)
-            self._refusals[address] = _Rest(str(error), pause, now() + pause)
-            return Silence(str(error), present=True)
+            longest = STRANGERS_REST if error.reason == Reason.CLUSTER else LONGEST_REST
+            pause = FIRST_REST if rest is None else min(2 * rest.pause, longest)
+            silence = Silence(str(error), present=True, kind=error.reason)
+            self._refusals[address] = _Rest(silence, pause, now() + pause)
+            return silence
         except ScribeError as error:
             return Silence(error.message, present=not isinstance(error, NetworkError))
         self._refusals.pop(address, None)
@@ -138,6 +143,6 @@ class Lookout:
 class _Rest(NamedTuple):
     """Of an address that refused."""
 
-    reason: str
+    silence: Silence
     pause: float
     until: float
