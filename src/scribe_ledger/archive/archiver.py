@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from scribe_ledger.archive.background import Background
 from scribe_ledger.archive.compaction import compact
-from scribe_ledger.archive.evicting import evict
+from scribe_ledger.archive.evicting import Evictor
 from scribe_ledger.archive.leading import Alone, Deposed, NotLeading, not_leading
 from scribe_ledger.archive.pacing import Pace, Stopping
 from scribe_ledger.archive.publishing import Publisher
@@ -116,23 +116,28 @@ class Archiver:
         if term != self._term:
             self._publisher, self._retirer, self._term = Publisher(), Retirer(), term
         due = wanted(self._ledger, self._settings, self._waiting, everything=everything)
-        evicted = evict(work)  # first, since it makes room to seal in
+        evictor = Evictor(work)
+        evicted = evictor.evict()  # first, since it makes room to seal in
         self._publisher.publish(work)  # what another process may have left
         sealed = 0
         while due and (added := seal_next(work, due)) is not None:
             sealed += added
             self._publisher.publish(work)
-            evicted += evict(work)
+            evicted += evictor.evict()
         compacted = compact(work)
         self._publisher.copy_manifest(work)  # before anything goes that an old copy names
         removed = self._retirer.retire(work)
+        evictor.report()
         return self._result(sealed, evicted, compacted, removed)
 
     def _follow(self, work: Work, *, everything: bool) -> ArchiveResult:
         """A pass of a member that does not lead."""
         if everything:
             raise not_leading()
-        return self._result(0, evict(work), 0, 0)
+        evictor = Evictor(work)
+        evicted = evictor.evict()
+        evictor.report()
+        return self._result(0, evicted, 0, 0)
 
     def _result(self, sealed: int, evicted: int, compacted: int, removed: int) -> ArchiveResult:
         manifest = self._ledger.manifest

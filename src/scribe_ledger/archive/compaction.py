@@ -6,8 +6,8 @@ write everything over and over. So a run is merged only if it has ``MIN_RUN`` se
 an entry is in, so an entry is written again at most log2(segment_size / the smallest segment) times, and the small
 segments that wait for company are at most some dozens, whatever the age of the ledger.
 
-The merged file is checked entry by entry, and the object read back whole, before the manifest names it: what it
-replaces will be deleted, and may be the only copy by then.
+The merged file is checked entry by entry, against itself and against this ledger's tree, and the object read back
+whole, before the manifest names it: what it replaces will be deleted, and may be the only copy by then.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from scribe_ledger.archive.holding import leaf_hashes
 from scribe_ledger.archive.room import check_room_to_merge
 from scribe_ledger.archive.uploading import check_stored, fetch, upload
 from scribe_ledger.errors import Conflict
 from scribe_ledger.ledger.manifest import Archive
 from scribe_ledger.segments.checking import check_segment
+from scribe_ledger.segments.comparing import check_leaves
 from scribe_ledger.segments.merging import merge
+from scribe_ledger.segments.scanning import open_segment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +81,7 @@ def _merge(work: Work, run: Sequence[Segment]) -> bool:
     work.guard()
     with _merged(work, run) as merged:
         check_segment(merged.path, merged.segment, ledger_id=ledger.ledger_id)
+        _check_is_of_log(work, merged)
         work.reached("merge")
         upload(ledger.objects, merged)
         work.reached("upload-merged")
@@ -91,6 +95,14 @@ def _merge(work: Work, run: Sequence[Segment]) -> bool:
             return False
         work.reached("compact")
     return True
+
+
+def _check_is_of_log(work: Work, merged: SealedSegment) -> None:
+    """Its leaves are those of this ledger's tree; its values match its leaves, as ``check_segment`` has seen."""
+    segment = merged.segment
+    with open_segment(merged.path, segment) as opened:
+        check_leaves(opened, leaf_hashes(work.ledger, segment.first_index, segment.stop))
+    work.pace()
 
 
 def _merged(work: Work, run: Sequence[Segment]) -> SealedSegment:

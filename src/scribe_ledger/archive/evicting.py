@@ -1,36 +1,91 @@
 """Evicting: archived values leave the hot store, oldest first, when they take more than ``hot_size``.
 
-Only after this process has read the whole object and matched its digest: what the store said when it took it is not
-enough. Leaves, key index and tree stay. What is counted is the bytes of leaves and values of the segments, so somewhat
-more than the values alone.
+Only after this process has read the whole object, matched its digest, and compared it with its own log. That the
+manifest names an object says that some leader has archived it, and not that it holds what would be dropped here: each
+row must have the leaf hash of the own tree, and each value the digest in the own leaf. Where one differs nothing goes;
+the rest of the pass is done, since what is not archived yet is in no doubt, and then the error ends it.
+
+Leaves, key index and tree stay. What is counted is the bytes of leaves and values of the segments, so somewhat more
+than the values alone.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from io import BytesIO
 from typing import TYPE_CHECKING
 
-from scribe_ledger.archive.uploading import check_stored
+from scribe_ledger.archive.holding import held
+from scribe_ledger.archive.room import has_room_to_read
+from scribe_ledger.archive.uploading import read_back
+from scribe_ledger.errors import VerificationError
+from scribe_ledger.objects.temporary import TemporaryFile
+from scribe_ledger.segments.comparing import check_holds
+from scribe_ledger.segments.scanning import open_segment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from scribe_ledger.archive.work import Work
     from scribe_ledger.ledger.served import ServedLedger
+    from scribe_ledger.segments.segment import Segment
 
 
-def evict(work: Work) -> int:
-    """Drops values until the rest fits; of how many entries."""
-    ledger = work.ledger
-    before = ledger.evicted
-    while hot_bytes(ledger) > work.settings.hot_size:
-        evicted = ledger.evicted
-        segment = ledger.manifest.find(evicted)
-        if segment is None:
-            break
-        check_stored(ledger.objects, segment, work.pace)
-        ledger.evict(segment.stop)
-        if ledger.evicted <= evicted:
-            break
-        work.reached("evict")
-    return ledger.evicted - before
+class Evictor:
+    """For one pass: an object that differs is read once in it."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._difference: VerificationError | None = None
+
+    def evict(self) -> int:
+        """Drops values until the rest fits; of how many entries."""
+        work, ledger = self._work, self._work.ledger
+        before = ledger.evicted
+        while self._difference is None and hot_bytes(ledger) > work.settings.hot_size:
+            evicted = ledger.evicted
+            segment = ledger.manifest.find(evicted)
+            if segment is None or not self._is_own(segment):
+                break
+            ledger.evict(segment.stop)
+            if ledger.evicted <= evicted:
+                break
+            work.reached("evict")
+        return ledger.evicted - before
+
+    def report(self) -> None:
+        """Raises what was found to differ, at the end of the pass."""
+        if self._difference is not None:
+            raise self._difference
+
+    def _is_own(self, segment: Segment) -> bool:
+        try:
+            check_is_own(self._work, segment)
+        except VerificationError as error:
+            self._difference = error
+        return self._difference is None
+
+
+def check_is_own(work: Work, segment: Segment) -> None:
+    """Raises ``VerificationError`` unless the object holds, byte for byte, what this ledger has in its range."""
+    own = held(work.ledger, segment, work.pace)
+    place = work.ledger.objects.place(segment.path)
+    with _brought(work, segment) as file, open_segment(file, segment, place=place) as opened:
+        check_holds(opened, own, work.pace)
+
+
+@contextmanager
+def _brought(work: Work, segment: Segment) -> Iterator[Path | bytes]:
+    """The object, held against its digest: as a file, or in memory where that would take the last of the disk."""
+    objects, spool = work.ledger.objects, work.ledger.spool
+    if has_room_to_read(work, segment.size):
+        with read_back(objects, segment, work.pace, lambda: TemporaryFile(spool)) as file:
+            yield file.path
+    else:
+        with read_back(objects, segment, work.pace, BytesIO) as buffer:
+            content = buffer.getvalue()
+        yield content
 
 
 def hot_bytes(ledger: ServedLedger) -> int:

@@ -2,7 +2,8 @@
 
 A segment is written as a file beside the data before it goes into the store. A disk that this filled would stop the
 ledger. So below the reserve nothing is merged. Sealing goes on there: only what is sealed can be evicted, and nothing
-else would bring writes back. It keeps to half of the reserve, with smaller segments if need be. Evicting needs no room.
+else would bring writes back. It keeps to half of the reserve, with smaller segments if need be. Evicting needs no
+room: an object that is looked at lies in memory where no file would fit.
 """
 
 from __future__ import annotations
@@ -37,6 +38,11 @@ def room_to_seal(work: Work, size: int) -> int:
     if fitting < (least := min(size, LEAST_BYTES)):
         raise _too_little(work, free, least, f"{reserve // 2}, half of the reserve of {reserve}")
     return fitting
+
+
+def has_room_to_read(work: Work, size: int) -> bool:
+    """Whether a file of so many bytes may be put beside the data for a moment."""
+    return _free(work) - size >= max(work.settings.disk_reserve // 2, LEAST_BYTES)
 
 
 def _free(work: Work) -> int:

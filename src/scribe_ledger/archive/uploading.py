@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from scribe_ledger.errors import Corruption
 from scribe_ledger.segments.faults import SegmentMissing
@@ -28,12 +28,34 @@ def upload(store: ObjectStore, sealed: SealedSegment) -> None:
         check_stored(store, sealed.segment)
 
 
+class Sink(Protocol):
+    """Where the bytes of an object go."""
+
+    def write(self, data: bytes, /) -> object: ...
+    def close(self) -> None: ...
+
+
+S = TypeVar("S", bound=Sink)
+
+
 def check_stored(store: ObjectStore, segment: Segment, pace: Callable[[], None] = lambda: None) -> None:
     """Reads the whole object and holds it against the segment's digest."""
+    read_back(store, segment, pace, _Nowhere)
+
+
+def read_back(store: ObjectStore, segment: Segment, pace: Callable[[], None], begin: Callable[[], S]) -> S:
+    """The same, and what was read is in the sink that is given. Close it."""
     found = ""
     for _ in range(TRIES):
-        if (found := _fault(store, segment, pace)) == "":
-            return
+        sink = begin()
+        try:
+            found = _fault(store, segment, pace, sink)
+        except BaseException:
+            sink.close()
+            raise
+        if not found:
+            return sink
+        sink.close()
     raise Corruption(
         f"the segment {store.place(segment.path)} {found}",
         hint="restore the object from a copy, or remove it if the entries are still in the hot store",
@@ -48,12 +70,21 @@ def fetch(store: ObjectStore, segment: Segment, folder: Path) -> TemporaryFile:
         return download(store, segment, folder)
 
 
-def _fault(store: ObjectStore, segment: Segment, pace: Callable[[], None]) -> str:
+class _Nowhere:
+    def write(self, data: bytes, /) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def _fault(store: ObjectStore, segment: Segment, pace: Callable[[], None], sink: Sink) -> str:
     digest, size = sha256(), 0
     try:
         for piece in pieces_of(store, segment):
             digest.update(piece)
             size += len(piece)
+            sink.write(piece)
             pace()
     except SegmentMissing:
         return "is missing"

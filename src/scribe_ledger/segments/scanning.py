@@ -24,7 +24,7 @@ from scribe_ledger.segments.row_group import RowGroup
 from scribe_ledger.segments.schema import KIND_NAMES, POINT_COLUMNS, schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -138,6 +138,13 @@ class SegmentFile:
         if len(table) != self.footer.count:
             raise broken(self.place, f"it has {len(table)} rows instead of {self.footer.count}")
         return table
+
+    def row_groups(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Columns as they stand in the file, a row group at a time."""
+        for number in range(self._file.metadata.num_row_groups):
+            with parquet_errors(self.place, f"row group {number}"):
+                read = self._file.read_row_group(number, columns=[*columns], use_threads=False)
+            yield read
 
     def row_group_sizes(self) -> list[int]:
         """How many rows each row group has."""
