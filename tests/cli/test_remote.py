@@ -193,6 +193,9 @@ def test_members_and_snapshots_are_tables(cli: Cli, tmp_path: Path) -> None:
         assert line.split()[:3] == ["38", "1", "1000"]
         assert made["root"] in line
         assert cli("cluster", "transfer", "3").text == "node 3 leads\n"
+        assert cli("cluster", "join", "2", "a:1").text == "node 2 is a member that votes\n"
+        assert cli("cluster", "join", "4", "a:1").text == "node 4 joins; `members` shows when it votes\n"
+        assert cli("cluster", "join", "5", "a:1").text == "node 5 has not joined yet\n"
         assert cli("cluster", "join", "3", "a:1", "--json", code=1).error["message"] == "node 3 is a member already"
 
 

@@ -137,8 +137,12 @@ class FakeCluster(Gatherer):
         if node_id == 3:
             raise Conflict("node 3 is a member already")
         return {**MEMBERS[0], "node_id": node_id, "raft_address": address, "role": "learner"}
+        if node_id == 2:
+            return MEMBERS[1]
 
     async def leave(self, node_id: int) -> dict[str, Any]:
+        if node_id == 5:
+            return {"node_id": 5, "waits_for": "node 5 has not joined yet"}
         self.orders.append(("leave", node_id))
         return {"node_id": node_id, "raft_id": str(2**63 + node_id)}
 

@@ -147,6 +147,8 @@ def test_orders_reach_the_cluster(member: Served) -> None:
         ("replace", 3, 9223372036854775811),
         ("transfer", 3),
     ]
+    answer = ask(member, "POST", "/cluster/join", b'{"node_id": 5, "address": "a:1"}')
+    assert (answer.status, answer.json["waits_for"]) == (202, "node 5 has not joined yet")
     answer = ask(member, "POST", "/cluster/join", b'{"node_id": 3, "address": "a:1"}')
     assert (answer.status, answer.error["message"]) == (409, "node 3 is a member already")
 
@@ -208,10 +210,11 @@ def test_a_member_without_an_archiver_has_nothing_pending_and_names_the_setting(
         ("leave", b'{"node_id": 0}', "node_id is not"),
         ("leave", b'{"node_id": true}', "node_id is not"),
         ("leave", b'{"node_id": "3"}', "node_id is not"),
-        ("transfer", b'{"node_id": 18446744073709551616}', "node_id is not"),
+        ("transfer", b'{"node_id": 9223372036854775808}', "from 1 to 9223372036854775807"),
         ("replace", b'{"node_id": 3, "raft_id": 7}', "raft_id is not"),
         ("replace", b'{"node_id": 3, "raft_id": "0"}', "no Raft id"),
         ("replace", b'{"node_id": 3, "raft_id": "99999999999999999999"}', "no Raft id"),
+        ("replace", b'{"node_id": 3, "raft_id": "99999999999999999999999"}', "no Raft id"),
     ],
 )
 def test_a_wrong_order_is_refused_before_the_cluster_hears_of_it(

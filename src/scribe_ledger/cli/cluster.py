@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from scribe_ledger.cli.target import Node
 
 NO_CLUSTER = "a folder is in no cluster"
-NODE_ID = click.IntRange(min=1)
+NODE_ID = click.IntRange(1, (1 << 63) - 1)
 COLUMNS = ("node_id", "role", "state", "match_index", "lag", "last_heartbeat", "address", "raft_address", "raft_id")
 SNAPSHOT_COLUMNS = ("position", "size", "bytes", "created", "root")
 _WARNING = """{data} becomes a ledger that stands alone, for good. Do this only if a majority of its cluster is lost.
@@ -68,6 +68,7 @@ def join(session: Session, node_id: int, address: str) -> None:
         session,
         lambda node: node.cluster_join(node_id, address),
         f"node {node_id} joins; `members` shows when it votes",
+        if_voter=f"node {node_id} is a member that votes",
     )
 
 
@@ -152,10 +153,15 @@ def _folder(session: Session) -> Path:
     return Path(place.data)
 
 
-def _order(session: Session, give: Callable[[Node], dict[str, Any]], line: str) -> None:
+def _order(session: Session, give: Callable[[Node], dict[str, Any]], line: str, *, if_voter: str = "") -> None:
     with session.open_node(NO_CLUSTER) as node:
         answer = give(node)
-    print_json(answer) if session.json else say(line)
+    if session.json:
+        print_json(answer)
+    elif "waits_for" in answer:  # it stands, and the node is not there yet
+        say(shown(str(answer["waits_for"])))
+    else:
+        say(if_voter if if_voter and answer.get("role") == "voter" else line)
 
 
 def _print_table(columns: tuple[str, ...], found: list[dict[str, Any]]) -> None:

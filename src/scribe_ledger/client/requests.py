@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _JSON = b"content-type: application/json\r\n"
 ARCHIVE_SECONDS = 3600.0
 """A node may be given so long to archive all that is pending."""
+ORDER_SECONDS = 30.0
+"""A node takes so long at most to find the leader, and to wait for what an order changes."""
 SNAPSHOT_SECONDS = 3600.0
 """And so long to make a snapshot."""
 WATCH_SILENCE_SECONDS = 45.0
@@ -61,7 +63,7 @@ def values(keys: Sequence[bytes], *, proof: bool, since: int | None, **parameter
 def post(path: bytes, content: Mapping[str, Any] | None, request_id: str) -> Request:
     """An order that is not a write of entries, such as to let a node join."""
     body = b"" if content is None else orjson.dumps(content)
-    return Request(b"POST", path, _id(request_id) + (_JSON if body else b""), body, request_id)
+    return Request(b"POST", path, _id(request_id) + (_JSON if body else b""), body, request_id, timeout=ORDER_SECONDS)
 
 
 def archive(request_id: str) -> Request:

@@ -83,7 +83,11 @@ class Proposals:
     def submit(self, unit: bytes, local: object, done: Callable[[object], object], ticks: int, alone: bool) -> None:
         size = len(unit)
         if size > self._unit_bytes_max:
-            raise TooLarge(f"a write of {size:,} bytes; {self._unit_bytes_max:,} fit a message between members")
+            raise TooLarge(
+                f"a write of {size:,} bytes; {self._unit_bytes_max:,} fit a message between members",
+                hint="send several; a single value goes to the object store instead: set [storage] inline_max below"
+                " that on all members",
+            )
         if self._units >= self._waiting_max or self._bytes + size > self._bytes_max:
             raise Overloaded(f"{self._units:,} writes wait for the cluster already", hint="retry after a pause")
         deadline = self._now + ticks

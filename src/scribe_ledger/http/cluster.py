@@ -6,6 +6,7 @@ that every member takes every order.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from scribe_ledger.config.addresses import split_address
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from scribe_ledger.http.request import Request
 
 MAX_ADDRESS = 300
-_MOST = (1 << 64) - 1
+_MOST = (1 << 63) - 1
+"""Of a label: messages between members carry no larger one."""
+_MOST_RAFT_ID = (1 << 64) - 1
 
 
 # --- questions -------------------------------------------------------------------------------------------------
@@ -105,7 +108,7 @@ def _last_index(request: Request) -> int | None:
 async def join(request: Request) -> Response:
     cluster = _member(request)
     fields = await _fields(request, "node_id", "address")
-    return reply_json(await cluster.join(_node_id(fields), _address(fields)))
+    return _reply_order(await cluster.join(_node_id(fields), _address(fields)))
 
 
 async def leave(request: Request) -> Response:
@@ -116,7 +119,7 @@ async def leave(request: Request) -> Response:
 async def replace(request: Request) -> Response:
     cluster = _member(request)
     fields = await _fields(request, "node_id", optional=("raft_id",))
-    return reply_json(await cluster.replace(_node_id(fields), _raft_id(fields)))
+    return _reply_order(await cluster.replace(_node_id(fields), _raft_id(fields)))
 
 
 async def transfer(request: Request) -> Response:
@@ -126,6 +129,10 @@ async def transfer(request: Request) -> Response:
 
 async def snapshot(request: Request) -> Response:
     return reply_json(await _member(request).snapshot())
+
+
+def _reply_order(answer: dict[str, Any]) -> Response:
+    return reply_json(answer, status=HTTPStatus.ACCEPTED if "waits_for" in answer else HTTPStatus.OK)
 
 
 def _member(request: Request) -> Cluster:
@@ -153,7 +160,9 @@ async def _fields(request: Request, *needed: str, optional: tuple[str, ...] = ()
 def _node_id(fields: dict[str, Any]) -> int:
     node_id = fields["node_id"]
     if type(node_id) is not int or not 1 <= node_id <= _MOST:
-        raise InvalidRequest("node_id is not a whole number from 1 on", hint="it is the node's label, [node] id")
+        raise InvalidRequest(
+            f"node_id is not a whole number from 1 to {_MOST}", hint="it is the node's label, [node] id"
+        )
     return node_id
 
 
@@ -175,8 +184,10 @@ def _raft_id(fields: dict[str, Any]) -> int | None:
     text = fields.get("raft_id")
     if text is None:
         return None
-    if not isinstance(text, str) or not (text.isascii() and text.isdecimal()) or not 1 <= len(text) <= 20:
+    if not isinstance(text, str) or not (text.isascii() and text.isdecimal()):
         raise InvalidRequest("raft_id is not a number as text", hint="as /cluster/members has it")
-    if not 1 <= int(text) <= _MOST:
-        raise InvalidRequest(f"{text} is no Raft id", hint="as /cluster/members has it")
+    if len(text) > 20 or not 1 <= int(text) <= _MOST_RAFT_ID:
+        raise InvalidRequest(
+            f"{text[:40]} is no Raft id: they are from 1 to {_MOST_RAFT_ID}", hint="as /cluster/members has it"
+        )
     return int(text)

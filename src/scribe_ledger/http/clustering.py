@@ -156,7 +156,10 @@ class Cluster(Protocol):
     # --- changes: done by the leader, whoever is asked ---------------------------------------------------------
 
     async def join(self, node_id: int, address: str) -> dict[str, Any]:
-        """Invites the node that listens for peers at ``address``; the member as ``members`` has it."""
+        """Invites the node that listens for peers at ``address``; the member as ``members`` has it.
+
+        An order that stands, and is not carried out yet, is answered with ``node_id`` and ``waits_for``.
+        """
         ...
 
     async def leave(self, node_id: int) -> dict[str, Any]:
@@ -165,7 +168,7 @@ class Cluster(Protocol):
 
     async def replace(self, node_id: int, raft_id: int | None = None) -> dict[str, Any]:
         """The member that was wiped, by its old ``raft_id`` where the label alone is not enough, gives its place to
-        the node that waits under the same label; the new member as ``members`` has it."""
+        the node that waits under the same label; the new member as ``members`` has it. Pending as ``join``."""
         ...
 
     async def transfer(self, node_id: int) -> dict[str, Any]:

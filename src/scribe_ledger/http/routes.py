@@ -185,6 +185,8 @@ NODE = [
     ),
 ]
 
+_MEMBER_SOON = {200: "ClusterMember", 202: "ClusterPending"}
+
 CLUSTER = [
     *(
         Route("GET", f"/cluster/{name}", handler, summary, answers={200: schema}, tag="cluster")
@@ -204,15 +206,15 @@ CLUSTER = [
             handler,
             summary,
             body=body,
-            answers={200: schema, 404: "Error", 409: "Error"},
+            answers={**answers, 404: "Error", 409: "Error"},
             tag="cluster",
         )
-        for name, handler, summary, body, schema in (
-            ("join", cluster.join, "Let a node join", "ClusterJoin", "ClusterMember"),
-            ("leave", cluster.leave, "Take a node out", "ClusterNode", "ClusterLeft"),
-            ("replace", cluster.replace, "Give a wiped node its place again", "ClusterReplace", "ClusterMember"),
-            ("transfer", cluster.transfer, "Hand leadership to a node", "ClusterNode", "ClusterLeader"),
-            ("snapshot", cluster.snapshot, "Make a snapshot of this node's ledger", "", "ClusterSnapshot"),
+        for name, handler, summary, body, answers in (
+            ("join", cluster.join, "Let a node join", "ClusterJoin", _MEMBER_SOON),
+            ("leave", cluster.leave, "Take a node out", "ClusterNode", {200: "ClusterLeft"}),
+            ("replace", cluster.replace, "Give a wiped node its place again", "ClusterReplace", _MEMBER_SOON),
+            ("transfer", cluster.transfer, "Hand leadership to a node", "ClusterNode", {200: "ClusterLeader"}),
+            ("snapshot", cluster.snapshot, "Make a snapshot of this node's ledger", "", {200: "ClusterSnapshot"}),
         )
     ),
 ]

@@ -11,18 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
-from scribe_ledger.consensus.formation.messages import Leave, Replace, Transfer
-from scribe_ledger.errors import (
-    ConfigurationError,
-    Conflict,
-    ConsensusError,
-    NetworkError,
-    NotFound,
-    ScribeError,
-    Unavailable,
-)
+from scribe_ledger.errors import ConfigurationError, ConsensusError, ScribeError, Unavailable
 from scribe_ledger.ledger.wire import encode_unit
 from scribe_ledger.node.cluster_views import figures_of, members_of, node_id_of, state_of, status_of
+from scribe_ledger.node.member_orders import MemberOrders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,8 +35,6 @@ if TYPE_CHECKING:
     from scribe_ledger.node.archive_orders import ArchiveOrders
     from scribe_ledger.node.readiness import Readiness
 
-CHANGE_SECONDS = 15.0
-"""For a change of the members to be agreed on, elections included."""
 CLOSE_SECONDS = 5.0
 """What was accepted may take so long to be decided once nothing more is accepted. Nobody knows its outcome then."""
 ANSWER_SECONDS = 5.0
@@ -71,7 +61,7 @@ class NodeCluster:
         readiness: Readiness,
     ) -> None:
         self.member = member
-        self._reception = reception
+        self._orders = MemberOrders(member, reception, members=self.members, leader=self.leader)
         self._keeper = keeper
         self._cosigning = cosigning
         self._archive_orders = archive_orders
@@ -207,54 +197,16 @@ class NodeCluster:
     # --- changes of the cluster --------------------------------------------------------------------------------
 
     async def join(self, node_id: int, address: str) -> dict[str, Any]:
-        if node_id == self.member.me.node_id:
-            raise Conflict(f"node {node_id} is a member already: it is the one that was asked")
-        try:
-            await self._reception.invite(node_id, address, seconds=CHANGE_SECONDS)
-        except NetworkError as error:
-            if error.hint:
-                raise
-            hint = f"start node {node_id}, and name the host and raft_port at which it listens for its peers"
-            raise NetworkError(error.message, hint=hint) from error
-        return await self._member_with(lambda each: each["node_id"] == node_id, f"node {node_id} has not joined yet")
+        return await self._orders.join(node_id, address)
 
     async def leave(self, node_id: int) -> dict[str, Any]:
-        found = self._known(node_id)
-        await self._reception.ask(Leave(node_id=node_id), seconds=CHANGE_SECONDS)
-        return {"node_id": node_id, "raft_id": found["raft_id"]}
+        return await self._orders.leave(node_id)
 
     async def replace(self, node_id: int, raft_id: int | None = None) -> dict[str, Any]:
-        old = [each["raft_id"] for each in self.members() if each["node_id"] == node_id]
-        if raft_id is not None and str(raft_id) not in old:
-            raise NotFound(f"no member {raft_id} has the label {node_id}", hint="`scribe cluster members` lists them")
-        await self._reception.ask(Replace(node_id=node_id), seconds=CHANGE_SECONDS)
-        return await self._member_with(
-            lambda each: each["node_id"] == node_id and each["raft_id"] not in old,
-            f"the next self of node {node_id} has not asked to join yet; it takes the place when it does",
-        )
+        return await self._orders.replace(node_id, raft_id)
 
     async def transfer(self, node_id: int) -> dict[str, Any]:
-        await self._reception.ask(Transfer(node_id=node_id), seconds=CHANGE_SECONDS)
-        until = self._loop.time() + CHANGE_SECONDS
-        while self.leader()["leader_id"] != node_id and self._loop.time() < until:  # noqa: ASYNC110
-            await asyncio.sleep(self.member.settings.tick_seconds)
-        return self.leader()
-
-    def _known(self, node_id: int) -> dict[str, Any]:
-        for each in self.members():
-            if each["node_id"] == node_id:
-                return each
-        raise NotFound(f"no member has the label {node_id}", hint="`scribe cluster members` lists them")
-
-    async def _member_with(self, fits: Callable[[dict[str, Any]], bool], otherwise: str) -> dict[str, Any]:
-        until = self._loop.time() + CHANGE_SECONDS
-        while True:
-            found = next(filter(fits, self.members()), None)
-            if found is not None:
-                return found
-            if self._loop.time() > until:
-                raise Unavailable(otherwise, hint="it is known here; look again in a moment")
-            await asyncio.sleep(self.member.settings.tick_seconds)
+        return await self._orders.transfer(node_id)
 
     async def archive(self) -> dict[str, Any]:
         return await self._archive_orders.order()

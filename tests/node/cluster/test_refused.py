@@ -33,7 +33,7 @@ def test_bootstrap_with_a_wrong_secret_founds_nothing_and_says_why(tmp_path: Pat
             return str(json.loads(body)["error"]["message"])
 
         cluster.wait(lambda: "does not know the cluster's secret" in said(), "health says why")
-        cluster.wait(lambda: "HTTP port: seeds name the Raft port" in said(), "what is no Raft port is told")
+        cluster.wait(lambda: "that is an HTTP port, and not a Raft port" in said(), "what is no Raft port is told")
         message = said()
         assert "sees nobody" not in message
         assert message.count("127.0.0.1:17946") == 1

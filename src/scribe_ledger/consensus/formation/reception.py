@@ -62,6 +62,10 @@ TRY_SECONDS = 5.0
 """That one question to the leader may take."""
 
 
+_UNFIT = (Reason.CLUSTER, Reason.OURSELVES, Reason.COPY, Reason.GARBAGE)
+_RAFT_PORT = "name the host and raft_port at which it listens for its peers"
+
+
 class Place(NamedTuple):
     """Who leads, as this node knows."""
 
@@ -245,8 +249,10 @@ class Reception:
         try:
             answer, _ = await self._requests.request(address, encode(Probe()), timeout=seconds)
         except Refused as error:
-            if error.reason in (Reason.CLUSTER, Reason.OURSELVES, Reason.COPY):
-                raise Conflict(f"{address} is no node that could join: {error.message}", hint=error.hint) from error
+            if error.reason in _UNFIT:
+                raise Conflict(
+                    f"{address} is no node that could join: {error.message}", hint=error.hint or _RAFT_PORT
+                ) from error
             raise
         found, own = decode_as(Standing, answer), self._standing()
         if found.node_id != node_id:

@@ -104,7 +104,7 @@ def _misread(length: int, limit: int) -> Refused:
     """What other protocols begin with reads as a length above every limit; their users are told what they speak."""
     start = length.to_bytes(4)
     if start == b"HTTP":
-        return Refused("that is an HTTP port: seeds name the Raft port", reason=Reason.GARBAGE)
+        return Refused("that is an HTTP port, and not a Raft port", reason=Reason.GARBAGE)
     if start in _HTTP_REQUESTS:
         return Refused("an HTTP request at the Raft port", hint="ask the HTTP port", reason=Reason.GARBAGE)
     if start.startswith(b"\x16\x03"):

@@ -35,7 +35,7 @@ _QUANTILES = opened(
     {"count": COUNT, "p50": nullable(NUMBER, ""), "p95": nullable(NUMBER, ""), "p99": nullable(NUMBER, "")},
     ["count", "p50", "p95", "p99"],
 )
-_LABEL: Schema = {**_NODE_ID, "minimum": 1}
+_LABEL: Schema = {**_NODE_ID, "minimum": 1, "maximum": (1 << 63) - 1}
 _LEADER = nullable(COUNT, "The leader's label; null while none is known.")
 _TERM = described(COUNT, "Raft's term; 0 on a node that stands alone.")
 _QUORUM = described(COUNT, "How many voters make a majority.")
@@ -449,6 +449,15 @@ _CLUSTER: dict[str, Schema] = {
         {
             "leader_id": nullable(COUNT, "Null while there is none."),
             "address": nullable(text(""), "Where clients reach it."),
+    "ClusterPending": opened(
+        {"node_id": _NODE_ID, "waits_for": text("What has to happen yet, for people.")},
+        ["node_id", "waits_for"],
+        example={
+            "node_id": 2,
+            "waits_for": "the order is recorded; node 2 has not asked to join yet, and has its place again when it"
+            " does: start it on an empty folder",
+        },
+    ),
         },
         ["leader_id", "address"],
         example={"leader_id": 1, "address": "127.0.0.1:8001"},

@@ -105,14 +105,16 @@ NOTES: dict[tuple[str, str], Note] = {
     ("POST", "/cluster/join"): Note(
         words="Invites a node that waits at that address of its Raft port. It becomes a learner, and a voter when it "
         "has caught up. A node that has the cluster among its seeds joins by itself. Any member takes this and the "
-        "other orders; what only the leader can do is asked of the leader."
+        "other orders; what only the leader can do is asked of the leader. 202: the node was told, and has not joined "
+        "within a few seconds."
     ),
     ("POST", "/cluster/leave"): Note(
         words="Takes a member out, dead or alive. Its Raft id never comes back. The last voter is not taken out."
     ),
     ("POST", "/cluster/replace"): Note(
         words="For a node whose folder was lost: started again with its old label, it waits under a new Raft id, and "
-        "this gives it the place of the old one."
+        "this gives it the place of the old one. 202: the order is recorded, and takes effect when that node asks to "
+        "join; it need not be given again."
     ),
     ("POST", "/cluster/transfer"): Note(words="Waits until that member leads."),
     ("POST", "/cluster/snapshot"): Note(
