@@ -29,6 +29,9 @@ is_running() {
     ps -ww -p "$pid" -o stat=,args= 2>/dev/null | grep -v '^Z' | grep -q 'scribe-node'
 }
 
+# Whether somebody listens on a port of this machine.
+is_taken() { timeout 2 bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$1"' taken "$1" 2>/dev/null; }
+
 # The answer to one GET, with its status line. Bash alone: curl need not be there.
 ask() {
   local port="$1" path="$2"

@@ -13,11 +13,12 @@ usage: scripts/start-cluster.sh [-d DIR] [-c DIR] [-p PORT] [-r PORT] [N]
   -p PORT  HTTP port of the first node, and -r PORT its Raft port (default: 8001 and 9001); the next nodes have the
            next ports
 
-With -p, -r or more nodes than there are settings files, settings are written to DIR; those that are there are kept.
+With -p, -r or more nodes than there are settings files, settings are written to DIR. Those that are there are kept, and
+are used again where neither -c, -p nor -r is given. A port that somebody else listens on is refused before anything starts.
 TEXT
 }
 
-directory="cluster" configs="$root" http_port="" raft_port=""
+directory="cluster" configs="" http_port="" raft_port=""
 while getopts ':d:c:p:r:h' option; do
   case "$option" in
     d) directory="$OPTARG" ;;
@@ -58,19 +59,50 @@ seed_peers = [$seeds]
 TOML
 }
 
+# A number of a settings file: the first line that sets it.
+number_in() { sed -n "s/^$2 *= *\([0-9]*\).*/\1/p" "$1" 2>/dev/null | head -n 1 || true; }
+
+[ -n "$configs$http_port$raft_port" ] || [ ! -f config-node1.toml ] || configs="$PWD"
+configs="${configs:-$root}"
 if [ -n "$http_port$raft_port" ] || [ ! -f "$configs/config-node$count.toml" ]; then
-  http_port="${http_port:-8001}" raft_port="${raft_port:-9001}"
+  http_port="${http_port:-$(number_in config-node1.toml client_port)}" http_port="${http_port:-8001}"
+  raft_port="${raft_port:-$(number_in config-node1.toml raft_port)}" raft_port="${raft_port:-9001}"
   for ((number = 1; number <= count; number++)); do
     [ -f "config-node$number.toml" ] || write_settings "$number" >"config-node$number.toml"
   done
   configs="$PWD"
 fi
 
-port_of() { sed -n 's/^client_port *= *\([0-9]*\).*/\1/p' "$configs/config-node$1.toml"; }
+# The settings that a node runs with, or is to be started with.
+settings_of() {
+  local running=""
+  if is_running "node-$1.pid"; then
+    running="$(ps -ww -p "$(cat "node-$1.pid")" -o args= | sed -n 's/.* -c \(.*\.toml\).*/\1/p')"
+  fi
+  say "${running:-$configs/config-node$1.toml}"
+}
+
+port_of() { say "${ports[$1]}"; }
+
+# Whoever listens there would answer for a node that cannot start.
+refuse_taken_ports() {
+  local number="$1" port
+  for port in "${ports[$number]}" "$(number_in "$(settings_of "$number")" raft_port)"; do
+    if [ -n "$port" ] && is_taken "$port"; then
+      fail "port $port of node $number is taken by another program: choose others with -p and -r, and another -d"
+    fi
+  done
+}
+
+ports=()
+for ((number = 1; number <= count; number++)); do
+  ports[number]="$(number_in "$(settings_of "$number")" client_port)"
+  is_running "node-$number.pid" || refuse_taken_ports "$number"
+done
 
 for ((number = 1; number <= count; number++)); do
   if is_running "node-$number.pid"; then
-    say "node $number runs already (pid $(cat "node-$number.pid"))"
+    say "node $number runs already (pid $(cat "node-$number.pid"), http://127.0.0.1:$(port_of "$number"))"
     continue
   fi
   # A lone node has no seeds that would make it a member.

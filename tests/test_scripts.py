@@ -90,10 +90,18 @@ def test_a_cluster_is_started_found_running_and_stopped(folder: Path, tmp_path: 
 
 
 @needs_environment
-def test_one_dead_node_of_two_is_started_again_on_the_ports_it_had(folder: Path) -> None:
+def test_a_dead_node_is_started_again_and_another_cluster_is_not_taken_for_its_own(folder: Path) -> None:
     first = ClusterOfNodes(folder.parent / "ports", 1).nodes[0]
     place = ["-d", str(folder), "-p", str(first.port), "-r", str(first.raft_port), "1"]
     run("start-cluster", *place)
+    again = run("start-cluster", "-d", str(folder), "1").stdout
+    assert f"node 1 runs already (pid {(folder / 'node-1.pid').read_text().strip()}, {first.url})" in again
+    assert again.endswith(f"{first.url}\n")
+    other = folder.parent / "another"
+    refused = run("start-cluster", "-d", str(other), *place[2:], check=False)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert f"port {first.port} of node 1 is taken by another program" in refused.stderr
+    assert not list(other.glob("*.pid"))
     pid = int((folder / "node-1.pid").read_text())
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text(), "its end")
