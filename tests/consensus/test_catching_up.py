@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.consensus.looping import in_loop
 
-from scribe_ledger.consensus.catching_up import CatchingUp
+from scribe_ledger.consensus.catching_up import CONFLICT_PAUSE_SECONDS, CatchingUp
 from scribe_ledger.consensus.exchange import ArrivedSnapshot
 from scribe_ledger.errors import Conflict, ScribeError, Unavailable
 from scribe_ledger.model import Extent
@@ -28,6 +28,15 @@ class Replica:
     def __init__(self) -> None:
         self.begun: list[int] = []
         self.finished: list[bytes | None] = []
+        self.offered: list[int] = []
+        self.is_leader = True
+
+    def wants_snapshot(self) -> list[int]:
+        return [3]
+
+    def offer_snapshot(self, index: int, data: bytes) -> bool:
+        self.offered.append(index)
+        return True
 
     def take_snapshot_arrived(self) -> ArrivedSnapshot:
         return self.snapshot_arrived
@@ -43,6 +52,7 @@ class Replica:
 class Receiver:
     def __init__(self, folder: Path, error: ScribeError) -> None:
         self.replica = Replica()
+        self.now = 0.0
         self.conflicts: list[ScribeError] = []
         self.sent: list[int] = []
         self.tasks: list[asyncio.Task[None]] = []
@@ -54,7 +64,9 @@ class Receiver:
             self.sent.append(peer)
             return True
 
-        machine: Any = SimpleNamespace(extent=Extent(7, bytes(32), 0, b""), describe=lambda: b"", flush=lambda: 0)
+        machine: Any = SimpleNamespace(
+            extent=Extent(7, bytes(32), 0, b""), describe=lambda: b"", flush=lambda: 0, position=70
+        )
         self.catching_up = CatchingUp(
             self.replica,  # type: ignore[arg-type]
             machine,
@@ -65,7 +77,7 @@ class Receiver:
             wake=lambda: None,
             on_full=lambda: None,
             on_conflict=self.conflicts.append,
-            clock=lambda: 0.0,
+            clock=lambda: self.now,
         )
 
     async def look(self) -> None:
@@ -74,15 +86,36 @@ class Receiver:
 
 
 @in_loop
-async def test_a_ledger_with_other_entries_is_trouble_and_not_asked_for_again(tmp_path: Path) -> None:
+async def test_a_leader_with_other_entries_is_not_believed_and_not_asked_again_at_once(tmp_path: Path) -> None:
     error = Conflict("a member has 7 other entries than this one")
     receiver = Receiver(tmp_path, error)
     for _ in range(3):
         await receiver.look()
     assert receiver.conflicts == [error]
     assert receiver.replica.begun == [50]
-    assert receiver.replica.finished == [], "nothing is applied any more"
-    assert receiver.sent == [], "the leader waits, and does not send it again and again"
+    assert receiver.replica.finished == [None], "it goes on as before"
+    assert receiver.sent == [1], "the leader is told, and what it says meanwhile is not answered"
+    receiver.now += CONFLICT_PAUSE_SECONDS
+    await receiver.look()
+    assert receiver.replica.begun == [50] * 2
+
+
+@in_loop
+async def test_another_leader_is_asked_at_once(tmp_path: Path) -> None:
+    receiver = Receiver(tmp_path, Conflict("a member has 7 other entries than this one"))
+    await receiver.look()
+    receiver.replica.snapshot_arrived = ArrivedSnapshot(2, 60, 3, b"", b"message")
+    await receiver.look()
+    assert receiver.replica.begun == [50, 60]
+
+
+@in_loop
+async def test_a_leader_whose_ledger_is_in_doubt_offers_nothing(tmp_path: Path) -> None:
+    receiver = Receiver(tmp_path, Unavailable("nobody"))
+    for may_give in (False, True):
+        receiver.catching_up._may_give = lambda may=may_give: may  # type: ignore[misc]
+        receiver.catching_up.offer(0.0)
+    assert receiver.replica.offered == [70]
 
 
 @in_loop

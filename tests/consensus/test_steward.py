@@ -52,6 +52,7 @@ class Leader:
         self.apply_version = 1
         self.answers: list[ScribeError | None] = []
         self.archivists: set[int] = set()
+        self.unfit: set[int] = set()
 
     def tick(self, ticks: int = 1) -> list[Action]:
         return [action for _ in range(ticks) for action in self._tick()]
@@ -69,6 +70,7 @@ class Leader:
             LAST,
             self.apply_version,
             archivists=self.archivists,
+            unfit=self.unfit,
         )
         return self.steward.actions(view)
 
@@ -123,6 +125,12 @@ def test_a_learner_is_promoted_when_it_has_caught_up() -> None:
     assert leader.run() == []
     leader.match[2] += 1
     assert leader.run() == ["voter:2"]
+
+
+def test_a_learner_with_another_ledger_is_not_promoted() -> None:
+    leader = Leader(membership([1], [2]))
+    leader.unfit = {2}
+    assert leader.run() == []
 
 
 def test_a_learner_that_is_not_heard_is_not_promoted() -> None:
@@ -293,6 +301,31 @@ def test_leadership_goes_to_a_voter_that_answers() -> None:
     assert leader.run() == ["hand over to 2"]
     leader.steward.deposed(2)
     assert leader.answers[-1] is None
+
+
+def test_leadership_does_not_go_to_a_member_with_another_ledger() -> None:
+    leader = Leader(membership([1, 2, 3]))
+    leader.tick()
+    leader.unfit = {3}
+    leader.steward.transfer(3, done=leader.done, ticks=100)
+    assert leader.run() == []
+    [error] = leader.answers
+    assert isinstance(error, Conflict)
+    assert "node 3 has another ledger" in error.message
+    leader.match[2] = LAST - 1
+    leader.steward.leave(1, done=leader.done, ticks=100)
+    assert leader.run() == ["hand over to 2"], "though 3 has more of the log"
+
+
+def test_a_leader_does_not_leave_a_cluster_to_members_with_another_ledger() -> None:
+    leader = Leader(membership([1, 2, 3]))
+    leader.tick()
+    leader.unfit = {2, 3}
+    leader.steward.leave(1, done=leader.done, ticks=100)
+    assert leader.run() == []
+    [error] = leader.answers
+    assert isinstance(error, Conflict)
+    assert "no other voter" in error.message
 
 
 def test_a_transfer_that_does_not_come_about_is_told() -> None:

@@ -42,7 +42,7 @@ class Leader:
         self.membership = Membership(5, 1, (1, 2), (3,), members=INFOS)
         self.rules = Rules()
         replica: Any = SimpleNamespace(
-            is_leader=True, raft_id=1, membership=self.membership, progress=dict, last_index=100, leader=1
+            is_leader=True, raft_id=1, membership=self.membership, progress=dict, last_index=100, leader=1, unfit=set
         )
         self.replica = replica
         liveness: Any = SimpleNamespace(states=lambda _: dict.fromkeys((2, 3), "alive"))

@@ -34,6 +34,7 @@ FIGURES = RaftFigures(
     snapshots={"made": SnapshotFigures(1, 0.5), "installed_full": SnapshotFigures(2, 3.0)},
     refused_connections={"secret": 9},
     diverged=False,
+    disagreeing=1,
 )
 MEMBERS = [
     {
@@ -46,6 +47,7 @@ MEMBERS = [
         "last_heartbeat": 1_700_000_000_000,
         "match_index": None,
         "lag": None,
+        "diverged": False,
     }
     for number, state in ((1, "follower"), (2, "leader"), (3, "failed"))
 ]
@@ -60,6 +62,7 @@ class FakeCluster(Gatherer):
         self.state = "follower"
         self.not_ready: ScribeError | None = None
         self.trouble: ScribeError | None = None
+        self.dissent: ScribeError | None = None
         self.takes_large_values: ScribeError | None = None
         self.has_leader = True
         self.cosigners = ["example.org/a+00000001+AAAA"]
@@ -134,15 +137,15 @@ class FakeCluster(Gatherer):
 
     async def join(self, node_id: int, address: str) -> dict[str, Any]:
         self.orders.append(("join", node_id, address))
-        if node_id == 3:
-            raise Conflict("node 3 is a member already")
-        return {**MEMBERS[0], "node_id": node_id, "raft_address": address, "role": "learner"}
         if node_id == 2:
             return MEMBERS[1]
-
-    async def leave(self, node_id: int) -> dict[str, Any]:
+        if node_id == 3:
+            raise Conflict("node 3 is a member already")
         if node_id == 5:
             return {"node_id": 5, "waits_for": "node 5 has not joined yet"}
+        return {**MEMBERS[0], "node_id": node_id, "raft_address": address, "role": "learner"}
+
+    async def leave(self, node_id: int) -> dict[str, Any]:
         self.orders.append(("leave", node_id))
         return {"node_id": node_id, "raft_id": str(2**63 + node_id)}
 

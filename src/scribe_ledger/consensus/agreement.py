@@ -9,7 +9,8 @@ what the others have at a size where it was contradicted, and they answer in the
 
 - Contradicted by a majority of the voters, with one voice: this node must not serve, and never does again in this
   process. Nothing is repaired: which disk is wrong, and why, is for an operator to find out.
-- Contradicted by fewer: they are named as diverged, for as long as they are members.
+- Contradicted by fewer: they are named as diverged, for as long as they are members. Where no majority is known to
+  have what this node has either (``backed``), nobody knows whose ledger is right: that is said, and nobody stops.
 
 All that is kept is bounded by the number of members.
 """
@@ -94,6 +95,8 @@ class _Member:
 
     waiting: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     """By kind: the lowest place that this node has not reached yet, and what the member has there."""
+    agrees: bool = False
+    """Whether it had, at a size of both, what this node has."""
     contradicts: dict[Point, bytes] = field(default_factory=dict)
     """What it has where this node has something else. The first is what others are asked about."""
 
@@ -149,6 +152,12 @@ class Agreement:
         diverged = sorted(raft_id for raft_id, member in self._members.items() if member.contradicts)
         return Verdict(self._trouble, tuple(diverged))
 
+    def backed(self, membership: Membership) -> bool:
+        """Whether a majority of the voters, with this node, was compared and has nothing else."""
+        heard = (self._members.get(voter) for voter in membership.voters)
+        same = sum(member is not None and member.agrees and not member.contradicts for member in heard)
+        return self._trouble is None and same + 1 >= membership.quorum
+
     # --- comparing ---------------------------------------------------------------------------------------------
 
     def _remember(self, extent: Extent) -> None:
@@ -171,6 +180,7 @@ class Agreement:
             return
         own = self._own(point, root_at)
         if own is None or own == value:
+            member.agrees |= point.kind == ENTRIES and (point.at > 0 or extent.size == 0)
             return
         member.contradicts.setdefault(point, value)
         while len(member.contradicts) > QUESTIONS + 1:  # the first stays, and then the newest

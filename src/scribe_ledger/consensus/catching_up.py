@@ -6,7 +6,11 @@ answers when it has installed it, or has given up; until then the leader sends i
 taken by the open ledger. A full one replaces the store's files, so the node begins again in place: ``on_full``.
 
 One installation at a time. What fails is logged, and the leader asks again. A ledger that has other entries than the
-leader's is not overwritten: ``on_conflict`` is told, and this member stays as it is, applying nothing.
+leader's is not overwritten, and one that other members contradict is not taken: ``on_conflict`` is told. Who of them is
+right is not for one member to say (``standing``). So this member stays as it is, and tries again: at once where another
+member leads, after a pause where it is the same one.
+
+A member whose own ledger is in doubt offers nothing.
 """
 
 from __future__ import annotations
@@ -39,6 +43,8 @@ LONGEST_SECONDS = 3600.0
 """Of one installation. Then the leader takes it for failed."""
 NOTICE_SECONDS = 2.0
 """That a peer may take to begin."""
+CONFLICT_PAUSE_SECONDS = 10.0
+"""Before the same leader is asked again that had other entries, or whose snapshot others contradicted."""
 log = structlog.get_logger("scribe.cluster")
 
 
@@ -58,7 +64,9 @@ class CatchingUp:
         on_full: Callable[[], object],
         on_conflict: Callable[[ScribeError], object],
         clock: Callable[[], float],
+        may_give: Callable[[], bool] = lambda: True,
     ) -> None:
+        """``may_give``: whether this ledger is one to give to others."""
         self._replica = replica
         self._machine = machine
         self._data_dir = data_dir
@@ -69,6 +77,9 @@ class CatchingUp:
         self._on_full = on_full
         self._on_conflict = on_conflict
         self._clock = clock
+        self._may_give = may_give
+        self._conflict: tuple[int, float] = (0, float("-inf"))
+        """With whose ledger, and until when that one is not asked again."""
         self._sent: dict[int, float] = {}
         """Who was told, and when to stop waiting."""
         self._installing = False
@@ -84,7 +95,7 @@ class CatchingUp:
             self._settle(peer, ok=False)
         if not replica.is_leader:
             self._sent.clear()
-        elif replica.wants_snapshot():
+        elif self._may_give() and replica.wants_snapshot():
             replica.offer_snapshot(self._machine.position, b"")
             self._wake()
 
@@ -124,6 +135,9 @@ class CatchingUp:
             return
         arrived = self._replica.take_snapshot_arrived()
         assert arrived is not None
+        sender, until = self._conflict
+        if arrived.sender == sender and self._clock() < until:
+            return  # the leader takes the silence for a message that was lost, and says it again
         if not self._replica.begin_install(arrived.index):
             self._answer(arrived.sender, arrived.index, ok=False)
             return
@@ -132,7 +146,7 @@ class CatchingUp:
 
     async def _install(self, arrived: ArrivedSnapshot) -> None:
         begun, machine, index = time.monotonic(), self._machine, arrived.index
-        kind, taken, differs = "", False, False
+        kind, taken = "", False
         try:
             extent = machine.extent
             log.info("fetching a snapshot", index=index, entries=extent.size)
@@ -151,13 +165,13 @@ class CatchingUp:
         except (Corruption, VerificationError, StorageError):
             raise  # it is for an operator to look at: trying again does not help
         except Conflict as error:
-            differs = True
+            self._conflict = arrived.sender, self._clock() + CONFLICT_PAUSE_SECONDS
             self._on_conflict(error)
         except ScribeError as error:
             log.warning("a snapshot could not be fetched: the leader will be asked again", error=str(error))
         finally:
-            self._installing = differs  # then nothing is asked for any more, and the leader waits
-            if kind != FULL and not differs:
+            self._installing = False
+            if kind != FULL:
                 self._replica.finish_install(arrived.message if taken else None)
                 self._answer(arrived.sender, index, ok=taken)
                 self._wake()

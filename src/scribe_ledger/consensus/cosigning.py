@@ -157,10 +157,12 @@ class Cosigning:
         ledger_key: Callable[[], Verifier],
         reach: Callable[[], Awaitable[None]],
         ask: Callable[[int, bytes], Awaitable[bytes]],
+        trouble: Callable[[], ScribeError | None] = lambda: None,
         deadline_seconds: float = DEADLINE_SECONDS,
     ) -> None:
         """``checkpoint`` signs what is committed now with the ledger's key, and may wait for a disk. ``reach`` waits
-        until this node has applied what is committed. ``ask`` sends a member a request that its ``answer`` gets."""
+        until this node has applied what is committed. ``ask`` sends a member a request that its ``answer`` gets.
+        ``trouble``: why nothing is signed here any more."""
         self._head = head
         self._raft_id = raft_id
         self._membership = membership
@@ -169,6 +171,7 @@ class Cosigning:
         self._ledger_key = ledger_key
         self._reach = reach
         self._ask = ask
+        self._trouble = trouble
         self._deadline_seconds = deadline_seconds
         self._round: asyncio.Task[Checkpoint] | None = None
         self._next: asyncio.Task[Checkpoint] | None = None
@@ -179,6 +182,7 @@ class Cosigning:
 
     async def newest(self) -> Checkpoint:
         """A checkpoint with a quorum, of a moment after the call. ``Unavailable`` if it does not come in time."""
+        self._check_signs()
         leader = self._leader()
         if leader == self._raft_id:
             return await self._shared_round()
@@ -193,15 +197,22 @@ class Cosigning:
 
     async def answer(self, request: bytes) -> bytes:
         """To the other end of ``ask``."""
+        self._check_signs()
         text = _field(request, "cosign", optional=True)
         if text:
             checkpoint = Checkpoint.parse(text)
             await self._reach()
+            self._check_signs()
             line = await asyncio.to_thread(self._head.cosign, checkpoint)
             return orjson.dumps({"line": line})
         if self._leader() != self._raft_id:
             raise ConsensusError("this node does not lead any more", hint="ask again")
         return orjson.dumps({"checkpoint": (await self._shared_round()).text})
+
+    def _check_signs(self) -> None:
+        trouble = self._trouble()
+        if trouble is not None:
+            raise trouble.again()
 
     async def close(self) -> None:
         """Ends the rounds under way; their callers get ``CancelledError``."""
@@ -229,6 +240,7 @@ class Cosigning:
                 self._round = None
 
     async def _collect(self) -> Checkpoint:
+        self._check_signs()
         checkpoint = await asyncio.to_thread(self._checkpoint)
         membership = self._membership()
         if self.last is not None and self.last.size == checkpoint.size and self._signers(self.last, membership):

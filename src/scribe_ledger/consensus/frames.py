@@ -23,9 +23,12 @@ MISSING = 3
 UNREADABLE = 4
 """One of its units cannot be read there, or would end whoever applies it. It is never taken in that term."""
 
+NO_ROOM = 5
+"""The leader's disk is nearly full. It is never taken in that term, whatever comes later."""
+
 RAFT_PREFIX = bytes([RAFT])
 
-_REASONS = {NOT_LEADER, NOT_NOW, MISSING, UNREADABLE}
+_REASONS = {NOT_LEADER, NOT_NOW, MISSING, UNREADABLE, NO_ROOM}
 _FORWARD = Struct(">BBQQQQ")
 _FORWARDED = Struct(">BBBQQQQ")
 
@@ -33,6 +36,9 @@ _SNAPSHOT_PREFIX = b"\x08\x07"
 """How protobuf begins a message of Raft's type 7, MsgSnapshot, as the engine writes it."""
 
 _TIMEOUT_NOW_PREFIX = b"\x08\x0e"
+
+_CANVASSING_PREFIXES = frozenset({b"\x08\x05", b"\x08\x11"})
+"""Of the types 5 and 17, MsgRequestVote and MsgRequestPreVote."""
 
 
 class Forward(NamedTuple):
@@ -54,7 +60,7 @@ class Forwarded(NamedTuple):
     """That it was sent for."""
     session: int
     next: int
-    """The bundle to go on with; of ``UNREADABLE``, the one that it is about."""
+    """The bundle to go on with; of ``UNREADABLE`` and ``NO_ROOM``, the one that it is about."""
     leader: int
     """As far as the refusing node knows; 0: it does not."""
 
@@ -93,3 +99,8 @@ def is_snapshot(message: memoryview) -> bool:
 def is_timeout_now(message: bytes | memoryview) -> bool:
     """Whether it is the leader's wish that its receiver stands at once: Raft's type 14."""
     return message[:2] == _TIMEOUT_NOW_PREFIX
+
+
+def is_canvassing(message: bytes) -> bool:
+    """Whether its sender wants to be elected."""
+    return message[:2] in _CANVASSING_PREFIXES

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from scribe_ledger.consensus.agreement import Agreement
 from scribe_ledger.consensus.compaction import CompactionSettings
 from scribe_ledger.consensus.cutting import LogCutter
 from scribe_ledger.consensus.gossip import REPORT, Gossip
 from scribe_ledger.consensus.liveness import Liveness
+from scribe_ledger.consensus.standing import Standing
 from scribe_ledger.consensus.ticking import Ticker
 from scribe_ledger.consensus.transport import Reason
 from scribe_ledger.consensus.turns import Turns
@@ -76,11 +76,12 @@ class Member:
         self.me = me
         self.settings = settings
         self.liveness = Liveness(settings.failure_timeout_ms)
-        self.agreement = Agreement()
-        self.diverged: ScribeError | None = None
-        """Why this ledger is another than the cluster's."""
+        self._loop = asyncio.get_running_loop()
+        self.standing = Standing(me.raft_id, self._loop.time)
         self.archives = False
         """Whether this node could archive now if it led: the others are told."""
+        self.has_room = True
+        """Whether its disk has room for writes; they are told that too."""
         self.on_report: list[Callable[[Gossip], object]] = []
         self.reports: dict[int, Gossip] = {}
         """The newest of each other member."""
@@ -97,7 +98,6 @@ class Member:
             peer, False
         )
         """Sends Raft's message of a snapshot, and sees to it that its fate is reported."""
-        self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._on_failure = on_failure
         self._tasks: set[asyncio.Task[None]] = set()
@@ -116,11 +116,13 @@ class Member:
         self._stopping = self._broken = False
         self._refused = False
         replica.on_membership = self._take_membership
+        replica.unfit = self.differing
 
     # --- life --------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         self._take_membership(self.replica.membership)
+        self._compare()
         self._ticker.start()
         self._reporter.start()
         self.turns.wake()
@@ -147,8 +149,8 @@ class Member:
         replica, now = self.replica, self._loop.time()
         if self._is_broken() or not replica.is_leader:
             return
-        progress = replica.progress()
-        others = [each for each in replica.membership.voters if each != replica.raft_id and each in progress]
+        progress, unfit = replica.progress(), self.differing() | {replica.raft_id}
+        others = [each for each in replica.membership.voters if each in progress and each not in unfit]
         alive = [each for each in others if self.liveness.state(each, now) == "alive"]
         if not alive:
             return
@@ -241,7 +243,7 @@ class Member:
             if not self.replica.membership.ids and sender not in self.acquaintances:
                 self.acquaintances[sender] = gossip.info
                 self._take_membership(self.replica.membership)
-            self.agreement.note(sender, gossip.report)
+            self.standing.agreement.note(sender, gossip.report)
             self.liveness.note(sender, self._loop.time(), time.time_ns() // 1_000_000)
             return
         self.replica.receive(sender, frame)
@@ -268,13 +270,15 @@ class Member:
     def _report(self) -> None:
         """Tells all others, and compares what they told."""
         try:
-            now, membership, extent = self._loop.time(), self.replica.membership, self.machine.extent
+            now, membership = self._loop.time(), self.replica.membership
             frame = Gossip(
                 self.me,
-                self.agreement.report(extent, self.machine.root_at),
+                self.standing.agreement.report(self.machine.extent, self.machine.root_at),
                 self.replica.applied_index,
                 self.replica.installing,
                 self.archives,
+                self.standing.diverged is not None,
+                self.has_room,
             ).frame()
             for peer in membership.ids - {self.me.raft_id}:
                 self._transport.send(peer, [frame])
@@ -282,17 +286,25 @@ class Member:
                 if heard is not None:
                     self.liveness.note(peer, now - heard, int((time.time() - heard) * 1000))
             self._look_for_removal()
-            verdict = self.agreement.verdict(membership, extent, self.machine.root_at)
-            if verdict.trouble is not None:
-                self.differs(verdict.trouble)
+            self._compare()
         except Exception as error:  # noqa: BLE001  # as above
             self.turns.fail(error)
 
-    def differs(self, trouble: ScribeError) -> None:
-        """This ledger is another than the cluster's: nothing is repaired silently, and nothing served."""
-        if self.diverged is None:
-            self.diverged = trouble
-            log.error("this node differs from the majority: it stops serving", error=str(trouble))
+    def _compare(self) -> None:
+        """Where this ledger is another than the cluster's, nothing is repaired silently, and nothing served."""
+        diverges = self.standing.look(self.replica.membership, self.machine.extent, self.machine.root_at)
+        if diverges and not self.replica.poisoned:
+            self.replica.bar(str(self.standing.diverged))
+            self.turns.wake()
+
+    @property
+    def diverged(self) -> ScribeError | None:
+        """Why this ledger is another than the cluster's."""
+        return self.standing.diverged
+
+    def differing(self) -> set[int]:
+        """Who has another ledger, as far as this node can tell; this node too, if it has diverged."""
+        return self.standing.differing(self.reports)
 
     def _after_turn(self) -> None:
         for each in self.on_turn:
@@ -340,6 +352,17 @@ class Member:
         """Who says that it could archive now, this node too."""
         able = {raft_id for raft_id, report in self.reports.items() if report.archives}
         return able | ({self.me.raft_id} if self.archives else set())
+
+    @property
+    def roomy(self) -> set[int]:
+        """Who says that its disk has room, this node too."""
+        able = {raft_id for raft_id, report in self.reports.items() if report.has_room}
+        return able | ({self.me.raft_id} if self.has_room else set())
+
+    def refuse_writes(self, refuses: bool) -> None:
+        """Whether this node's disk lacks room. As long as it leads then, it takes no writes of other members."""
+        self.has_room = not refuses
+        self.replica.has_room = not refuses
 
     def silence(self, raft_id: int) -> float | None:
         """Seconds since a peer was heard; None if it never was."""

@@ -25,6 +25,8 @@ class Outbox:
         self._frames: dict[int, list[bytes]] = {}
         self._out: deque[tuple[int, int]] = deque()
         """Turns that are out, and the engine's readies in them."""
+        self.canvasses = True
+        """Whether the engine's requests for votes go out. To others it is as if they were lost."""
 
     def post(self, peer: int, frame: bytes) -> None:
         self._frames.setdefault(peer, []).append(frame)
@@ -42,11 +44,19 @@ class Outbox:
 
     def turn_of(self, ready: Ready) -> Turn:
         messages = self._take_frames()
-        for peer, framed in _framed(ready.messages).items():
+        for peer, framed in self._framed(ready.messages).items():
             messages.setdefault(peer, []).extend(framed)
         snapshots = [(peer, index, frames.RAFT_PREFIX + message) for peer, index, message in ready.snapshot_messages]
-        after = _framed(ready.persisted_messages)
+        after = self._framed(ready.persisted_messages)
         return Turn(self._next(), messages, _write_of(ready), ready.must_sync, after, snapshots)
+
+    def _framed(self, messages: Mapping[int, Sequence[bytes]]) -> dict[int, list[bytes]]:
+        framed = {}
+        for peer, batch in messages.items():
+            going = [frames.RAFT_PREFIX + each for each in batch if self.canvasses or not frames.is_canvassing(each)]
+            if going:
+                framed[peer] = going
+        return framed
 
     def _next(self) -> int:
         self._number += 1
@@ -79,10 +89,6 @@ class Outbox:
     def forget_readies(self) -> None:
         """They were of another engine."""
         self._out.clear()
-
-
-def _framed(messages: Mapping[int, Sequence[bytes]]) -> dict[int, list[bytes]]:
-    return {peer: [frames.RAFT_PREFIX + message for message in batch] for peer, batch in messages.items()}
 
 
 def _write_of(ready: Ready) -> LogWrite | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 from scribe_raft import Node, ProposalDropped, RaftError, RaftPanic, StepError
 
 from scribe_ledger.consensus import changes, frames
-from scribe_ledger.consensus.abdication import hand_over
+from scribe_ledger.consensus.abdication import Barred, hand_over
 from scribe_ledger.consensus.applying import Applier
 from scribe_ledger.consensus.bundles import BUNDLE, MEMBERS, Header, encode_entry, encode_members
 from scribe_ledger.consensus.exchange import ArrivedSnapshot, Counters, Progress, ReplicaSettings, Turn
@@ -31,6 +31,7 @@ from scribe_ledger.errors import Conflict, ConsensusError, ScribeError, Unavaila
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from scribe_raft import Ready
 
@@ -80,6 +81,9 @@ class Replica:
         self.poisoned: str | None = None
         self._ended: str | None = None
         """Why nothing is asked of it any more."""
+        self._barred: Barred | None = None
+        self.unfit: Callable[[], AbstractSet[int]] = frozenset
+        """Whom leadership must not be handed to."""
         self._session, self._machine, self._settings, self._clock, self._seed = session, machine, settings, clock, seed
         record = machine.membership
         membership = Membership.decode(record) if record else Membership(0, 0)
@@ -127,7 +131,9 @@ class Replica:
         self._proposals.tick(self._now, leader)
         self._reads.tick(self._now, leader)
         self._changes.tick(self._now)
-        if self._node.is_leader:
+        if self._barred is not None:
+            self._barred.look(self._node, self.membership, self.unfit(), self._now)
+        elif self._node.is_leader:
             self._tidy_configuration()
         elif leader:
             for bundle in self._proposals.resendable(self._node.term):
@@ -136,11 +142,13 @@ class Replica:
     def _must_not_stand(self) -> bool:
         """The engine panics where the only voter wins at once, while it is still writing what another leader sent.
 
-        And where somebody stands whose log is not yet told of a snapshot that was installed.
+        And where somebody stands whose log is not yet told of a snapshot that was installed. Who is barred and the only
+        voter needs nobody's vote.
         """
         if self._restoring.unlogged:
             return True
-        return self._outbox.writing and not self._node.is_leader and self.membership.voters == (self.raft_id,)
+        held = self._outbox.writing or self._barred is not None
+        return held and not self._node.is_leader and self.membership.voters == (self.raft_id,)
 
     @_guarded
     def receive(self, sender: int, frame: bytes | memoryview) -> None:
@@ -169,7 +177,7 @@ class Replica:
             self._step(message, sender)
 
     def _step(self, message: bytes | memoryview, sender: int) -> None:
-        if self._restoring.unlogged and frames.is_timeout_now(message):
+        if (self._restoring.unlogged or self._barred is not None) and frames.is_timeout_now(message):
             return  # as in ``tick``; whoever hands over asks another, or again
         try:
             self._node.step(message, sender=sender)
@@ -254,12 +262,32 @@ class Replica:
     @_guarded
     def campaign(self) -> None:
         """Stands for election now."""
+        if self._barred is not None:
+            raise ConsensusError("this node must not lead: its ledger is another than the cluster's")
         try:
             self._node.campaign()
         except RaftPanic:
             raise
         except RaftError as error:
             raise ConsensusError(f"this node cannot stand for election: {error}") from error
+
+    @_guarded
+    def bar(self, why: str) -> None:
+        """Its ledger is not to be believed: it leads, stands and takes no more. It votes, and keeps the log."""
+        if self._barred is None:
+            self._barred = Barred(self._settings.election_ticks_min)
+            self._outbox.canvasses = False
+            self.abandon(why)
+            self._barred.look(self._node, self.membership, self.unfit(), self._now)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it takes other members' writes when it leads. Its own are its owner's to refuse."""
+        return self._taker.has_room
+
+    @has_room.setter
+    def has_room(self, has_room: bool) -> None:
+        self._taker.has_room = has_room
 
     # --- turns -------------------------------------------------------------------------------------------------
 
@@ -348,7 +376,7 @@ class Replica:
             if membership.outgoing:
                 self._node.propose_conf_change([])
             elif self.raft_id not in membership.voters:
-                hand_over(self._node, membership)
+                hand_over(self._node, membership, self.unfit())
         except RaftPanic:
             raise
         except RaftError:  # it is on its way already, or cannot be now: the next tick asks again

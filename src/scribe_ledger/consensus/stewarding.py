@@ -43,14 +43,15 @@ class Stewarding:
         rules: Rules,
         wake: Callable[[], object],
         archivists: Callable[[], AbstractSet[int]] = frozenset,
+        roomy: Callable[[], AbstractSet[int]] = frozenset,
     ) -> None:
-        """``archivists``: who says that it could archive, if it led."""
+        """``archivists``: who says that it could archive, if it led; ``roomy``: who has room on its disk."""
         self.steward = steward
         self._replica = replica
         self._liveness = liveness
         self._rules = rules
         self._wake = wake
-        self._archivists = archivists
+        self._archivists, self._roomy = archivists, roomy
         self._ticks = 0
 
     def beat(self, now: float) -> None:
@@ -71,6 +72,8 @@ class Stewarding:
             last_index=replica.last_index,
             apply_version=self._rules.version,
             archivists=self._archivists(),
+            roomy=self._roomy(),
+            unfit=self._replica.unfit(),
         )
         for action in self.steward.actions(view):
             self._carry_out(action)

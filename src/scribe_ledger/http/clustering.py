@@ -64,6 +64,8 @@ class RaftFigures(NamedTuple):
     """On the Raft port, by reason."""
     diverged: bool
     """A majority of the voters has another root than this node, at a size of its own."""
+    disagreeing: int = 0
+    """Members whose ledger is another than this node's."""
 
 
 class Cluster(Protocol):
@@ -120,6 +122,11 @@ class Cluster(Protocol):
         ...
 
     @property
+    def dissent(self) -> ScribeError | None:
+        """Members have different ledgers, and nobody can tell whose is right. This one serves all the same."""
+        ...
+
+    @property
     def not_ready(self) -> ScribeError | None:
         """Why this member should be sent no work yet, though it serves: it is a learner, or awaits other voters."""
         ...
@@ -144,7 +151,8 @@ class Cluster(Protocol):
         ...
 
     def members(self) -> list[dict[str, Any]]:
-        """Of each: ``node_id, raft_id, address, raft_address, role, state, last_heartbeat, match_index, lag``."""
+        """Of each: ``node_id, raft_id, address, raft_address, role, state, last_heartbeat, match_index, lag``,
+        ``diverged``."""
         ...
 
     def leader(self) -> dict[str, Any]:

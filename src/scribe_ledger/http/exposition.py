@@ -97,6 +97,7 @@ METRICS = {
         Metric("scribe_raft_snapshot_seconds", "summary", ("kind",), "How long they took."),
         Metric("scribe_raft_refused_connections_total", "counter", ("reason",), "Refused on the Raft port."),
         Metric("scribe_diverged", "gauge", (), "1 if a majority has another root than this node."),
+        Metric("scribe_disagreeing_members", "gauge", (), "Members whose ledger is another than this node's."),
         Metric("process_cpu_seconds_total", "counter", (), "Processor time of the process, user and system."),
         Metric("process_resident_memory_bytes", "gauge", (), "Memory that the process holds."),
         Metric("process_open_fds", "gauge", (), "Open file descriptors."),
@@ -142,7 +143,7 @@ class Standing:
 
 # --- Prometheus ------------------------------------------------------------------------------------------------
 
-_OF_A_CLUSTER = ("scribe_raft_", "scribe_diverged")
+_OF_A_CLUSTER = ("scribe_raft_", "scribe_diverged", "scribe_disagreeing_members")
 _Labels = tuple[str | int, ...]
 _Sample = tuple[_Labels, "float | Histogram | SnapshotFigures"]
 
@@ -236,6 +237,7 @@ def _raft_samples(raft: RaftFigures | None) -> Iterator[tuple[str, list[_Sample]
         "scribe_raft_log_bytes": raft.log_bytes,
         "scribe_raft_compactions_total": raft.compactions,
         "scribe_diverged": int(raft.diverged),
+        "scribe_disagreeing_members": raft.disagreeing,
     }
     for name, value in plain.items():
         yield name, [((), value)]

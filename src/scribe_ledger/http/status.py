@@ -35,6 +35,7 @@ async def get_health(request: Request) -> Response:
     """Whether the node does all of its work. Reads may go on while it does not.
 
     A node that does not get on with its archive, for whatever reason, is degraded: it takes writes and answers reads.
+    So is one that another member contradicts, where no majority says whose ledger is right.
     """
     service = request.service
     archive = None if service.ledger.closed else await service.run(_archive_state, service)
@@ -47,8 +48,10 @@ async def get_health(request: Request) -> Response:
         return reply(HTTPStatus.SERVICE_UNAVAILABLE, headers, body)  # whatever a write would get
     if service.ledger.identity.read_only:
         return reply_json(_identity(service, "read_only") | stores)
-    degraded = service.store_health.ok is False or _archive_is_behind(service, archive)
-    return reply_json(_identity(service, "degraded" if degraded else "ok") | stores)
+    dissent = None if service.cluster is None else service.cluster.dissent
+    degraded = service.store_health.ok is False or _archive_is_behind(service, archive) or dissent is not None
+    differs = {} if dissent is None else {"disagreement": dissent.message}
+    return reply_json(_identity(service, "degraded" if degraded else "ok") | stores | differs)
 
 
 async def get_live(request: Request) -> Response:

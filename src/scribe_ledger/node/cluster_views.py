@@ -8,6 +8,7 @@ from scribe_ledger.http.clustering import PeerFigures, RaftFigures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
 
     from scribe_ledger.consensus.member import Member
     from scribe_ledger.http.clustering import SnapshotFigures
@@ -54,10 +55,11 @@ def members_of(member: Member, now: float, wall_ms: int) -> list[dict[str, Any]]
     """In the order of their labels."""
     membership = member.replica.membership
     known = sorted(membership.members.values(), key=lambda info: (info.node_id, info.raft_id))
-    return [_member(member, info.raft_id, now, wall_ms) for info in known if info.raft_id in membership.ids]
+    differing = member.differing()
+    return [_member(member, info.raft_id, now, wall_ms, differing) for info in known if info.raft_id in membership.ids]
 
 
-def _member(member: Member, raft_id: int, now: float, wall_ms: int) -> dict[str, Any]:
+def _member(member: Member, raft_id: int, now: float, wall_ms: int, differing: AbstractSet[int]) -> dict[str, Any]:
     replica = member.replica
     membership = replica.membership
     info = membership.members[raft_id]
@@ -74,6 +76,7 @@ def _member(member: Member, raft_id: int, now: float, wall_ms: int) -> dict[str,
         "last_heartbeat": heartbeat or None,
         "match_index": match,
         "lag": None if match is None else max(0, replica.last_index - match),
+        "diverged": raft_id in differing,
     }
 
 
@@ -130,4 +133,5 @@ def figures_of(member: Member, *, snapshots: Mapping[str, SnapshotFigures], refu
         snapshots=snapshots,
         refused_connections=refused,
         diverged=member.diverged is not None,
+        disagreeing=len(member.standing.others),
     )

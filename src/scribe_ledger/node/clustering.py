@@ -82,9 +82,10 @@ class NodeCluster:
         self._idle.set()
         self._failure: ScribeError | None = None
         self.term = 0
-        """The term in which this node leads; 0 while it does not. For the archiver."""
+        """The term in which this node leads, with a majority's ledger; 0 while it does not. For the archiver."""
         self._said_members: Membership | None = None
         self._said: tuple[str, int, int] = ("", 0, 0)
+        self._standing = member.standing
         member.on_turn.append(self._look)
         member.on_membership.append(self._say_members)
         ledger.connect(self._propose, seconds=self._write_seconds + ANSWER_SECONDS)
@@ -97,8 +98,9 @@ class NodeCluster:
         self._wake()
 
     def _check_takes(self) -> None:
-        if self._closed or self._failure is not None:
-            raise (self._failure or _STOPPING).again()
+        trouble = self._failure or (_STOPPING if self._closed else self._standing.diverged)
+        if trouble is not None:
+            raise trouble.again()
 
     async def write(self, unit: Sequence[Command]) -> Receipts:
         answer: asyncio.Future[Outcome] = self._loop.create_future()
@@ -127,8 +129,9 @@ class NodeCluster:
     # --- reading -----------------------------------------------------------------------------------------------
 
     def read(self, done: Callable[[ScribeError | None], object]) -> None:
-        if self._failure is not None:
-            raise self._failure.again()
+        trouble = self._failure or self._standing.diverged
+        if trouble is not None:
+            raise trouble.again()
         self._replica.read(done, ticks=self._read_ticks)
         self._wake()
 
@@ -154,6 +157,10 @@ class NodeCluster:
     @property
     def trouble(self) -> ScribeError | None:
         return self._failure or self.member.diverged or self.member.removed
+
+    @property
+    def dissent(self) -> ScribeError | None:
+        return self._standing.dissent
 
     @property
     def not_ready(self) -> ScribeError | None:
@@ -214,6 +221,8 @@ class NodeCluster:
     # --- snapshots and signatures ------------------------------------------------------------------------------
 
     async def snapshot(self) -> dict[str, Any]:
+        if self._standing.diverged is not None:
+            raise self._standing.diverged.again()
         return _told(await self._keeper.make())
 
     async def snapshots(self) -> list[dict[str, Any]]:
@@ -238,12 +247,14 @@ class NodeCluster:
         """After each round of turns: what changed is said once."""
         replica = self._replica
         leads = replica.is_leader
-        now = (state_of(self.member), replica.leader, replica.term if leads else 0)
+        now = (state_of(self.member), replica.leader, replica.term if leads and self._standing.doubt is None else 0)
         if now == self._said:
             return
         before, self._said = self._said, now
         self.term = 0 if self._failure is not None else now[2]
-        if now[:2] != before[:2] and replica.leader:
+        if now[:2] == before[:2]:
+            return
+        if replica.leader:
             log.info("leader", leader=node_id_of(self.member, replica.leader), state=now[0], term=replica.term)
         elif before[1] and not replica.leader:
             log.warning("no leader", state=now[0], term=replica.term)

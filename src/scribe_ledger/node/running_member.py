@@ -36,12 +36,12 @@ from scribe_ledger.node.clustering import NodeCluster, failure_of
 from scribe_ledger.node.fitness import Fitness
 from scribe_ledger.node.forming import info_of, sources_of, store_id_of
 from scribe_ledger.node.opening import copies_of
+from scribe_ledger.node.own_record import check_runs_once
 from scribe_ledger.node.readiness import Readiness
 from scribe_ledger.node.rules import LedgerRules
 from scribe_ledger.node.seeds import Seeds
 from scribe_ledger.node.serving import Serving
 from scribe_ledger.node.switchboard import COSIGN, SNAPSHOT, WITNESS
-from scribe_ledger.node.uniqueness import check_runs_once
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from scribe_ledger.consensus.membership import Membership
     from scribe_ledger.consensus.snapshots.sending import Sender
     from scribe_ledger.consensus.transport import Caller
+    from scribe_ledger.consensus.witnesses import Witnesses
     from scribe_ledger.node.archive_orders import ArchiveOrders
 
 ARCHIVE = b"A"
 COSIGN = b"C"
 SNAPSHOT = b"S"
+WITNESS = b"W"
 """First bytes of requests; those about membership have their own."""
 
 
@@ -45,6 +47,7 @@ class Switchboard:
         self.sender: Sender | None = None
         self.cosigning: Cosigning | None = None
         self.archive_orders: ArchiveOrders | None = None
+        self.witnesses: Witnesses | None = None
 
     def admits(self, caller: Caller) -> str:
         """Who was removed may ask to join again, and gets the reason there; it has no say any more."""
@@ -75,6 +78,11 @@ class Switchboard:
             if self.archive_orders is None:
                 raise _not_yet()
             return await self.archive_orders.answer(caller)
+        if request[:1] == WITNESS:
+            if self.witnesses is None or self.member is None:
+                raise _not_yet()
+            self._check_may_fetch(caller, self.member.replica.membership)
+            return await self.witnesses.answer(request[1:])
         if self.formation is None:
             raise _not_yet()
         return await self.formation.answer(caller, request)

@@ -17,11 +17,12 @@ from scribe_ledger.ledger.store_copies import StoreCopies
 from scribe_ledger.merkle.note import Signer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from scribe_ledger.consensus.snapshots.description import Description
     from scribe_ledger.consensus.statemachine import StateMachine
+    from scribe_ledger.errors import ScribeError
 
 LEDGER_ID = "0123456789abcdef" * 2
 KEY = Signer.generate("example.com/ledger")
@@ -35,6 +36,8 @@ class Node:
     def __init__(self, path: Path, *, create: bool = True) -> None:
         self.path = path
         self.now = 0.0
+        self.doubt: ScribeError | None = None
+        self.vouch: Callable[[Description], Awaitable[None]] | None = None
         self._opened = False
         if create:
             self.create()
@@ -93,10 +96,14 @@ class Node:
         return keeper
 
     def sender(self, keeper: Keeper | None = None) -> Sender:
-        return Sender(keeper or self.keeper(), self.machine.export, monotonic=lambda: self.now)
+        return Sender(
+            keeper or self.keeper(), self.machine.export, monotonic=lambda: self.now, doubt=lambda: self.doubt
+        )
 
     def fetcher(self, open_stream: Callable[[bytes], AsyncIterator[bytes]]) -> Fetcher:
-        return Fetcher(self.path, self.copies, ledger_id=LEDGER_ID, open_stream=open_stream, retry_seconds=0)
+        return Fetcher(
+            self.path, self.copies, ledger_id=LEDGER_ID, open_stream=open_stream, vouch=self.vouch, retry_seconds=0
+        )
 
     async def fetch(
         self, open_stream: Callable[[bytes], AsyncIterator[bytes]], *, least: int = 0, overwrite: bool = False

@@ -20,6 +20,7 @@ from scribe_ledger.consensus.snapshots.pieces import Data, End, Wait, decode_pie
 from scribe_ledger.consensus.snapshots.sending import Request
 from scribe_ledger.errors import (
     Conflict,
+    ConsensusError,
     Corruption,
     NetworkError,
     Overloaded,
@@ -181,6 +182,43 @@ async def test_a_node_that_is_behind_sends_nothing(open_node: Callable[..., Node
     leader, member = open_node("a", full=True), open_node("b")
     with pytest.raises(Unavailable, match="before"):
         await member.fetch(leader.sender().on_stream, least=leader.machine.position + 1)
+
+
+@in_loop
+async def test_a_member_whose_ledger_is_in_doubt_sends_nothing(open_node: Callable[..., Node]) -> None:
+    leader, member = open_node("a", full=True), open_node("b")
+    leader.doubt = ConsensusError("it has diverged")
+    with pytest.raises(Unavailable, match="it has diverged"):
+        await member.fetch(leader.sender().on_stream)
+
+
+@in_loop
+async def test_what_turns_out_to_be_in_doubt_on_its_way_is_not_finished(open_node: Callable[..., Node]) -> None:
+    leader, member = open_node("a", full=True), open_node("b")
+
+    def find_out(_: int, piece: bytes) -> bytes:
+        leader.doubt = ConsensusError("it has diverged")
+        return piece
+
+    with pytest.raises(Unavailable):
+        await member.fetch(Line(leader.sender(), change=find_out))
+    assert not (member.path / "incoming" / "ready").exists()
+
+
+@in_loop
+async def test_a_snapshot_that_others_contradict_is_not_kept(open_node: Callable[..., Node]) -> None:
+    leader, member = open_node("a", full=True), open_node("b")
+    seen = []
+
+    async def vouch(found: Description) -> None:
+        seen.append((found.size, found.root))
+        raise Conflict("node 2 has another root")
+
+    member.vouch = vouch
+    with pytest.raises(Conflict, match="node 2"):
+        await member.fetch(leader.sender().on_stream)
+    assert seen == [leader.machine.extent[:2]]
+    assert not (member.path / "incoming").exists(), "it would be installed at the next start, or gone on with"
 
 
 @in_loop

@@ -28,7 +28,7 @@ from scribe_ledger.model import CHUNK_BYTES
 from scribe_ledger.objects.durable import make_root, storage_errors, sync_directory, write_all
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from scribe_ledger.consensus.snapshots.copies import Copies
@@ -55,13 +55,16 @@ class Fetcher:
         *,
         ledger_id: str,
         open_stream: OpenStream,
+        vouch: Callable[[Description], Awaitable[None]] | None = None,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
-        """``open_stream`` sends a request to whoever leads now, and gives the pieces of the answer."""
+        """``open_stream`` sends a request to whoever leads now, and gives the pieces of the answer. ``vouch`` raises
+        ``Conflict`` for a snapshot that other members contradict."""
         self._data_dir = data_dir
         self._copies = copies
         self._ledger_id = ledger_id
         self._open_stream = open_stream
+        self._vouch = vouch
         self._retry_seconds = retry_seconds
         self._fetched = 0
         self._total = 0
@@ -82,6 +85,7 @@ class Fetcher:
             request = Request(self._ledger_id, have, size, least, *partial.resume, overwrite)
             try:
                 await self._pull(partial, request)
+                await self._have_it_vouched_for(partial)
                 return await asyncio.to_thread(self._finish, partial)
             except Unavailable:
                 left = left - 1 if self._fetched <= before else ATTEMPTS
@@ -113,6 +117,16 @@ class Fetcher:
                     assert isinstance(piece, Wait)
         if not ended:
             raise NetworkError("the transfer of a snapshot broke off")
+
+    async def _have_it_vouched_for(self, partial: _Partial) -> None:
+        """Before it is marked as ready: from then on it is installed whatever happens."""
+        if self._vouch is None or partial.description is None:
+            return
+        try:
+            await self._vouch(partial.description)
+        except Conflict:
+            await asyncio.to_thread(partial.remove)
+            raise
 
     def _check(self, description: Description, request: Request) -> None:
         if description.ledger_id != self._ledger_id:
@@ -171,6 +185,10 @@ class _Partial:
             description = read_description(folder / META)
             there = {path.name: path.stat().st_size for path in (folder / FILES).iterdir()}
         return cls(folder, description, there)
+
+    @property
+    def description(self) -> Description | None:
+        return self._description
 
     @property
     def resume(self) -> tuple[str, dict[str, int]]:

@@ -3,7 +3,7 @@
 *Incremental* if the member's ledger is a prefix of this one and lacks little: what it lacks is exported into a file
 first, so that a broken transfer can go on, and the ledger is not read as slowly as a network drains. *Full* otherwise:
 the files of a kept snapshot, or of one that is made now. A ledger with other entries is never overwritten without the
-asking member's word: to differ is for an operator to look at.
+asking member's word: to differ is for an operator to look at. A member whose own ledger is in doubt gives nothing.
 
 Reading, exporting and compressing are done in threads; two pieces are in memory at once.
 """
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from scribe_ledger.consensus.snapshots.keeper import Keeper, Moment
+    from scribe_ledger.errors import ScribeError
 
     T = TypeVar("T")
 
@@ -106,10 +107,19 @@ class Figures:
 class Sender:
     """One for a node. ``export`` is the state machine's; ``make`` and the moment are the keeper's."""
 
-    def __init__(self, keeper: Keeper, export: Export, *, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        keeper: Keeper,
+        export: Export,
+        *,
+        monotonic: Callable[[], float],
+        doubt: Callable[[], ScribeError | None] = lambda: None,
+    ) -> None:
+        """``doubt``: why this ledger is nothing to give to others."""
         self._keeper = keeper
         self._export = export
         self._monotonic = monotonic
+        self._doubt = doubt
         self._exports: dict[str, tuple[Description, float]] = {}
         self._using: dict[str, int] = {}
         self._writing = 0
@@ -120,6 +130,9 @@ class Sender:
         wanted = Request.decode(request)
         if wanted.ledger_id != self._keeper.ledger_id:
             raise Conflict(f"this is the ledger {self._keeper.ledger_id}, not {wanted.ledger_id}")
+        doubt = self._doubt()
+        if doubt is not None:
+            raise Unavailable(f"this node gives no snapshot: {doubt.message}", hint="ask whoever leads, in a moment")
         if self.figures.under_way >= MAX_STREAMS:
             raise Overloaded(f"{MAX_STREAMS} snapshots are being sent", hint="ask again")
         self.figures.under_way += 1
@@ -151,6 +164,8 @@ class Sender:
             async with contextlib.aclosing(_files(self._folder(found), found, offsets)) as pieces:
                 async for piece in pieces:
                     yield piece
+            if self._doubt() is not None:  # it turned out on the way
+                raise Unavailable("this node has found out that its ledger is in doubt", hint="ask whoever leads")
             self.figures.sent[found.kind] += 1
             self.figures.seconds[found.kind] += self._monotonic() - begun
             yield encode_piece(End())

@@ -35,6 +35,10 @@ class View(NamedTuple):
     """Of the ledger: the rules that it applies by now."""
     archivists: AbstractSet[int] = frozenset()
     """Who says that it could archive now, this node too."""
+    roomy: AbstractSet[int] = frozenset()
+    """Who says that its disk has room for writes, this node too."""
+    unfit: AbstractSet[int] = frozenset()
+    """Whose ledger is another, and who must not lead."""
 
     def is_alive(self, raft_id: int) -> bool:
         return raft_id == self.me or raft_id in self.alive
@@ -45,8 +49,9 @@ class View(NamedTuple):
         return [each for each in sorted(self.membership.ids) if each in members and members[each].node_id == node_id]
 
     def successor(self) -> int:
-        """The voter that leadership would go to: alive, and the furthest of those; 0: there is none."""
-        others = [each for each in self.membership.voters if each != self.me and self.is_alive(each)]
+        """The voter that leadership would go to: alive, fit, and the furthest of those; 0: there is none."""
+        voters = (each for each in self.membership.voters if each != self.me and each not in self.unfit)
+        others = [each for each in voters if self.is_alive(each)]
         return max(others, key=lambda each: (self.match(each), -each), default=0)
 
     def match(self, raft_id: int) -> int:

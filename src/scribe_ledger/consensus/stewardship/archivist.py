@@ -29,7 +29,8 @@ class Archivist:
     def look(self, view: View) -> HandOver | None:
         """Once a tick. ``moving`` says that what it gives is carried out."""
         voters = view.membership.voters
-        able = [each for each in voters if each != view.me and each in view.archivists and view.is_alive(each)]
+        others = [each for each in voters if each != view.me and each not in view.unfit]
+        able = [each for each in others if each in view.archivists and view.is_alive(each)]
         self._able_since = {each: self._able_since.get(each, view.now) for each in able}
         if view.me in view.archivists:
             self._unable_since = None

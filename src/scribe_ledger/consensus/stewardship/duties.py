@@ -27,7 +27,8 @@ def duty(view: View, *, joint_ticks: int) -> Action | None:
     if membership.outgoing:
         due = joint_ticks >= LEAVE_JOINT_TICKS or not membership.auto_leave
         return Change((), why="leave the joint configuration") if due else None
-    ready = (raft_id for raft_id in membership.learners if caught_up(view, raft_id))
+    fit = (raft_id for raft_id in membership.learners if raft_id not in view.unfit)
+    ready = (raft_id for raft_id in fit if caught_up(view, raft_id))
     return next((_promotion(view, raft_id) for raft_id in ready if replaced_by(view, raft_id) != view.me), None)
 
 

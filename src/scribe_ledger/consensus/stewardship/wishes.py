@@ -80,7 +80,14 @@ class Remove:
                 )
             )
         if raft_id == view.me:
-            return HandOver(view.successor(), why="the leader leaves")
+            if not (successor := view.successor()):
+                return Settled(
+                    Conflict(
+                        f"node {self.node_id} leads, and no other voter that answers has the same ledger",
+                        hint="replace those that differ first; /cluster/members names them",
+                    )
+                )
+            return HandOver(successor, why="the leader leaves")
         return Change((("remove", raft_id),), why=f"node {self.node_id} leaves")
 
 
@@ -126,6 +133,13 @@ class Lead:
             )
         if not view.is_alive(voters[0]):
             return Settled(Conflict(f"node {self.node_id} does not answer and cannot lead", hint="name another"))
+        if voters[0] in view.unfit:
+            return Settled(
+                Conflict(
+                    f"node {self.node_id} has another ledger than this cluster's leader and cannot lead",
+                    hint="name another; `/health` of that node says where they differ, and the runbook what to do",
+                )
+            )
         return HandOver(voters[0], why="an operator asked for it")
 
 

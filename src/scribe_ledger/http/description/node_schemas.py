@@ -135,6 +135,7 @@ _NODE: dict[str, Schema] = {
             "size": described(COUNT, "How many entries the ledger has."),
             "object_store": described(_STORE, "Not at `/health/live`: how the object store was found lately."),
             "archive": described(nullable(_ARCHIVING, ""), "Not at `/health/live`: how far archiving is."),
+            "disagreement": text("Only where members have different ledgers, and no majority says whose is right."),
             "error": {
                 "$ref": "#/components/schemas/Error/properties/error",
                 "description": "Only where the status is `unavailable`: why.",
@@ -376,6 +377,7 @@ _FIGURES: dict[str, Schema] = {
         "description": "On the Raft port, by reason.",
     },
     "diverged": described(FLAG, "Whether a majority has another root than this node."),
+    "disagreeing": described(COUNT, "Members whose ledger is another than this node's."),
 }
 _FIGURES_EXAMPLE: dict[str, object] = {
     "elections": 1,
@@ -391,6 +393,7 @@ _FIGURES_EXAMPLE: dict[str, object] = {
     "snapshots": {"made": {"count": 1, "seconds": 0.2}},
     "refused_connections": {},
     "diverged": False,
+    "disagreeing": 0,
     "lag": 0,
 }
 _MEMBER_EXAMPLE = {
@@ -403,6 +406,7 @@ _MEMBER_EXAMPLE = {
     "last_heartbeat": examples.FIRST_TIMESTAMP,
     "match_index": 20,
     "lag": 0,
+    "diverged": False,
 }
 _SNAPSHOT_EXAMPLE = {
     "position": 20,
@@ -438,17 +442,13 @@ _CLUSTER: dict[str, Schema] = {
             "last_heartbeat": nullable(TIMESTAMP, "When it was last heard of, in milliseconds since 1970."),
             "match_index": nullable(COUNT, "The last entry of Raft that it has; null where the asked does not know."),
             "lag": nullable(COUNT, "Entries that it is behind; null where the asked does not know."),
+            "diverged": described(
+                FLAG, "Whether it has another ledger than the majority; where none is known, than the node asked."
+            ),
         },
         ["node_id", "raft_id", "address", "role", "state", "last_heartbeat", "match_index", "lag"],
         example=_MEMBER_EXAMPLE,
     ),
-    "ClusterMembers": opened(
-        {"members": listed(reference("ClusterMember"))}, ["members"], example={"members": [_MEMBER_EXAMPLE]}
-    ),
-    "ClusterLeader": opened(
-        {
-            "leader_id": nullable(COUNT, "Null while there is none."),
-            "address": nullable(text(""), "Where clients reach it."),
     "ClusterPending": opened(
         {"node_id": _NODE_ID, "waits_for": text("What has to happen yet, for people.")},
         ["node_id", "waits_for"],
@@ -458,6 +458,13 @@ _CLUSTER: dict[str, Schema] = {
             " does: start it on an empty folder",
         },
     ),
+    "ClusterMembers": opened(
+        {"members": listed(reference("ClusterMember"))}, ["members"], example={"members": [_MEMBER_EXAMPLE]}
+    ),
+    "ClusterLeader": opened(
+        {
+            "leader_id": nullable(COUNT, "Null while there is none."),
+            "address": nullable(text(""), "Where clients reach it."),
         },
         ["leader_id", "address"],
         example={"leader_id": 1, "address": "127.0.0.1:8001"},
