@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ from scribe_ledger.consensus.formation import forming as formation
 from scribe_ledger.consensus.formation.forming import Founded, Restart
 from scribe_ledger.consensus.formation.identity import NodeIdentity
 from scribe_ledger.consensus.formation.joining import Joined
-from scribe_ledger.consensus.membership import Membership
-from scribe_ledger.errors import Conflict, Forbidden
+from scribe_ledger.consensus.membership import MemberInfo, Membership
+from scribe_ledger.errors import ConfigurationError, Conflict, Forbidden
 from scribe_ledger.ledger import belonging, folder
 from scribe_ledger.ledger.belonging import read_belonging
 from scribe_ledger.ledger.replicated import ReplicatedMachine
@@ -24,6 +25,8 @@ from scribe_ledger.ledger.served import MemberLedger
 from scribe_ledger.merkle.note import Signer
 from scribe_ledger.node import forming
 from scribe_ledger.node.opening import open_ledger
+from scribe_ledger.node.own_record import check_is_meant
+from scribe_ledger.node.refusals import is_member
 from scribe_ledger.node.switchboard import Switchboard
 
 if TYPE_CHECKING:
@@ -68,11 +71,13 @@ def dying(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, *, after: b
             yield
 
 
-def start(config: Config, joined: Joined | None = None) -> tuple[object, Membership | None, int]:
+def start(
+    config: Config, joined: Joined | None = None, *, bootstrap: bool = True
+) -> tuple[object, Membership | None, int]:
     """One start, as ``MemberNode`` does it: how this node stands, the record of the members, and its Raft id."""
     with closing(NodeIdentity.load_or_create(config.data_dir)) as identity:
         outcome = asyncio.run(
-            forming.find_cluster(config, identity, None, Switchboard(), "", Random(1), bootstrap=True)  # type: ignore[arg-type]
+            forming.find_cluster(config, identity, None, Switchboard(), "", Random(1), bootstrap=bootstrap)  # type: ignore[arg-type]
         )
         if isinstance(outcome, Founded) and joined is not None:
             outcome = joined
@@ -149,6 +154,26 @@ def test_who_began_to_join_a_cluster_founds_no_other(config: Config, monkeypatch
         start(config, JOINED)
     with pytest.raises(Conflict, match="was to be that of a member of cluster"):
         start(config)
+
+
+def test_without_settings_of_a_cluster_a_folder_goes_on_only_by_its_record(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not is_member(config, bootstrap=False)
+    with dying(monkeypatch, belonging, "_create_store", after=False):
+        start(config, JOINED)
+    assert is_member(config, bootstrap=False)
+    with pytest.raises(ConfigurationError, match="it was about to join when it ended"):
+        start(config, bootstrap=False)
+    _, _, raft_id = start(config, JOINED)
+    assert isinstance(start(config, bootstrap=False)[0], Restart)
+    with pytest.raises(ConfigurationError, match="its record of them has not come yet"):
+        check_is_meant(config, raft_id, Membership(0, 0))
+    me = MemberInfo(raft_id, 1, config.advertised_raft_address, "")
+    check_is_meant(config, raft_id, Membership(5, 1, (raft_id,), members={raft_id: me}))
+    for other in (replace(me, node_id=2), replace(me, raft_address="10.0.0.1:9001")):
+        with pytest.raises(ConfigurationError, match=f"as node {other.node_id} at {other.raft_address}"):
+            check_is_meant(config, raft_id, Membership(5, 1, (raft_id,), members={raft_id: other}))
 
 
 def test_a_folder_that_was_put_together_of_two_is_refused(config: Config) -> None:

@@ -14,8 +14,8 @@ from scribe_ledger.consensus.membership import MemberInfo, Membership
 from scribe_ledger.consensus.transport import Me
 from scribe_ledger.consensus.transport.refusals import QUIET_SECONDS
 from scribe_ledger.errors import Conflict
+from scribe_ledger.node.own_record import check_runs_once
 from scribe_ledger.node.seeds import Seeds
-from scribe_ledger.node.uniqueness import check_runs_once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

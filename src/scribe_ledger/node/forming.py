@@ -15,6 +15,7 @@ from scribe_ledger.ledger.folder import IDENTITY, KEY
 from scribe_ledger.ledger.machine import APPLY_VERSION
 from scribe_ledger.ledger.policy import Policy
 from scribe_ledger.merkle.note import Signer
+from scribe_ledger.node.own_record import not_reachable
 from scribe_ledger.objects.identity import read_identity
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ async def find_cluster(
     recognise(config, identity)
     if is_to_found(config, identity):
         return Founded(bootstrap)
+    if not identity.cluster_id and not config.is_cluster_member(bootstrap):
+        raise not_reachable(config, "it was about to join when it ended")
     sources = sources_of(config)
     formation = Formation(
         identity,

@@ -22,6 +22,7 @@ from scribe_ledger.consensus.formation.forming import Founded
 from scribe_ledger.consensus.formation.identity import NodeIdentity
 from scribe_ledger.consensus.formation.joining import Joined
 from scribe_ledger.consensus.log.files import FileLog
+from scribe_ledger.consensus.membership import Membership
 from scribe_ledger.consensus.snapshots.installing import finish_installation, install_incremental
 from scribe_ledger.consensus.transport import Auth, Me, Transport
 from scribe_ledger.ledger.folder import system_clock
@@ -30,6 +31,7 @@ from scribe_ledger.merkle.note import Verifier
 from scribe_ledger.node.exposure import exposure
 from scribe_ledger.node.forming import check_not_being_rescued, find_cluster, found, join_folder
 from scribe_ledger.node.opening import copies_of, open_ledger, open_store
+from scribe_ledger.node.own_record import check_is_meant
 from scribe_ledger.node.running_member import RunningMember
 from scribe_ledger.node.switchboard import Switchboard
 from scribe_ledger.node.waiting_room import WaitingRoom
@@ -108,6 +110,8 @@ class MemberNode:
                 return  # it was asked to stop before it found a cluster
             await parts.enter_async_context(_closing(ledger))
             await asyncio.to_thread(install_incremental, ledger.state_machine, config.data_dir)
+            if not config.is_cluster_member(self._bootstrap):
+                check_is_meant(config, identity.raft_id, _record_of(ledger))
             is_new = not (config.data_dir / RAFT_LOG).exists()
             head = parts.enter_context(closing(_node_head(config, identity, ledger, create=is_new)))
             raft_log = parts.enter_context(closing(FileLog(config.data_dir / RAFT_LOG)))
@@ -190,6 +194,11 @@ class _closing:  # noqa: N801 - as contextlib's
 
     async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self._ledger.close)
+
+
+def _record_of(ledger: ServedLedger) -> Membership:
+    record = ledger.state_machine.membership
+    return Membership.decode(record) if record else Membership(0, 0)
 
 
 def _node_head(config: Config, identity: NodeIdentity, ledger: ServedLedger, *, create: bool) -> NodeHead:

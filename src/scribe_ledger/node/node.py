@@ -14,7 +14,7 @@ import structlog
 from scribe_ledger.node.listening import Listener, listen
 from scribe_ledger.node.logging import Logs, start_logging
 from scribe_ledger.node.opening import open_ledger, open_store
-from scribe_ledger.node.refusals import check_may_start
+from scribe_ledger.node.refusals import check_may_start, is_member
 from scribe_ledger.node.restoring import restored_or_there
 from scribe_ledger.node.serving import Serving
 from scribe_ledger.node.stopping import StopSignals
@@ -36,12 +36,12 @@ def run_node(config: Config, *, port: int | None = None, bootstrap: bool = False
     check_may_start(config, bootstrap=bootstrap)
     with listen(config.listen_host, config.client_port if port is None else port) as listener:
         config = _with_port(config, listener.port)
-        is_member = config.is_cluster_member(bootstrap)
-        if is_member:
+        in_cluster = is_member(config, bootstrap=bootstrap)
+        if in_cluster:
             listen(config.listen_host, config.raft_port, setting="[network] raft_port").close()
         logs = start_logging(config.logging)
         try:
-            if is_member:
+            if in_cluster:
                 from scribe_ledger.node.member_node import run_member
 
                 run_member(config, listener, logs, signals, bootstrap=bootstrap)

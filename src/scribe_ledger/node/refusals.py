@@ -18,14 +18,13 @@ MEMBER = "cluster.json"
 def check_may_start(config: Config, *, bootstrap: bool) -> None:
     """Raises ``ConfigurationError`` with what the operator must change."""
     check_settings(config)
-    if config.is_cluster_member(bootstrap):
+    if is_member(config, bootstrap=bootstrap):
         _check_may_be_member(config, bootstrap=bootstrap)
-    elif (config.data_dir / MEMBER).exists():
-        raise ConfigurationError(
-            f"{config.data_dir} is the folder of a member of a cluster, and no setting says how to reach the others",
-            hint="set [network] seed_peers (SCRIBE_NETWORK_SEED_PEERS) to some of them, or enable discovery; the only"
-            " member of a cluster starts with --bootstrap",
-        )
+
+
+def is_member(config: Config, *, bootstrap: bool) -> bool:
+    """Whether this node is to be one by its settings, or is one already: its folder has the record of the others."""
+    return config.is_cluster_member(bootstrap) or (config.data_dir / MEMBER).exists()
 
 
 def check_settings(config: Config) -> None:

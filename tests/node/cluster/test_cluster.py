@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.cluster_of_nodes import ClusterOfNodes
+from tests.ports import free_ports
 from tests.running import run_to_end
 
 from scribe_ledger import Ledger, verify
@@ -233,10 +234,16 @@ def test_a_standalone_ledger_becomes_the_first_member_with_its_history(tmp_path:
             assert ledger.checkpoint(at=OLD).root == root
             with pytest.raises(Forbidden, match="belongs to member"):
                 ledger.put("alone", b"x")
-        settings = {"SCRIBE_NODE_DATA_DIR": str(first.data_dir)}
+        settings = {"SCRIBE_NODE_DATA_DIR": str(first.data_dir), "SCRIBE_NETWORK_RAFT_PORT": str(free_ports(1)[0])}
         refused = run_to_end("--port", "0", env=settings, cwd=tmp_path)
         assert refused.returncode == 3
         assert "the folder of a member of a cluster" in refused.stderr
+        assert f"it is recorded as node 1 at {first.raft_address}" in refused.stderr
+        for node in cluster.nodes:
+            node.configure([], cluster.sections)
+            node.start()
+        cluster.wait_until_formed()
+        assert first.get("new") == b"x", "they know each other from the record"
 
 
 def test_a_node_without_company_waits_and_says_so(tmp_path: Path) -> None:
