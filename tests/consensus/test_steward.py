@@ -52,6 +52,7 @@ class Leader:
         self.apply_version = 1
         self.answers: list[ScribeError | None] = []
         self.archivists: set[int] = set()
+        self.roomy: set[int] = set(membership.ids)
         self.unfit: set[int] = set()
 
     def tick(self, ticks: int = 1) -> list[Action]:
@@ -70,6 +71,7 @@ class Leader:
             LAST,
             self.apply_version,
             archivists=self.archivists,
+            roomy=self.roomy,
             unfit=self.unfit,
         )
         return self.steward.actions(view)

@@ -1,9 +1,9 @@
 """The origin's side of a write: units wait, travel in bundles, and end, each once, in an outcome or an error.
 
 Invariants: a bundle's name (session, sequence) is used once and in one term. All bundles under way are of one term, and
-new ones are made in that term only. A bundle leaves in one of three ways: this node applies it; an entry of a later
-term is applied first, so it is in no log and its units wait again, in their order, before all others; or a snapshot
-hides its fate. What is answered with ``unavailable`` is never sent any more.
+new ones are made in that term only. A bundle leaves in one of four ways: this node applies it; an entry of a later
+term is applied first, so it is in no log and its units wait again, in their order, before all others; a snapshot hides
+its fate; or the leader says that it never takes it. What is answered with ``unavailable`` is never sent any more.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from scribe_ledger.consensus.bundles import UNIT_OVERHEAD_BYTES, encode_units
 from scribe_ledger.consensus.exchange import NEVER
-from scribe_ledger.consensus.frames import NOT_LEADER, UNREADABLE, Forward, encode_forward
+from scribe_ledger.consensus.frames import NO_ROOM, NOT_LEADER, UNREADABLE, Forward, encode_forward
 from scribe_ledger.errors import InvalidRequest, OutcomeUnknown, Overloaded, ScribeError, TooLarge, Unavailable
 
 if TYPE_CHECKING:
@@ -146,6 +146,8 @@ class Proposals:
             self._refused_term = answer.term
         elif answer.reason == UNREADABLE:
             self._unreadable(answer.next)
+        elif answer.reason == NO_ROOM:
+            self._no_room(answer.next)
         else:
             self.resend(answer.next)
 
@@ -162,6 +164,13 @@ class Proposals:
             return
         bundle.waiters = [waiter and (*waiter[:-1], True) for waiter in bundle.waiters]
         self._wait_again(bundle)
+
+    def _no_room(self, sequence: int) -> None:
+        """The leader has not taken this bundle and never will: nothing of it is written, and its writers may know."""
+        bundle = self._under_way.pop(sequence, None)
+        if bundle is not None:
+            self._forget(bundle.units)
+            _fail(bundle.waiters, no_room())
 
     def resend(self, sequence: int = 1) -> None:
         """At the next tick, what is under way from this bundle on is sent to the same leader again."""
@@ -273,6 +282,13 @@ def _not_sent(leader: int) -> Unavailable:
         return Unavailable("the cluster had no leader before the deadline; nothing was written", hint=hint)
     why = "the leader of the cluster took no more writes before the deadline; nothing was written"
     return Unavailable(why, hint="retry after a pause")
+
+
+def no_room() -> Unavailable:
+    return Unavailable(
+        "the disk of the cluster's leader is nearly full, and it takes no writes; nothing was written",
+        hint="make room there, or lower its [storage] disk_reserve; where a voter has room it leads in a moment",
+    )
 
 
 def _not_confirmed(leader: int) -> OutcomeUnknown:

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.consensus.stewardship.actions import Change, HandOver, RaiseApplyVersion, View
-from scribe_ledger.consensus.stewardship.archivist import Archivist
 from scribe_ledger.consensus.stewardship.duties import duty, newer_rules
 from scribe_ledger.consensus.stewardship.wishes import Add, GiveUp, Know, Lead, Remove, Settled, Wish, unknown
+from scribe_ledger.consensus.stewardship.yielding import ROOM, STORE, Yielding
 from scribe_ledger.errors import ConsensusError, Overloaded, Unavailable
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Steward:
         self.view: View | None = None
         """What the leader saw last; None while this node does not lead."""
         self._wishes: list[_Asked] = []
-        self._archivist = Archivist()
+        self._yieldings = [Yielding(ROOM), Yielding(STORE)]
         self._under_way: Action | None = None
         self._resume_at = 0
         self._seen = (-1, -1)
@@ -53,12 +53,13 @@ class Steward:
         """What to do at this tick: nothing, while an earlier action has not shown its effect."""
         first, self.view = self.view is None, view
         self._follow(view, first=first)
-        wanted, move = self._ask(view), self._archivist.look(view)
+        wanted, moves = self._ask(view), [each.look(view) for each in self._yieldings]
+        move = next(filter(None, moves), None)
         action = duty(view, joint_ticks=view.now - self._joint_since) or wanted or newer_rules(view) or move
         if action is None or not self._free(view):
             return []
         if action is move:
-            self._archivist.moving(view.now)
+            self._yieldings[moves.index(move)].moving(view.now)
         self._under_way, self._resume_at = action, view.now + PATIENCE_TICKS
         return [action]
 
@@ -71,7 +72,7 @@ class Steward:
         """This node leads no longer. ``leader``: who does, 0 if that is not known."""
         before, self.view = self.view, None
         self._under_way, self._joint_since = None, 0
-        self._archivist = Archivist()
+        self._yieldings = [Yielding(ROOM), Yielding(STORE)]
         asked, self._wishes = self._wishes, []
         for each in asked:
             each.done(_after_leading(each.wish, before, leader))

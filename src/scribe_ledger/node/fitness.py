@@ -1,6 +1,7 @@
 """``Fitness``: whether this node could archive if it led, as it tells the other members.
 
-It could if its settings name the store, the last look found that well, and archiving has not failed here while it led.
+It could if it takes writes, its settings name the store, the last look found that well, and archiving has not failed
+here while it led. Who takes none, such as on a disk that is nearly full, gains the cluster nothing by leading.
 Such a failure counts for half an hour, unless a pass went well before: a bucket that can be read and not written looks
 well to everybody who does not lead, and leadership would go round for ever.
 """
@@ -24,7 +25,7 @@ class Fitness:
     def look(self, service: Service, now: float, *, leads: bool) -> bool:
         """Now and then, in the event loop. It reads memory alone."""
         archiver = service.archiver
-        if archiver is None or service.ledger.failure is not None:
+        if archiver is None or service.trouble is not None:
             return False
         passes, fails = archiver.runs["ok"], archiver.failing or archiver.gave_up
         if leads and fails:

@@ -181,9 +181,10 @@ class RunningMember:
             rules=LedgerRules(ledger, member),
             wake=member.turns.wake,
             archivists=lambda: member.archivists,
+            roomy=lambda: member.roomy,
         )
         self._fitness = Fitness()
-        member.on_beat.append(self._look_at_archive)
+        member.on_beat.append(self._look_at_fitness)
         member.send_snapshot = self.catching_up.send
         member.on_beat.append(lambda: self.stewarding.beat(loop.time()))
         member.on_beat.append(lambda: self.catching_up.offer(loop.time()))
@@ -308,10 +309,11 @@ class RunningMember:
         leader = self._replica.leader
         return bool(leader) and (leader == self.member.me.raft_id or self._transport.connected(leader))
 
-    def _look_at_archive(self) -> None:
-        now, leads = asyncio.get_running_loop().time(), self._replica.is_leader
-        fit = self._fitness.look(self._serving.service, now, leads=leads)
+    def _look_at_fitness(self) -> None:
+        now, leads, service = asyncio.get_running_loop().time(), self._replica.is_leader, self._serving.service
+        fit = self._fitness.look(service, now, leads=leads)
         self.member.archives = fit and self.member.diverged is None
+        self.member.refuse_writes(service.writes_refused is not None)
 
     async def _look_for_store(self) -> None:
         """The id of the shared store is known once somebody has used it."""

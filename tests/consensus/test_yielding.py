@@ -1,4 +1,4 @@
-"""A leader without a store that works hands over to a voter that has one; nothing goes to and fro."""
+"""A leader without a store that works, or without room, hands over to a voter with it; nothing goes to and fro."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.consensus.test_steward import Leader, membership, short
 from scribe_ledger.consensus.agreement import Report
 from scribe_ledger.consensus.gossip import Gossip
 from scribe_ledger.consensus.statemachine import Extent
-from scribe_ledger.consensus.stewardship.archivist import STANDING_TICKS
+from scribe_ledger.consensus.stewardship.yielding import ROOM_TICKS, STANDING_TICKS
 
 pytestmark = pytest.mark.consensus
 LONG = STANDING_TICKS + 1
@@ -87,10 +87,65 @@ def test_a_new_leadership_looks_anew() -> None:
     assert after(leader, STANDING_TICKS) == []
 
 
-def test_a_report_says_who_could_archive_and_an_older_one_does_not() -> None:
+# --- room ------------------------------------------------------------------------------------------------------
+
+
+def without_room(*lacking: int, archivists: tuple[int, ...] = ()) -> Leader:
+    """A leader of three that has led for long, of whom these ran out of room now."""
+    leader = leader_of_three(*archivists)
+    assert after(leader, LONG) == []
+    leader.roomy -= {*lacking}
+    return leader
+
+
+def test_leadership_goes_to_a_voter_with_room_soon() -> None:
+    leader = without_room(1, 2)
+    assert after(leader, ROOM_TICKS) == []
+    assert after(leader, 1) == ["hand over to 3"]
+
+
+def test_of_those_with_room_one_that_could_archive_leads() -> None:
+    leader = without_room(1, archivists=(1, 3))
+    leader.match[3] = 9_990
+    assert after(leader, ROOM_TICKS + 1) == ["hand over to 3"]
+
+
+def test_nothing_moves_where_no_disk_has_room() -> None:
+    assert after(without_room(1, 2, 3), 3 * LONG) == []
+
+
+def test_room_that_comes_back_in_time_moves_nothing() -> None:
+    leader = without_room(1)
+    assert after(leader, ROOM_TICKS) == []
+    leader.roomy.add(1)
+    assert after(leader, 2 * LONG) == []
+
+
+def test_who_has_just_got_room_is_not_led_by_yet() -> None:
+    """Else disks that are full in turn would pass leadership round and round."""
+    leader = without_room(1, 2, 3)
+    assert after(leader, ROOM_TICKS) == []
+    leader.roomy.add(2)
+    assert after(leader, STANDING_TICKS) == []
+    assert after(leader, 1) == ["hand over to 2"]
+
+
+def test_a_new_leadership_without_room_waits_before_it_moves_on() -> None:
+    leader = without_room(1)
+    assert after(leader, ROOM_TICKS + 1) == ["hand over to 2"]
+    leader.steward.deposed(2)
+    assert after(leader, STANDING_TICKS) == []
+    assert after(leader, 1) == ["hand over to 2"]
+
+
+# --- what is told ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["archives", "has_room"])
+def test_a_report_says_who_could_lead_and_an_older_one_does_not(what: str) -> None:
     info = membership([1]).members[1]
-    told = Gossip(info, Report(Extent(5, bytes(32), 0, bytes(32))), 1, archives=True)
-    assert Gossip.decode(told.frame()).archives
-    older = told.frame().replace(b',"archives":true', b"")
+    told = Gossip(info, Report(Extent(5, bytes(32), 0, bytes(32))), 1, archives=True, has_room=True)
+    assert getattr(Gossip.decode(told.frame()), what)
+    older = told.frame().replace(f',"{what}":true'.encode(), b"")
     assert older != told.frame()
-    assert not Gossip.decode(older).archives
+    assert not getattr(Gossip.decode(older), what)
