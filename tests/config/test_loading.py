@@ -50,7 +50,7 @@ def sample(key: str) -> Any:
         return next(choice for choice in setting.choices if choice != setting.default)
     if setting.kind == "bool":
         return not setting.default
-    return setting.default + 1 if setting.kind == "int" else "some text"
+    return setting.default + 1 if setting.kind == "int" else "some text that is long enough"
 
 
 def with_company(key: str) -> dict[str, Any]:
@@ -222,6 +222,20 @@ def test_seed_with_the_originals_discovery_port_is_pointed_out(load: Load) -> No
     assert config.network.seed_peers == ("a:9001", "b:17946")
 
 
+@pytest.mark.parametrize("secret", ["x", "fifteen letters"])
+def test_a_secret_that_can_be_guessed_is_pointed_out_and_not_shown(load: Load, secret: str) -> None:
+    with pytest.warns(ConfigurationWarning, match="fewer than 16 characters"):
+        config = load(f'[cluster]\nsecret = "{secret}"')
+    (warning,) = config.warnings
+    assert warning.startswith("config.toml: cluster.secret has fewer than 16 characters") and "fifteen" not in warning
+    assert config.cluster.secret == secret
+
+
+@pytest.mark.parametrize("secret", ["", "sixteen letters!"])
+def test_a_longer_secret_and_none_are_not(load: Load, secret: str) -> None:
+    assert load(f'[cluster]\nsecret = "{secret}"').warnings == ()
+
+
 # --- describing ------------------------------------------------------------------------------------------------
 
 
@@ -233,7 +247,7 @@ def test_describe_masks_secrets_and_names_sources(load: Load) -> None:
         access_key_id = "AKIA1234567890"
         secret_access_key = "hunter2"
         [cluster]
-        secret = "hunter2"
+        secret = "hunter2 hunter2 hunter2"
     """
     config = load(toml, overrides={"node.id": 3})
     rows = {row.key: row for row in config.describe()}
@@ -244,7 +258,7 @@ def test_describe_masks_secrets_and_names_sources(load: Load) -> None:
     assert rows["node.id"] == ("node.id", 3, "--node-id", False)
     assert rows["storage.segment_size"].source == "default"
     assert "hunter2" not in repr(config) + repr(config.storage) + str(config.describe())
-    assert config.cluster.secret == "hunter2"
+    assert config.cluster.secret == "hunter2 hunter2 hunter2"
     assert list(rows) == list(SETTINGS)
 
 

@@ -151,8 +151,8 @@ def test_old_variable_is_translated_with_one_warning(name: str, load: Load) -> N
 
 
 def test_cluster_secret_variable_is_old_and_new_at_once(load: Load) -> None:
-    config = load(environ={"SCRIBE_CLUSTER_SECRET": "hush"})
-    assert config.cluster.secret == "hush"
+    config = load(environ={"SCRIBE_CLUSTER_SECRET": "hush, hush, hush"})
+    assert config.cluster.secret == "hush, hush, hush"
     assert config.warnings == ()
 
 

@@ -251,6 +251,7 @@ ODD_VALUES = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore::scribe_ledger.config.ConfigurationWarning")
 @pytest.mark.parametrize("key", SETTINGS)
 def test_no_value_breaks_the_judgement_itself(key: str, load: Load) -> None:
     setting = SETTINGS[key]

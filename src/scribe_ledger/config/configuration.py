@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = "config.toml"
 """Read from the working directory when no file is named, if it is there."""
+LEAST_SECRET = 16
+"""Characters of a cluster's secret. One that has fewer is warned of: it cannot be hard to guess."""
 
 
 class SettingRow(NamedTuple):
@@ -90,7 +92,7 @@ class Config(Settings):
         config = cls.model_validate(merged.document())
         config._origins = {key: given.origin for key, given in merged.given.items()}
         config._path = file
-        config._warnings = (*outdated, *config._seed_warnings())
+        config._warnings = (*outdated, *config._seed_warnings(), *config._secret_warnings())
         for message in config._warnings:
             warnings.warn(message, ConfigurationWarning, stacklevel=2)
         return config
@@ -202,6 +204,13 @@ class Config(Settings):
             "write the peer's raft_port (9001 unless it was changed)"
             for seed in seeds
         ]
+
+    def _secret_warnings(self) -> list[str]:
+        if not 0 < len(self.cluster.secret) < LEAST_SECRET:
+            return []
+        place = self._origins["cluster.secret"].place()
+        problem = f"{place} has fewer than {LEAST_SECRET} characters: whoever records a handshake can guess it offline"
+        return [f"{problem}; choose 32 random ones, the same on all members"]
 
 
 def _settings_file(path: str | os.PathLike[str] | None) -> Path | None:
