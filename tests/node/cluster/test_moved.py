@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.cluster
 
 
-def test_members_that_all_moved_find_each_other_by_their_seeds(tmp_path: Path) -> None:
+def test_members_that_all_moved_find_each_other_by_seeds_and_by_discovery(tmp_path: Path) -> None:
     with ClusterOfNodes(tmp_path) as cluster:
         cluster.start()
         cluster.wait_until_formed()
@@ -22,10 +22,15 @@ def test_members_that_all_moved_find_each_other_by_their_seeds(tmp_path: Path) -
         for node in cluster.nodes:
             node.kill()
             node.move_raft_port()
+        one, two, three = cluster.nodes
+        one.configure([one.raft_address, two.raft_address], cluster.sections)
+        two.configure([one.raft_address, two.raft_address], cluster.sections)
+        names = {"enabled": True, "mdns": False, "dns": [one.raft_address, two.raft_address]}
+        three.configure([], {**cluster.sections, "discovery": names})
         for node in cluster.nodes:
-            node.configure(cluster.seeds_of(node), cluster.sections)
             node.start()
         cluster.wait_until_formed()
+        assert "connection to the Raft port was refused" not in one.log + two.log, "one's own address is no stranger's"
         assert [node.get("before") for node in cluster.nodes] == [b"x"] * 3
         wanted = {node.raft_address for node in cluster.nodes}
 
