@@ -6,7 +6,7 @@ import pytest
 from tests.consensus.giving import announce, change, copy_ledger, give_snapshot, lagging
 from tests.consensus.group import Group
 
-from scribe_ledger.errors import OutcomeUnknown
+from scribe_ledger.errors import OutcomeUnknown, Unavailable
 
 pytestmark = pytest.mark.consensus
 
@@ -59,6 +59,22 @@ def test_while_a_snapshot_is_installed_nothing_is_applied() -> None:
     group[3].finish_install(None)
     group.settle()
     group.assert_all_have("a")
+
+
+def test_while_a_snapshot_is_installed_writes_wait_and_their_outcome_is_not_hidden() -> None:
+    group = lagging()
+    _, arrived = announce(group, 1)
+    waiting = group.submit(3, "x")
+    expired = group.submit(3, "y", ticks=2)
+    group.pass_time(3)
+    assert type(expired.only) is Unavailable  # nothing was sent, so nothing is unknown
+    assert waiting == []
+    copy_ledger(group, 1, 3)
+    group[3].finish_install(arrived.message)
+    group[1].report_snapshot(3, True)
+    group.pass_time(3)
+    assert not isinstance(waiting.only, Exception)
+    group.assert_all_have("a", "b", "c", "x")
 
 
 def test_a_snapshot_of_what_is_applied_already_is_not_taken() -> None:

@@ -307,8 +307,9 @@ def test_the_bytes_that_wait_are_bounded_too() -> None:
 
 def test_what_fits_no_message_is_too_large() -> None:
     group = Group(1, max_message_bytes=2 << 20)
-    with pytest.raises(TooLarge):
+    with pytest.raises(TooLarge, match="2,095,104 fit a message") as refused:
         group.submit(1, "a" * (2 << 20))
+    assert "inline_max" in refused.value.hint
 
 
 def test_when_all_is_answered_nothing_is_counted_as_waiting() -> None:

@@ -331,7 +331,7 @@ class Replica:
     def _send_bundles(self) -> None:
         node, proposals = self._node, self._proposals
         term, leader = node.term, node.leader
-        if not leader:
+        if not leader or self.installing:  # a snapshot would hide what became of them
             return
         while (bundle := proposals.next_bundle(term)) is not None:
             if leader != self.raft_id:

@@ -1,4 +1,5 @@
 """``Readiness``: whether a member is to be sent work yet. It may serve before: what it answers is right all the same.
+One that takes a snapshot over holds writes until it has, so that their outcome is known.
 
 Nodes that found a cluster by agreement mean to be several: as long as the founder is the only voter, what it
 acknowledges is on one disk, and its end stops the cluster. So ``cluster.json`` says how many voters it awaits, once:
@@ -40,6 +41,10 @@ class Readiness:
             return Unavailable(
                 "this node is a learner: it does not count for the majority until it has caught up",
                 hint="it becomes a voter by itself; ask a voter meanwhile",
+            )
+        if replica.installing:
+            return Unavailable(
+                "this node takes a snapshot over: writes here wait until it has", hint="ask another node meanwhile"
             )
         if len(voters) < self._awaits:
             return Unavailable(

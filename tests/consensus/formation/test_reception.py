@@ -11,8 +11,8 @@ from tests.consensus.looping import in_loop
 from scribe_ledger.consensus.formation.messages import Done, Standing, Transfer, encode
 from scribe_ledger.consensus.formation.reception import LEADERLESS_SECONDS, Place, Reception
 from scribe_ledger.consensus.steward import Steward
-from scribe_ledger.consensus.transport.contract import Caller
-from scribe_ledger.errors import NetworkError, Unavailable
+from scribe_ledger.consensus.transport.contract import Caller, Reason, Refused
+from scribe_ledger.errors import Conflict, NetworkError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,3 +80,13 @@ async def test_a_leader_that_is_elected_meanwhile_is_asked() -> None:
 
     done = await reception(Requests(answer), place).ask(Transfer(node_id=2), seconds=60)
     assert done.text == "node 2 leads"
+
+
+@in_loop
+async def test_what_is_no_raft_port_is_no_node_that_could_join() -> None:
+    def answer() -> bytes:
+        raise Refused("that is an HTTP port, and not a Raft port", reason=Reason.GARBAGE)
+
+    with pytest.raises(Conflict, match="no node that could join: that is an HTTP port") as refused:
+        await reception(Requests(answer), lambda: Place(0, "")).invite(2, OTHER, seconds=1)
+    assert "raft_port" in refused.value.hint

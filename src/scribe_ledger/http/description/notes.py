@@ -93,7 +93,8 @@ NOTES: dict[tuple[str, str], Note] = {
     ("GET", "/health/ready"): Note(
         words="A node that may not write says 503 here, and goes on answering reads. So does a member that knows of no "
         "leader: it answers `stale` reads alone. A member that differs from the majority, or was removed, answers no "
-        "reads either. A learner, and a founder that awaits the others, say 503 here and serve all the same. One that "
+        "reads either. A learner, a member that takes a snapshot over, and a founder that awaits the others say 503 "
+        "here and serve all the same. One that "
         "does not get on with its archive takes writes: it answers 200, and `degraded`."
     ),
     ("GET", "/health"): Note(words="The same as `/health/ready`."),
