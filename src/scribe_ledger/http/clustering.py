@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from scribe_ledger.merkle.checkpoint import Checkpoint
 
 
+LEADER = "leader"
+
+
 class PeerFigures(NamedTuple):
     """How one other member is seen from here."""
 

@@ -10,6 +10,7 @@ from scribe_ledger.errors import ConsensusError, Overloaded, ScribeError, Unavai
 from scribe_ledger.http.answers import Answer, Answers, is_large
 from scribe_ledger.http.archiving import ArchiveDesk, StoreHealth
 from scribe_ledger.http.checkpoints import Checkpoints
+from scribe_ledger.http.clustering import LEADER
 from scribe_ledger.http.cosigned import Cosigned
 from scribe_ledger.http.feed import Feed
 from scribe_ledger.http.readers import Readers
@@ -86,7 +87,8 @@ class Service:
         self.cosigned = None if cluster is None else Cosigned(cluster.cosigned, self._check_has)
         self.checkpoints = Checkpoints(ledger, cosigned=self.cosigned)
         self.writes_refused: ScribeError | None = None
-        """Why this node takes no writes for now, such as a full disk; None while it does."""
+        """Why this node decides on no writes for now, such as a full disk; None while it does. A member that does not
+        lead sends small ones on all the same: it must apply what the others write, whoever was asked."""
         self.disk = Readers("the disk", READERS)
         self.objects = Readers("the object store", OBJECT_READERS)
         self.feed = Feed(ledger, self.disk, self.readers_of_values)
@@ -262,16 +264,19 @@ class Service:
             raise refusal.again()
 
     def check_takes_large_values(self) -> None:
-        """The same for a value that becomes a blob."""
-        refusal = None if self.cluster is None else self.cluster.takes_large_values
+        """The same for a value that becomes a blob: it comes over this node's disk."""
+        refusal = self.writes_refused or (None if self.cluster is None else self.cluster.takes_large_values)
         if refusal is not None:
             raise refusal.again()
 
     @property
     def trouble(self) -> ScribeError | None:
         """Why this node, which is open and not stopping, takes no writes for now."""
-        outside = None if self.cluster is None else self.cluster.trouble
-        return outside or self.ledger.failure or self.writes_refused
+        cluster = self.cluster
+        if cluster is None:
+            return self.ledger.failure or self.writes_refused
+        refused = self.writes_refused
+        return cluster.trouble or self.ledger.failure or (refused if refused and cluster.state == LEADER else None)
 
     def _commit(self, keys: Sequence[bytes], publish: Callable[[], object]) -> None:
         """In the committing thread."""

@@ -35,7 +35,8 @@ async def get_health(request: Request) -> Response:
     """Whether the node does all of its work. Reads may go on while it does not.
 
     A node that does not get on with its archive, for whatever reason, is degraded: it takes writes and answers reads.
-    So is one that another member contradicts, where no majority says whose ledger is right.
+    So is one that another member contradicts, where no majority says whose ledger is right, and a member that does not
+    lead and whose disk is nearly full: what it is asked to write goes to the leader.
     """
     service = request.service
     archive = None if service.ledger.closed else await service.run(_archive_state, service)
@@ -49,9 +50,11 @@ async def get_health(request: Request) -> Response:
     if service.ledger.identity.read_only:
         return reply_json(_identity(service, "read_only") | stores)
     dissent = None if service.cluster is None else service.cluster.dissent
-    degraded = service.store_health.ok is False or _archive_is_behind(service, archive) or dissent is not None
-    differs = {} if dissent is None else {"disagreement": dissent.message}
-    return reply_json(_identity(service, "degraded" if degraded else "ok") | stores | differs)
+    full = service.writes_refused
+    degraded = service.store_health.ok is False or _archive_is_behind(service, archive)
+    reasons = {} if dissent is None else {"disagreement": dissent.message}
+    reasons |= {} if full is None else {"disk": full.message}
+    return reply_json(_identity(service, "degraded" if degraded or reasons else "ok") | stores | reasons)
 
 
 async def get_live(request: Request) -> Response:

@@ -1,7 +1,8 @@
 """Watches the free space of the data folder's disk, and refuses writes before there is none left.
 
 A disk that is full in the middle of a sync freezes a ledger until it is opened again; one that is nearly full is only
-an answer of 503 until somebody has made room.
+an answer of 503 until somebody has made room. In a cluster it is the leader's disk that counts, for all members alike:
+it refuses what they send, and gives way to a voter with room. Any other member must apply what the cluster writes.
 """
 
 from __future__ import annotations
@@ -50,10 +51,14 @@ class DiskWatch:
                 log.warning("there is room on the disk again: writes are taken", free_bytes=free_bytes)
                 self._set(None)
         elif self._refusal is None:
-            log.error("the disk is nearly full: writes are refused", free_bytes=free_bytes, reserve=self._reserve_bytes)
+            log.error(
+                "the disk is nearly full: writes are refused, unless another node leads",
+                free_bytes=free_bytes,
+                reserve=self._reserve_bytes,
+            )
             self._set(
                 Unavailable(
-                    f"the node's disk has less than {self._reserve_bytes} bytes free, and takes no writes",
+                    f"the node's disk has less than {self._reserve_bytes} bytes free, too little to take writes",
                     hint="make room there, or lower [storage] disk_reserve",
                 )
             )

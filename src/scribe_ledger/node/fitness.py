@@ -25,7 +25,7 @@ class Fitness:
     def look(self, service: Service, now: float, *, leads: bool) -> bool:
         """Now and then, in the event loop. It reads memory alone."""
         archiver = service.archiver
-        if archiver is None or service.trouble is not None:
+        if archiver is None or service.trouble is not None or service.writes_refused is not None:
             return False
         passes, fails = archiver.runs["ok"], archiver.failing or archiver.gave_up
         if leads and fails:

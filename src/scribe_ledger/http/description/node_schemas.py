@@ -122,8 +122,8 @@ _NODE: dict[str, Schema] = {
         {
             "status": {
                 "enum": ["ok", "degraded", "read_only", "unavailable"],
-                "description": "`degraded`: reads and writes go on, and the archive does not. `read_only`: a restored "
-                "ledger, which only reads. `unavailable`: no writes.",
+                "description": "`degraded`: reads and writes go on, and the archive does not, or something else is wrong "
+                "that is named below. `read_only`: a restored ledger, which only reads. `unavailable`: no writes.",
             },
             "node_id": _NODE_ID,
             "version": text("Of the software."),
@@ -135,6 +135,7 @@ _NODE: dict[str, Schema] = {
             "size": described(COUNT, "How many entries the ledger has."),
             "object_store": described(_STORE, "Not at `/health/live`: how the object store was found lately."),
             "archive": described(nullable(_ARCHIVING, ""), "Not at `/health/live`: how far archiving is."),
+            "disk": text("Only where the disk is nearly full, on a member that does not lead: in what way."),
             "disagreement": text("Only where members have different ledgers, and no majority says whose is right."),
             "error": {
                 "$ref": "#/components/schemas/Error/properties/error",
