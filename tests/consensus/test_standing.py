@@ -57,7 +57,7 @@ def test_who_has_just_started_gives_nothing_until_a_majority_was_compared() -> N
     assert isinstance(me.doubt, Unavailable)
     group.gossip(silent=(A,))
     assert isinstance(me.doubt, Unavailable), "one that differs backs nobody"
-    group.gossip()
+    group.gossip(3)
     assert [me.doubt, me.dissent] == [None, None]
 
 
@@ -112,6 +112,24 @@ def test_the_third_voter_ends_the_dissent() -> None:
     assert group.standings[ME].dissent is not None
     group.gossip(3)
     assert group.standings[ME].dissent is None
+    assert group.standings[A].diverged is not None
+
+
+def test_who_is_behind_the_place_where_others_differ_backs_neither() -> None:
+    group = Members(me=Node(100), a=Node(100, fork=50, name="x"), b=Node(40))
+    group.gossip(5)
+    assert [each.backed for each in group.standings.values()][:2] == [False, False]
+    group.nodes[B].size = 60
+    group.gossip(5)
+    assert group.standings[ME].backed
+    assert group.standings[A].diverged is not None
+
+
+def test_who_is_beyond_the_fork_decides_though_it_is_behind_the_others() -> None:
+    """They have seen each other differ at 100 alone; where the third is, they ask."""
+    group = Members(me=Node(100), a=Node(100, fork=50, name="x"), b=Node(60))
+    group.gossip(5)
+    assert [each.backed for each in group.standings.values()] == [True, False, True]
     assert group.standings[A].diverged is not None
 
 

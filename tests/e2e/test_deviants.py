@@ -1,6 +1,6 @@
 """Members that are not like the others: by another authority's certificate, by another clock, by another ledger.
 
-One cluster over mutual TLS, whose nodes' clocks can be set. Every test leaves it whole.
+One cluster over mutual TLS, whose nodes' clocks can be set and whose logs are short. Every test leaves it whole.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import shutil
 import struct
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,9 @@ pytestmark = [pytest.mark.cluster, pytest.mark.no_cover]
 SET_CLOCK = Path(__file__).parent / "set_clock"
 HOUR_SECONDS = 3600.0
 READ_SECONDS = 2
+SHORT_LOG = {"snapshot_logs_since_last": 40, "max_in_snapshot_log_to_keep": 10, "log_max_bytes": 16384}
+PATIENT = {"election_timeout_min": 4000, "election_timeout_max": 5000}
+"""Others stand for election first."""
 LAST_OF_TIMESTAMP = 19
 """Its place in a leaf."""
 
@@ -49,14 +53,20 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[ClusterOfNodes]:
     with ClusterOfNodes(tmp_path_factory.mktemp("deviants")) as cluster:
+        cluster.sections = {"storage": {"object_store": f"file://{cluster.folder}/objects"}, "consensus": SHORT_LOG}
         for node in cluster.nodes:
-            node.configure(cluster.seeds_of(node), sections_of(authority.member(f"node-{node.node_id}")))
+            set_up(cluster, node, authority)
             node.variables = {"PYTHONPATH": str(SET_CLOCK), "SET_CLOCK_BY": str(clock_of(node))}
             set_clock(node, 0)
         cluster.start(bootstrap=False)
         cluster.wait_until_formed()
         yield cluster
         cluster.wait_until_equal()
+
+
+def set_up(cluster: ClusterOfNodes, node: ClusterNode, authority: Authority, **consensus: int) -> None:
+    sections = cluster.sections | sections_of(authority.member(f"node-{node.node_id}"))
+    node.configure(cluster.seeds_of(node), sections | {"consensus": SHORT_LOG | consensus})
 
 
 def sections_of(auth: Auth) -> dict[str, dict[str, Any]]:
@@ -170,8 +180,67 @@ def test_a_member_whose_ledger_was_altered_stops_serving_and_is_not_repaired(thr
         for node in others:
             node.put(f"after/{node.node_id}", b"x")
             assert (node.is_healthy, node.get("mine"), metric(node, "scribe_diverged")) == (True, None, 0)
+            wait_until_it_names(three, node, altered)
         assert altered.stop() == 0
     replace(three, altered)
+
+
+def test_a_leader_whose_ledger_was_altered_gives_it_to_nobody_and_gives_way(
+    three: ClusterOfNodes, authority: Authority
+) -> None:
+    """First it leads with one other, so that nobody can tell who is right; then the third comes back, far behind."""
+    altered, sound, behind = three.nodes
+    altered.put("before", b"x")
+    three.wait_until_equal()
+    for node in three.nodes:
+        node.ask_to_stop()
+    assert [node.wait_for_end() for node in three.nodes] == [0, 0, 0]
+    alter_last_entry(altered.data_dir / "store")
+    set_up(three, sound, authority, **PATIENT)
+    for node in (altered, sound):
+        node.start()
+    three.wait(lambda: altered.leader_id == altered.node_id, "the altered one leads")
+    archives: list[tuple[int, bytes]] = []
+    ordering = threading.Thread(target=lambda: archives.append(altered.ask("POST", "/v1/archive")))
+    ordering.start()  # before it can know
+    for node, other in ((altered, sound), (sound, altered)):
+        three.wait(partial(says_that_nobody_knows, node), "it is said that they differ")
+        wait_until_it_names(three, node, other)
+    for number in range(60):
+        sound.put(f"meanwhile/{number}", b"x")
+    ordering.join()
+    [(status, body)] = archives
+    assert (status, b"only the leader of the cluster archives" in body) == (503, True), body
+    said = len(altered.log)
+    behind.start()
+    three.wait(lambda: says_that_it_differs(altered), "it is noticed")
+    three.wait(lambda: behind.get("meanwhile/59") == b"x", "who was behind has it all")
+    assert "a member needs a snapshot" not in altered.log[said:]
+    assert "a member needs a snapshot" in sound.log
+    assert three.leader() is not altered
+    for node in three.nodes:
+        wait_until_it_names(three, node, altered)
+    status, body = sound.ask("POST", "/cluster/transfer", json.dumps({"node_id": altered.node_id}).encode())
+    assert (status, b"another ledger" in body) == (409, True), body
+    assert sound.ask("POST", "/v1/archive")[0] == 200
+    assert altered.stop() == 0
+    replace(three, altered)
+    set_up(three, sound, authority)
+
+
+def says_that_nobody_knows(node: ClusterNode) -> bool:
+    status, body = node.ask("GET", "/health")
+    told = json.loads(body)
+    differs = "different ledgers" in told.get("disagreement", "")
+    return (status, told["status"], differs, metric(node, "scribe_disagreeing_members")) == (200, "degraded", True, 1)
+
+
+def wait_until_it_names(cluster: ClusterOfNodes, node: ClusterNode, other: ClusterNode) -> None:
+    def names() -> bool:
+        members = node.get_json("/cluster/members")["members"]
+        return [each["node_id"] for each in members if each["diverged"]] == [other.node_id]
+
+    cluster.wait(names, f"node {node.node_id} says that node {other.node_id} differs")
 
 
 def alter_last_entry(store: Path) -> None:

@@ -221,7 +221,8 @@ def test_labels_cannot_break_out_of_their_quotes() -> None:
 def test_an_idle_node_has_all_that_needs_no_request() -> None:
     families = parsed(Metrics((1,)))
     empty = {name for name, family in families.items() if not family.samples}
-    of_a_cluster = {name for name in METRICS if name.startswith("scribe_raft_")} | {"scribe_diverged", "scribe_disagreeing_members"}
+    of_a_cluster = {name for name in METRICS if name.startswith("scribe_raft_")}
+    of_a_cluster |= {"scribe_diverged", "scribe_disagreeing_members"}
     assert of_a_cluster <= empty
     assert empty - of_a_cluster == {
         "scribe_http_requests_total",

@@ -95,8 +95,10 @@ class _Member:
 
     waiting: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     """By kind: the lowest place that this node has not reached yet, and what the member has there."""
-    agrees: bool = False
-    """Whether it had, at a size of both, what this node has."""
+    agrees: dict[str, int] = field(default_factory=dict)
+    """By kind: the highest place at which it had what this node has."""
+    differs: dict[str, int] = field(default_factory=dict)
+    """By kind: the lowest place at which it had something else."""
     contradicts: dict[Point, bytes] = field(default_factory=dict)
     """What it has where this node has something else. The first is what others are asked about."""
 
@@ -153,9 +155,18 @@ class Agreement:
         return Verdict(self._trouble, tuple(diverged))
 
     def backed(self, membership: Membership) -> bool:
-        """Whether a majority of the voters, with this node, was compared and has nothing else."""
-        heard = (self._members.get(voter) for voter in membership.voters)
-        same = sum(member is not None and member.agrees and not member.contradicts for member in heard)
+        """Whether a majority of the voters, with this node, was compared and has nothing else.
+
+        Where another voter differs, only those count that are as far as the place where it does: who is behind that
+        agrees with both.
+        """
+        heard = [self._members[voter] for voter in membership.voters if voter in self._members]
+        floor = {ENTRIES: 0}
+        for member in heard:
+            for kind, at in member.differs.items():
+                floor[kind] = min(at, floor.get(kind) or at)
+        alike = [member.agrees for member in heard if not member.contradicts]
+        same = sum(all(agrees.get(kind, -1) >= at for kind, at in floor.items()) for agrees in alike)
         return self._trouble is None and same + 1 >= membership.quorum
 
     # --- comparing ---------------------------------------------------------------------------------------------
@@ -180,15 +191,23 @@ class Agreement:
             return
         own = self._own(point, root_at)
         if own is None or own == value:
-            member.agrees |= point.kind == ENTRIES and (point.at > 0 or extent.size == 0)
+            if own is not None and (point.at or not _reached(extent, point.kind)):  # nothing is alike everywhere
+                member.agrees[point.kind] = max(point.at, member.agrees.get(point.kind, 0))
             return
+        member.differs[point.kind] = min(point.at, member.differs.get(point.kind, point.at))
         member.contradicts.setdefault(point, value)
         while len(member.contradicts) > QUESTIONS + 1:  # the first stays, and then the newest
             del member.contradicts[list(member.contradicts)[1]]
 
     def _questions(self) -> tuple[int, ...]:
-        firsts = [next(iter(member.contradicts)) for member in self._members.values() if member.contradicts]
-        return tuple(sorted({point.at for point in firsts if point.kind == ENTRIES})[:QUESTIONS])
+        """Where it was contradicted, and where others agree: who differs there too is told from who is ahead."""
+        members = self._members.values()
+        firsts = [next(iter(member.contradicts)) for member in members if member.contradicts]
+        places = {point.at for point in firsts if point.kind == ENTRIES}
+        if places:
+            alike = {member.agrees[ENTRIES] for member in members if ENTRIES in member.agrees}
+            return tuple([*sorted(places), *sorted(alike - places)][:QUESTIONS])
+        return ()
 
     def _judge(self, membership: Membership, extent: Extent, root_at: Callable[[int], bytes]) -> ScribeError | None:
         voices: dict[tuple[Point, bytes], set[int]] = {}
