@@ -125,6 +125,22 @@ def test_a_node_that_takes_no_writes_for_now_is_not_ready_and_still_reads(tmp_pa
         assert get(served, "/health/ready").status == 200
 
 
+def test_a_member_on_a_full_disk_sends_small_writes_on_unless_it_leads(tmp_path: Path) -> None:
+    with serve(tmp_path / "data", cluster=FakeCluster) as served:
+        full = Unavailable("the disk is nearly full", hint="free some")
+        in_loop(served, lambda: setattr(served.service, "writes_refused", full))
+        health = get(served, "/health")
+        assert (health.status, health.json["status"], health.json["disk"]) == (200, "degraded", full.message)
+        assert ask(served, "PUT", "/small", b"v").status == 201
+        large = ask(served, "PUT", "/large", bytes(300_000))
+        assert (large.status, large.error["kind"]) == (503, "unavailable")
+        in_loop(served, lambda: setattr(served.service.cluster, "state", "leader"))
+        check_unwell(served, "unavailable", "nearly full")
+        assert ask(served, "PUT", "/small", b"w").status == 503
+        in_loop(served, lambda: setattr(served.service, "writes_refused", None))
+        assert "disk" not in get(served, "/health").json
+
+
 def test_a_node_whose_sync_failed_is_not_ready_and_still_reads_and_proves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

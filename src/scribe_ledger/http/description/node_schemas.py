@@ -122,8 +122,9 @@ _NODE: dict[str, Schema] = {
         {
             "status": {
                 "enum": ["ok", "degraded", "read_only", "unavailable"],
-                "description": "`degraded`: reads and writes go on, and the archive does not, or something else is wrong "
-                "that is named below. `read_only`: a restored ledger, which only reads. `unavailable`: no writes.",
+                "description": "`degraded`: reads and writes go on, and the archive does not, or something else is "
+                "wrong that is named below. `read_only`: a restored ledger, which only reads. "
+                "`unavailable`: no writes.",
             },
             "node_id": _NODE_ID,
             "version": text("Of the software."),
