@@ -15,6 +15,7 @@ from scribe_ledger.http.archiving import StoreHealth
 from scribe_ledger.ledger.served import ServedLedger
 from scribe_ledger.node import store_watch
 from scribe_ledger.node.store_watch import StoreWatch
+from scribe_ledger.objects.opening import open_object_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,3 +178,21 @@ def test_another_store_that_turns_up_later_ends_what_a_member_serves(
 
         asyncio.run(run())
     assert isinstance(member.failed[0], ConfigurationError)
+
+
+def test_a_member_that_does_not_lead_makes_no_store(tmp_path: Path, said: list[Any]) -> None:
+    folder, member = tmp_path / "shared", Member()
+    store = open_object_store(folder.as_uri(), late=True)
+    with ServedLedger.open(tmp_path / "data", object_store=store) as opened:
+        service = service_of(opened)
+        look(StoreWatch(service, leading=member))
+        assert (service.store_health.ok, folder.exists()) == (True, False)
+        member.term = 1
+        look(StoreWatch(service, leading=member))
+        assert (service.store_health.ok, folder.exists()) == (True, True)
+        opened.adopt_store()
+        folder.rename(tmp_path / "unmounted")
+        look(StoreWatch(service, leading=member))
+        assert "is not the object store that this ledger's objects are in" in service.store_health.error
+        assert not folder.exists()
+    assert said == [("warning", "the object store cannot be used")]

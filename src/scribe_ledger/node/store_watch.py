@@ -90,10 +90,13 @@ class StoreWatch:
         """In a thread."""
         if self._has_none:
             return
-        if self._leading is not None:
-            _check_is_shared(self._ledger, is_named=self._is_named)  # before the check writes where a mount is missing
+        leading = self._leading
+        if leading is not None:  # before the check writes anything: where a mount is missing, that is not the store
+            is_used = _check_is_shared(self._ledger, is_named=self._is_named)
+            if not is_used and not leading.term:
+                return  # the leader makes it; a member that lags may not know that it has
         self._ledger.objects.check()
-        if self._leading is not None and not self._leading.term:
+        if leading is not None and not leading.term:
             return
         if monotonic() - self._guarded >= GUARD_SECONDS:
             if self._leading is not None:
@@ -113,8 +116,8 @@ class StoreWatch:
             log.info("the object store can be used again", object_store=url)
 
 
-def _check_is_shared(ledger: ServedLedger, *, is_named: bool) -> None:
-    """That the store is the one that the members share, if they have one."""
+def _check_is_shared(ledger: ServedLedger, *, is_named: bool) -> bool:
+    """That the store is the one that the members share, if they have one; whether anybody has used it yet."""
     adopted = ledger.manifest.store_id  # before the store is asked: it is claimed first
     found = read_identity(ledger.objects)
     if found is None and adopted and not is_named:
@@ -136,6 +139,7 @@ def _check_is_shared(ledger: ServedLedger, *, is_named: bool) -> None:
             f" ledger is {ledger.ledger_id}",
             hint="name the store that the other members use",
         )
+    return found is not None
 
 
 def _guard(ledger: ServedLedger) -> None:
