@@ -65,7 +65,7 @@ class Member:
         self.head = (0, b"")
         """Size and root of the newest checkpoint that it signed."""
         self.session = self.incarnation = 0
-        self.running = self.retired = False
+        self.running = self.retired = self.barred = False
         self.paused_until = 0.0
         self.tick_seconds = TICK_SECONDS * simulation.world.random.uniform(0.8, 1.25)
         self.clock_offset = simulation.world.random.uniform(-5.0, 5.0)
@@ -90,6 +90,7 @@ class Member:
         """From what the disk has. It may crash on the way."""
         self.incarnation += 1
         self.running = True
+        self.barred = False
         self.paused_until = 0.0
         self._run(self.incarnation, self._start)
 
@@ -186,6 +187,17 @@ class Member:
         self.world.tell(f"{self.raft_id} is stopped for {seconds:.3f} s")
         self.paused_until = self.world.now + seconds
 
+    def bar(self) -> None:
+        """As if its ledger had turned out to be another."""
+        self.world.tell(f"{self.raft_id} is barred")
+        self.later(0, self._bar)
+
+    def _bar(self) -> None:
+        self._note_leader()
+        self.barred = True
+        self.replica.bar("its ledger is another")
+        self.turns.wake()
+
     def clock(self) -> int:
         """Milliseconds; another pace and another time than the other members'."""
         return int((1000 + self.world.now * (TICK_SECONDS / self.tick_seconds) + self.clock_offset) * 1000)
@@ -224,13 +236,19 @@ class Member:
     def _after_turn(self) -> None:
         replica = self.replica
         self.commit_seen = self.checks.committed(self.raft_id, replica, self.log, self.commit_seen)
-        if replica.is_leader and self.simulation.note_leader(self.raft_id, replica.term):
-            self.checks.elected(self.raft_id, replica.term, self.log)
+        self._note_leader()
         position = self.machine.position
         if not self.position_seen <= position or position > max(replica.applied_index, position):
             raise Violation(f"member {self.raft_id} went from position {self.position_seen} back to {position}")
         self.position_seen = position
         self.snapshots.look()
+
+    def _note_leader(self) -> None:
+        replica = self.replica
+        if replica.is_leader and self.simulation.note_leader(self.raft_id, replica.term):
+            if self.barred:
+                raise Violation(f"member {self.raft_id} leads in term {replica.term}, and is barred")
+            self.checks.elected(self.raft_id, replica.term, self.log)
 
     def _failed(self, error: BaseException) -> None:
         if isinstance(error, Violation):

@@ -79,6 +79,7 @@ class Simulation:
             (weather.jump_every, self._jump),
             (weather.churn_every, self._churn.act),
             (weather.transfer_every, self._churn.transfer),
+            (weather.bar_every, self._bar),
         ):
             self._now_and_then(every, event)
         world.run_until(weather.storm_seconds)
@@ -151,6 +152,14 @@ class Simulation:
             stopped = self.world.random.choice(leaders if leaders and self.world.chance(0.5) else up)
             stopped.pause(self.world.random.uniform(0.1, 2.0))
 
+    def _bar(self) -> None:
+        """One at a time: a majority is to be left that may lead."""
+        up = self.up()
+        if up and not any(member.barred and member.running for member in self.members.values()):
+            self.counts["barred"] += 1
+            leaders = [member for member in up if member.replica.is_leader]
+            self.world.random.choice(leaders if leaders and self.world.chance(0.5) else up).bar()
+
     def _jump(self) -> None:
         member = self.world.random.choice([*self.members.values()])
         member.clock_offset += self.world.random.choice((-30.0, -1.0, 1.0, 30.0, 3600.0))
@@ -166,6 +175,8 @@ class Simulation:
         self.network.heal(calm)
         for member in self.members.values():
             member.crash_soon(0)
+            if member.barred and member.running:
+                member.crash()  # its operator replaces it: here, its next life is a good one
         # A member's ticks come only when its pause ends, so until then the others may well look for another leader.
         world.run_until(max(world.now, *(member.paused_until for member in self.members.values())))
         until = world.now + CALM_SECONDS

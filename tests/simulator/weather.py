@@ -43,6 +43,8 @@ class Weather(NamedTuple):
     sign_every: float
     clients: int
     think_seconds: float
+    bar_every: float = 0
+    """Of members whose ledger turns out to be another: for as long as their process lives."""
 
     def varied(self, random: Random) -> Self:
         """Some of one thing and much of another: what is always mixed alike never meets in other ways."""

@@ -39,6 +39,8 @@ _TIMEOUT_NOW_PREFIX = b"\x08\x0e"
 
 _CANVASSING_PREFIXES = frozenset({b"\x08\x05", b"\x08\x11"})
 """Of the types 5 and 17, MsgRequestVote and MsgRequestPreVote."""
+_ANSWERED_PREFIXES = frozenset({b"\x08\x06", b"\x08\x12"})
+"""Of their answers."""
 
 
 class Forward(NamedTuple):
@@ -104,3 +106,8 @@ def is_timeout_now(message: bytes | memoryview) -> bool:
 def is_canvassing(message: bytes) -> bool:
     """Whether its sender wants to be elected."""
     return message[:2] in _CANVASSING_PREFIXES
+
+
+def is_vote(message: bytes | memoryview) -> bool:
+    """Whether it answers one that wants to be elected."""
+    return bytes(message[:2]) in _ANSWERED_PREFIXES

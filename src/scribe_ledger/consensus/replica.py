@@ -177,8 +177,11 @@ class Replica:
             self._step(message, sender)
 
     def _step(self, message: bytes | memoryview, sender: int) -> None:
-        if (self._restoring.unlogged or self._barred is not None) and frames.is_timeout_now(message):
+        barred = self._barred is not None
+        if (barred or self._restoring.unlogged) and frames.is_timeout_now(message):
             return  # as in ``tick``; whoever hands over asks another, or again
+        if barred and frames.is_vote(message):
+            return  # it was asked for before
         try:
             self._node.step(message, sender=sender)
         except StepError:  # such as the answer of a member that was removed
