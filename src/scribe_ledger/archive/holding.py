@@ -38,7 +38,7 @@ def held(ledger: ServedLedger, segment: Segment, pace: Callable[[], object]) -> 
         leaves = ledger.leaves(start, stop)
         hashes += leaf_hashes(ledger, start, stop)
         digests += b"".join([leaf[DIGEST] for leaf in leaves])
-        inline += bytes(map(_is_inline, leaves))
+        inline += bytes([leaf[_CHUNK_ROOT] == ZERO_HASH and leaf[_KIND_AT] != _DELETE for leaf in leaves])
         pace()
     return Held(segment.first_index, hashes, digests, inline)
 
@@ -62,17 +62,16 @@ def proven(ledger: ServedLedger, groups: Iterable[Group]) -> Iterator[Group]:
             ledger, first, first + len(leaves)
         ):
             raise _damaged(first, len(leaves), "the leaves do not match the tree")
-        if any(_is_altered(leaf, value) for leaf, value in zip(leaves, group.values, strict=True)):
+        if [sha256(value).digest() for value in group.values] != [leaf[DIGEST] for leaf in leaves] and any(
+            map(_is_altered, leaves, group.values)
+        ):
             raise _damaged(first, len(leaves), "the values do not match their digests")
         yield group
 
 
-def _is_inline(leaf: bytes) -> bool:
-    return leaf[_CHUNK_ROOT] == ZERO_HASH and leaf[_KIND_AT] != _DELETE
-
-
 def _is_altered(leaf: bytes, value: bytes) -> bool:
-    return sha256(value).digest() != leaf[DIGEST] and _is_inline(leaf)
+    has_one = leaf[_CHUNK_ROOT] == ZERO_HASH and leaf[_KIND_AT] != _DELETE
+    return has_one and sha256(value).digest() != leaf[DIGEST]
 
 
 def _damaged(first: int, count: int, what: str) -> Corruption:

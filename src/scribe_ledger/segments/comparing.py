@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from scribe_ledger.errors import VerificationError
 from scribe_ledger.merkle.hashing import HASH_BYTES
 from scribe_ledger.segments.faults import broken
-from scribe_ledger.segments.rebuilding import hash_bytes_of, hashes_of, numbers_of
+from scribe_ledger.segments.rebuilding import hash_bytes_of, numbers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,11 +54,10 @@ def check_leaves(opened: SegmentFile, leaf_hashes: bytes) -> None:
     table = opened.table(["leaf_hash", "index"])
     first = opened.footer.first_index
     places = [index - first for index in numbers_of(table.column("index"))]
-    for place, found, wanted in sorted(
-        zip(places, hashes_of(table.column("leaf_hash")), _taken(leaf_hashes, places), strict=True)
-    ):
-        if found != wanted:
-            raise _differs(opened, Difference(first + place, LEAF))
+    found, wanted = bytes(hash_bytes_of(table.column("leaf_hash"))), _taken(leaf_hashes, places)
+    if found != wanted:
+        at = [row for row in range(len(places)) if _digest(found, row) != _digest(wanted, row)]
+        raise _differs(opened, Difference(first + min(places[row] for row in at), LEAF))
 
 
 def _differs(opened: SegmentFile, found: Difference) -> VerificationError:
@@ -87,36 +86,33 @@ def first_difference(opened: SegmentFile, held: Held, pace: Callable[[], object]
 
 
 def _differences(rows: pa.Table, places: Sequence[int], held: Held) -> list[Difference]:
-    wanted = _taken(held.leaf_hashes, places)
-    digests = _taken(held.digests, places)
+    wanted, digests = _taken(held.leaf_hashes, places), _taken(held.digests, places)
     values = rows.column("value").to_pylist()
     hashes = bytes(hash_bytes_of(rows.column("leaf_hash")))
-    if hashes == b"".join(wanted) and _match(values, digests, places, held):
+    if hashes == wanted and _all_match(values, digests):
         return []
     found = []
-    for at, (place, leaf_hash, value, digest) in enumerate(zip(places, wanted, values, digests, strict=True)):
-        if hashes[at * HASH_BYTES : (at + 1) * HASH_BYTES] != leaf_hash:
+    for at, (place, value) in enumerate(zip(places, values, strict=True)):
+        if _digest(hashes, at) != _digest(wanted, at):
             found.append(Difference(held.first_index + place, LEAF))
-        elif not _matches(value, digest, inline=bool(held.inline[place])):
+        elif held.inline[place] if value is None else sha256(value).digest() != _digest(digests, at):
             found.append(Difference(held.first_index + place, VALUE))
     return found
 
 
-def _match(values: list[bytes | None], digests: list[bytes], places: Sequence[int], held: Held) -> bool:
-    """All at once, where each row has a value; else one by one."""
-    if None not in values:
-        return [sha256(value).digest() for value in values if value is not None] == digests
-    inline = map(held.inline.__getitem__, places)
-    return all(
-        _matches(value, digest, inline=bool(is_inline))
-        for value, digest, is_inline in zip(values, digests, inline, strict=True)
-    )
+def _all_match(values: list[bytes | None], digests: bytes) -> bool:
+    """In bulk; False also where some have no value, which then are looked at one by one."""
+    return None not in values and b"".join([sha256(value).digest() for value in values if value is not None]) == digests
 
 
-def _matches(value: bytes | None, digest: bytes, *, inline: bool) -> bool:
-    return not inline if value is None else sha256(value).digest() == digest
+def _taken(joined: bytes | bytearray, places: Sequence[int]) -> bytes:
+    """The digests at these places, joined."""
+    import pyarrow as pa
+
+    count = len(joined) // HASH_BYTES
+    column = pa.Array.from_buffers(pa.binary(HASH_BYTES), count, [None, pa.py_buffer(joined)])
+    return bytes(hash_bytes_of(pa.chunked_array([column.take(pa.array(places, pa.int64()))])))
 
 
-def _taken(joined: bytes | bytearray, places: Sequence[int]) -> list[bytes]:
-    view = memoryview(joined)
-    return [bytes(view[place * HASH_BYTES : (place + 1) * HASH_BYTES]) for place in places]
+def _digest(joined: bytes, at: int) -> bytes:
+    return joined[at * HASH_BYTES : (at + 1) * HASH_BYTES]
