@@ -16,6 +16,7 @@ from tests.ledger.opening import START, Clock
 
 from scribe_ledger.archive import room, sealing
 from scribe_ledger.archive.archiver import Archiver
+from scribe_ledger.archive.publishing import Publisher
 from scribe_ledger.errors import Corruption, VerificationError
 from scribe_ledger.ledger.manifest import Archive
 
@@ -49,7 +50,7 @@ class Pair:
 
     def archive_others(self) -> None:
         """The other leads and archives; its manifest becomes this one's, as the log of a cluster carries it."""
-        archiver(self.other, hot_size=0).run_once(everything=True)
+        archiver(self.other, segment_size=1, hot_size=0).run_once(everything=True)
         for segment in self.other.manifest.segments[len(self.own.manifest.segments) :]:
             self.own.change_manifest(Archive(self.own.manifest.version, (segment,)))
 
@@ -107,6 +108,24 @@ def test_values_that_do_not_match_the_own_leaves_are_not_evicted_though_the_leav
         archiver(pair.own, hot_size=0).run_once()
     assert pair.own.evicted == 0
     assert pair.own.get("often 1") == model_of(1).get(b"often 1")
+
+
+def test_the_object_of_another_log_is_not_merged_with_others(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a leader leaves it that was ended before it published: a checkpoint of another log would end the pass."""
+    with monkeypatch.context() as patched:
+        patched.setattr(Publisher, "publish", lambda *_: None)
+        for number in range(1, 10):
+            write_round(pair.own, number)
+            if number == 4:
+                pair.write_another_round(number)
+            else:
+                write_round(pair.other, number)
+            pair.archive_others()
+    before = pair.own.manifest
+    with pytest.raises(VerificationError, match=r"is not of this log: entry \d+ differs, its leaf is another"):
+        archiver(pair.own, segment_size=1 << 20, hot_size=1 << 30).run_once()
+    assert pair.own.manifest == before
+    assert len(before.segments) >= 9
 
 
 @pytest.mark.parametrize("leaves", [False, True])
