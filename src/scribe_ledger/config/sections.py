@@ -233,7 +233,8 @@ class StorageSettings(Section):
         default=200, description="Longest unsynced time under `relaxed`, in milliseconds."
     )
     disk_reserve: Whole = Field(
-        default=268_435_456, description="With less than this many bytes of disk free, writes get 503."
+        default=268_435_456,
+        description="With less than this many bytes of disk free, writes get 503; in a cluster, on the leader's disk.",
     )
     s3: S3Settings | None = None
     tiering: TieringSettings = TieringSettings()
