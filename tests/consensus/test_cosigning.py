@@ -333,6 +333,22 @@ async def test_a_forged_line_does_not_count(tmp_path: Path, line: Callable[[Grou
 
 
 @in_loop
+async def test_who_is_in_trouble_signs_nothing(tmp_path: Path) -> None:
+    group = Group(tmp_path)
+    troubled = group.nodes[2]
+    troubled._trouble = lambda: ConsensusError("it has diverged")
+    group.members[3].down = True
+    with pytest.raises(Unavailable, match="member 2: it has diverged"):
+        await group.nodes[1].newest()
+    assert group.members[2].head.last.size == 0
+    group.leader, before = 2, group.made
+    for asking in (troubled.newest(), troubled.answer(b'{"newest":true}')):
+        with pytest.raises(ConsensusError, match="it has diverged"):
+            await asking
+    assert group.made == before, "the ledger's key has signed"
+
+
+@in_loop
 async def test_learners_are_not_asked(tmp_path: Path) -> None:
     group = Group(tmp_path)
     infos = group.membership.members

@@ -78,7 +78,7 @@ def test_who_a_majority_contradicts_gives_nothing_and_all_name_it() -> None:
     group = Members(me=Node(100, fork=50, name="x"), a=Node(100), b=Node(100))
     group.gossip(3)
     me = group.standings[ME]
-    assert me.doubt is me.diverged is not None
+    assert me.doubt is me.must_not_sign is me.diverged is not None
     assert me.dissent is None, "that is no matter of opinion"
     assert [group.differing(each) for each in (ME, A, B)] == [{ME}] * 3
     assert [group.standings[each].dissent for each in (A, B)] == [None, None]
@@ -100,6 +100,7 @@ def test_without_a_majority_both_say_so_once_a_minute() -> None:
         assert standing.diverged is None
         assert standing.dissent is not None
         assert standing.doubt is not None, "nobody gives away what may be wrong"
+        assert standing.must_not_sign is not None, "nor signs it"
         assert group.differing(each) == {other}
     assert group.gossip(3) == []
     group.now += SAY_SECONDS
@@ -149,6 +150,6 @@ def test_a_leaders_refusal_is_said_for_a_while_and_stops_nobody() -> None:
     me.refused(refusal)
     [line] = group.gossip()
     assert "7 other entries" in line["error"]
-    assert (me.dissent, me.diverged) == (refusal, None)
+    assert (me.dissent, me.diverged, me.must_not_sign) == (refusal, None, None)
     group.now += REFUSAL_COUNTS_SECONDS
     assert me.dissent is None

@@ -7,7 +7,8 @@ Three ways, all from what members report:
 - *Backed*: a majority of the voters was compared, and has what this node has. Who is not backed serves, but neither
   gives a snapshot nor archives: so a node that has just started compares first.
 - *In dissent*: somebody has another ledger, and no majority says whose is right; or a leader refused this ledger. That
-  is said, in the log once a minute, and nobody stops.
+  is said, in the log once a minute, and nobody stops. In the first case nothing is signed: two roots of one size under
+  the ledger's key could never be taken back.
 
 It compares nothing itself (``agreement``), and tells nobody but the log.
 """
@@ -37,7 +38,7 @@ log = structlog.get_logger("scribe.cluster")
 
 
 class Standing:
-    """Used in the loop's thread, but for ``diverged`` and ``backed``, which may be read in any."""
+    """Used in the loop's thread, but for ``must_not_sign``, which any may ask."""
 
     def __init__(self, raft_id: int, clock: Callable[[], float]) -> None:
         self.agreement = Agreement()
@@ -86,12 +87,21 @@ class Standing:
             return None
         if self._refusal is not None and self._clock() - self._refusal[0] < REFUSAL_COUNTS_SECONDS:
             return self._refusal[1]
-        if self.others and not self.backed:
-            return ConsensusError(
-                "members have different ledgers, and no majority says whose is right",
-                hint="bring back the other voters; /cluster/members names those that differ from this node",
-            )
-        return None
+        return self._dispute
+
+    @property
+    def must_not_sign(self) -> ScribeError | None:
+        """Why neither the ledger's key nor the node's signs anything here now."""
+        return self.diverged or self._dispute
+
+    @property
+    def _dispute(self) -> ScribeError | None:
+        if self.backed or not self.others:
+            return None
+        return ConsensusError(
+            "members have different ledgers, and no majority says whose is right",
+            hint="bring back the other voters; /cluster/members names those that differ from this node",
+        )
 
     def differing(self, reports: Mapping[int, Gossip]) -> set[int]:
         """Who has another ledger, as far as this node can tell: who says so; and of the others those that contradict

@@ -59,6 +59,8 @@ class ServedLedger(Ledger):
     """Opened like any ledger."""
 
     def __init__(self, *parts: Any, **options: Any) -> None:
+        self.must_not_sign: Callable[[], ScribeError | None] = lambda: None
+        """Why the ledger's key signs nothing here now. Asked from any thread."""
         super().__init__(*parts, **options)
         self._around_commit: AroundCommit | None = None
         self.latest = LatestReader(self._store, self._machine).read
@@ -87,6 +89,12 @@ class ServedLedger(Ledger):
         if not isinstance(self._sequencer, Proposer):
             raise ConfigurationError("this ledger was opened to order its writes itself")
         self._sequencer.connect(submit, seconds=seconds)
+
+    def checkpoint(self, at: int | None = None) -> Checkpoint:
+        refusal = self.must_not_sign()
+        if refusal is not None:
+            raise refusal.again()
+        return super().checkpoint(at)
 
     def on_commit(self, around: AroundCommit) -> None:
         """Lets a cache outside forget what a commit changes, in one step with the commit. There is one such place."""

@@ -144,6 +144,7 @@ class RunningMember:
         )
         member.cutter.sending = lambda: self.keeper.held
         standing = member.standing
+        ledger.must_not_sign = lambda: standing.must_not_sign
         self.sender = Sender(self.keeper, machine.export, monotonic=time.monotonic, doubt=lambda: standing.doubt)
         self.witnesses = Witnesses(
             identity.raft_id,
@@ -212,7 +213,7 @@ class RunningMember:
             ledger_key=lambda: Verifier.parse(ledger.public_key),
             reach=lambda: self.cluster.linearize(),  # noqa: PLW0108 - it is made below
             ask=self._ask_member,
-            trouble=lambda: standing.diverged,
+            trouble=lambda: standing.must_not_sign,
         )
         self.archive_orders = ArchiveOrders(
             transport,
