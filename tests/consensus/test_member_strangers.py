@@ -19,7 +19,7 @@ from scribe_ledger.consensus.member import Member, MemberSettings
 from scribe_ledger.consensus.transport import Caller
 from scribe_ledger.errors import ConsensusError, Forbidden, ScribeError, Unavailable
 from scribe_ledger.model import Extent
-from scribe_ledger.node.switchboard import SNAPSHOT, Switchboard
+from scribe_ledger.node.switchboard import SNAPSHOT, WITNESS, Switchboard
 
 pytestmark = pytest.mark.consensus
 
@@ -98,6 +98,39 @@ async def test_a_snapshot_is_given_to_members_only() -> None:
     assert await given(switchboard, 2) == [b"piece"]
     assert isinstance(await given(switchboard, STRANGER), Unavailable)
     assert isinstance(await given(switchboard, 3), Forbidden), "whatever it says of its cluster"
+
+
+@in_loop
+async def test_a_root_is_told_to_members_only() -> None:
+    _, member, _ = leading(1, 2)
+    switchboard = Switchboard()
+    with pytest.raises(Unavailable):
+        await switchboard.on_request(caller(2), WITNESS + b"size")
+
+    async def answer(request: bytes) -> bytes:
+        return b"the root at the " + request
+
+    switchboard.member, switchboard.witnesses = member, SimpleNamespace(answer=answer)  # type: ignore[assignment]
+    assert await switchboard.on_request(caller(2), WITNESS + b"size") == b"the root at the size"
+    with pytest.raises(Unavailable, match="no member"):
+        await switchboard.on_request(caller(STRANGER), WITNESS + b"size")
+
+
+@in_loop
+async def test_a_leader_whom_a_majority_contradicts_hands_over_and_names_itself() -> None:
+    group, member, _ = leading(1, 2, 3)
+    machine: Any = group.members[1].machine
+    machine.extent, machine.root_at = Extent(5, b"1" * 32, 0, bytes(32)), lambda _: b"1" * 32
+    member.on_frame(2, report_of(2))
+    member._compare()
+    group.settle()
+    assert (member.diverged, group[1].is_leader, member.differing()) == (None, True, {2})
+    member.on_frame(3, report_of(3))
+    member._compare()
+    group.settle()
+    assert not group[1].is_leader
+    assert group[2].is_leader or group[3].is_leader
+    assert member.differing() == {1}
 
 
 @in_loop
