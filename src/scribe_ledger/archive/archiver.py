@@ -98,7 +98,7 @@ class Archiver:
                 raise
             finally:
                 self.sealed_entries += self._ledger.manifest.archived_size - before
-                if result is None or result.sealed or result.compacted:
+                if result is None or result.sealed or result.evicted or result.compacted:
                     give_back()
             self._failure, self._failures_in_a_row, self._last_success = None, 0, self._clock()
             self.runs["ok"] += 1
