@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.cli.conftest import Cli
 from tests.client.serving import as_json, forwarding, serving
-from tests.http.membership import FakeCluster
+from tests.http.membership import MEMBERS, FakeCluster
 from tests.http.serving import serve
 
 from scribe_ledger.cli.catalogue import COMMANDS
@@ -177,6 +177,16 @@ def test_orders_of_a_cluster_carry_what_they_say(cli: Cli) -> None:
         ("POST", "/cluster/replace", b'{"node_id":5,"raft_id":null}'),
         ("POST", "/cluster/replace", b'{"node_id":5,"raft_id":"77"}'),
     ]
+
+
+def test_members_whose_ledger_is_another_are_named(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve(tmp_path / "member", cluster=FakeCluster) as served:
+        cli.environment |= {"SCRIBE_URL": served.url, "SCRIBE_DATA": None}
+        assert "diverged" not in cli("cluster", "members").text
+        monkeypatch.setitem(MEMBERS[2], "diverged", True)
+        heading, *lines = cli("cluster", "members").text.splitlines()
+        assert heading.split()[4] == "diverged"
+        assert [line.split()[3] for line in lines] == ["no", "no", "yes"]
 
 
 def test_members_and_snapshots_are_tables(cli: Cli, tmp_path: Path) -> None:

@@ -47,14 +47,15 @@ def status(session: Session) -> None:
 @ledger_options
 @pass_session
 def members(session: Session) -> None:
-    """List the members of the cluster."""
+    """List the members of the cluster. Where one has another ledger, a column `diverged` says which."""
     with session.open_node(NO_CLUSTER) as node:
         found = node.cluster_members()
     if session.json:
         for member in found:
             print_json(member)
         return
-    _print_table(COLUMNS, found)
+    differ = ("diverged",) if any(member.get("diverged") for member in found) else ()
+    _print_table((*COLUMNS[:3], *differ, *COLUMNS[3:]), found)
 
 
 @cluster.command()
