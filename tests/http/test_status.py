@@ -14,7 +14,7 @@ from tests.http.serving import Served, serve
 from tests.ledger.opening import open_on
 
 from scribe_ledger import verify
-from scribe_ledger.errors import Corruption, Forbidden, StorageError, Unavailable
+from scribe_ledger.errors import ConsensusError, Corruption, Forbidden, StorageError, Unavailable
 from scribe_ledger.http.archiving import StoreHealth
 from scribe_ledger.ledger.memory import MemoryStore
 from scribe_ledger.version import __version__
@@ -358,6 +358,17 @@ def test_a_member_says_where_it_stands(member: Served) -> None:
         "cosigners": ["example.org/a+00000001+AAAA"],
         "quorum": 2,
     }
+
+
+def test_a_member_that_others_contradict_is_degraded_and_serves(member: Served) -> None:
+    cluster = member.service.cluster
+    assert isinstance(cluster, FakeCluster)
+    assert "disagreement" not in get(member, "/health").json
+    cluster.dissent = ConsensusError("members have different ledgers")
+    found = get(member, "/health")
+    assert (found.status, found.json["status"]) == (200, "degraded")
+    assert found.json["disagreement"] == "members have different ledgers"
+    assert put(member, "/key").status == 201
 
 
 def test_a_member_without_a_leader_is_alive_and_not_ready(member: Served) -> None:
