@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from scribe_ledger.bench.http.load import LANE, NODE, Loads, beside
 from scribe_ledger.bench.http.scale import drawn_keys, fill
 from scribe_ledger.bench.http.scripts import Scripts
-from scribe_ledger.bench.http.servers import start_lane, start_node
+from scribe_ledger.bench.http.servers import AT_REST, start_lane, start_node
 from scribe_ledger.bench.http.wire import read_all
 from scribe_ledger.bench.phases import profiled
 from scribe_ledger.bench.timing import rate
@@ -37,7 +37,7 @@ def served(work: Path, big: Path, scale: Scale) -> dict[str, Measured]:
     scripts, small = Scripts(work), _small(work, scale)
     keys, few = drawn_keys(scale.entries), drawn_keys(scale.small_entries)
     large_load, small_load = (scripts.get(drawn, before="/v1/kv/", after="?proof=true") for drawn in (keys, few))
-    with start_node(big) as node, start_node(work / SMALL) as less, start_lane(work) as lane:
+    with start_node(big, **AT_REST) as node, start_node(work / SMALL) as less, start_lane(work) as lane:
         read_all(node, keys, proof=True)
         read_all(less, few, proof=True)
         loads = Loads(scale)
@@ -51,7 +51,12 @@ def served(work: Path, big: Path, scale: Scale) -> dict[str, Measured]:
 def checked(work: Path, big: Path, scale: Scale, *, profile: bool) -> dict[str, Measured]:
     """The same fetched and checked by a ``Client``: one key at a time, and many in one trip."""
     small, count = _small(work, scale), scale.gets
-    with start_node(big) as node, start_node(work / SMALL) as less, _client(node) as client, _client(less) as other:
+    with (
+        start_node(big, **AT_REST) as node,
+        start_node(work / SMALL) as less,
+        _client(node) as client,
+        _client(less) as other,
+    ):
         reads = _Reads(client, drawn_keys(scale.entries))
         few = _Reads(other, drawn_keys(scale.small_entries))
         read_all(node, reads.keys, proof=True)

@@ -23,7 +23,9 @@ _LANE = "scribe_ledger.bench.http.lane"
 QUIET = {"SCRIBE_LOGGING_ACCESS": "false"}
 """Nodes log no line a request, except where that is measured."""
 ACCESS_LOG = {"SCRIBE_LOGGING_ACCESS": "true"}
-UNCACHED = {"SCRIBE_API_CACHE_CAPACITY": "0"}
+AT_REST = {"SCRIBE_STORAGE_TIERING_ENABLE_AUTO_ARCHIVAL": "false"}
+"""For nodes on the large ledger, which was only just written: else they would archive it while they are measured."""
+UNCACHED = AT_REST | {"SCRIBE_API_CACHE_CAPACITY": "0"}
 PATIENCE_SECONDS = 60
 PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")
