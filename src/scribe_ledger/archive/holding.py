@@ -17,7 +17,7 @@ from scribe_ledger.model import Kind
 from scribe_ledger.segments.comparing import Held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
 
     from scribe_ledger.ledger.served import ServedLedger
     from scribe_ledger.segments.columns import Group
@@ -54,19 +54,15 @@ def leaf_hashes(ledger: ServedLedger, start: int, stop: int) -> bytes:
     return b"".join(tiles)[skipped * HASH_BYTES : (skipped + stop - start) * HASH_BYTES]
 
 
-def proven(ledger: ServedLedger, groups: Iterable[Group]) -> Iterator[Group]:
-    """The same groups, each once its leaves match the tree and its values their leaves: what differs is not sealed."""
-    for group in groups:
-        first, leaves = group.first_index, group.leaves
-        if b"".join([sha256(b"\0" + leaf).digest() for leaf in leaves]) != leaf_hashes(
-            ledger, first, first + len(leaves)
-        ):
-            raise _damaged(first, len(leaves), "the leaves do not match the tree")
-        if [sha256(value).digest() for value in group.values] != [leaf[DIGEST] for leaf in leaves] and any(
-            map(_is_altered, leaves, group.values)
-        ):
-            raise _damaged(first, len(leaves), "the values do not match their digests")
-        yield group
+def check_is_whole(ledger: ServedLedger, piece: Group, hashes: bytes) -> None:
+    """Of what is to be sealed, with its leaf hashes: they must be the tree's, and each value must match its leaf."""
+    first, leaves = piece.first_index, piece.leaves
+    if hashes != leaf_hashes(ledger, first, first + len(leaves)):
+        raise _damaged(first, len(leaves), "the leaves do not match the tree")
+    if [sha256(value).digest() for value in piece.values] != [leaf[DIGEST] for leaf in leaves] and any(
+        map(_is_altered, leaves, piece.values)
+    ):
+        raise _damaged(first, len(leaves), "the values do not match their digests")
 
 
 def _is_altered(leaf: bytes, value: bytes) -> bool:

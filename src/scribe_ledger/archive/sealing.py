@@ -6,9 +6,10 @@ object that nothing refers to, which the next sealing of the same range finds an
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from scribe_ledger.archive.holding import proven
+from scribe_ledger.archive.holding import check_is_whole
 from scribe_ledger.archive.pacing import Stopping
 from scribe_ledger.archive.room import room_to_seal
 from scribe_ledger.archive.uploading import upload
@@ -80,11 +81,12 @@ def seal_next(work: Work, due: Wanted) -> bool | None:
 def _seal(work: Work, start: int, stop: int, size: int) -> SealedSegment:
     ledger, settings = work.ledger, work.settings
     return seal(
-        _first_of(proven(ledger, ledger.groups(start, stop)), size),
+        _first_of(ledger.groups(start, stop), size),
         ledger_id=ledger.ledger_id,
         folder=ledger.spool,
         compression=settings.compression,
         level=settings.compression_level,
+        check=partial(check_is_whole, ledger),
         pace=work.pace,
     )
 

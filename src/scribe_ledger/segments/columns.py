@@ -57,8 +57,8 @@ class Columns:
         """For each text a leaf that has it."""
         self._text_of = array("i")
 
-    def add(self, leaves: Sequence[bytes], values: Sequence[bytes]) -> None:
-        """Takes the next entries of the log: some thousands at once are a few milliseconds of work."""
+    def add(self, leaves: Sequence[bytes], values: Sequence[bytes]) -> bytes:
+        """Takes the next entries of the log: some thousands are a few milliseconds of work. Their hashes."""
         import pyarrow as pa
 
         count = len(leaves)
@@ -71,7 +71,8 @@ class Columns:
         if len(values) != count or len(headers) != count * HEADER.size:
             raise SerializationError(f"the entries from {self.stop} on cannot be sealed: a leaf or value is missing")
         self._add_headers(pa.Array.from_buffers(pa.binary(HEADER.size), count, [None, pa.py_buffer(headers)]))
-        self._leaf_hash += b"".join([sha256(b"\0" + leaf).digest() for leaf in leaves])
+        hashes = b"".join([sha256(b"\0" + leaf).digest() for leaf in leaves])
+        self._leaf_hash += hashes
         key_lengths = _numbers("H", _cut(joined, HEADER.size, HEADER.size + 2)).tolist()
         overhead = HEADER.size + _TAIL_BYTES
         if [length + overhead for length in key_lengths] == lengths:
@@ -83,6 +84,7 @@ class Columns:
         self._values += b"".join(values)
         _extend_ends(self._value_ends, [*map(len, values)])
         self.log_bytes += ends[-1] + sum(map(len, values))
+        return hashes
 
     def table(self) -> pa.Table:
         """All rows, with the columns of the schema; keys and values as large binary. Nothing can be added after."""

@@ -66,9 +66,13 @@ def seal(
     folder: Path,
     compression: Compression = "zstd",
     level: int = 6,
+    check: Callable[[Group, bytes], object] = lambda _piece, _hashes: None,
     pace: Callable[[], object] = lambda: None,
 ) -> SealedSegment:
-    """Write the segment of contiguous groups into ``folder``. Nothing is synced: a put into a store does that."""
+    """Write the segment of contiguous groups into ``folder``. Nothing is synced: a put into a store does that.
+
+    ``check`` is called with each piece and its leaf hashes, and raises what is against sealing it.
+    """
     columns: Columns | None = None
     for piece in _pieces(groups):
         if columns is None:
@@ -77,7 +81,7 @@ def seal(
             raise InvalidRequest(
                 f"the group at {piece.first_index} does not follow the one that ends at {columns.stop}"
             )
-        columns.add(piece.leaves, piece.values)
+        check(piece, columns.add(piece.leaves, piece.values))
         pace()
     if columns is None:
         raise InvalidRequest("there is nothing to seal")
