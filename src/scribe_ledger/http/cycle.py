@@ -41,8 +41,10 @@ class Cycle:
         self.request_id = request_id
 
     def reply(self, status: int, head: bytes, body: bytes) -> None:
-        """Answers, and goes on with what was pipelined behind it."""
+        """Answers, a HEAD without the body, and goes on with what was pipelined behind it."""
         lane = self.lane
+        if self.method == "HEAD":
+            body = b""
         self.response_complete = True
         if not self.keep_alive:
             head += b"connection: close\r\n"
@@ -54,4 +56,4 @@ class Cycle:
     def refuse(self, error: ScribeError) -> None:
         self.lane.shared.service.metrics.errors[error.kind] += 1
         status, headers, body = error_answer(error, self.request_id)
-        self.reply(status, join(headers), b"" if self.method == "HEAD" else body)
+        self.reply(status, join(headers), body)

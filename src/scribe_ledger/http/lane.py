@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from uvicorn._types import ASGI3Application
 
+    from scribe_ledger.http.cycle import Cycle
     from scribe_ledger.http.metrics import RequestStats
     from scribe_ledger.http.service import Service
 
@@ -364,7 +365,7 @@ class Lane(HttpToolsProtocol):
     def _answer_value(self, method: str, key: bytes, path: bytes) -> bool:
         """Answers a GET or HEAD: at once from the cache, else with all that came in this turn of the loop."""
         started = perf_counter()
-        request_id = self._only_request_id() if self._special else make_request_id()
+        request_id = self._only_request_id()
         if request_id is None:
             return False
         shared = self.shared
@@ -397,8 +398,11 @@ class Lane(HttpToolsProtocol):
 
     def _defer(self, read: LaneRead) -> None:
         """To the end of this turn of the loop."""
-        self.cycle = read  # type: ignore[assignment]  # it stands in for uvicorn's own
+        self.stand_in(read)
         self.shared.turn.add(read)
+
+    def stand_in(self, cycle: Cycle) -> None:
+        self.cycle = cycle  # type: ignore[assignment]  # for uvicorn's own
 
     def _only_request_id(self) -> bytes | None:
         """The request's id, unless it has headers that mean something else to a read."""
@@ -415,7 +419,7 @@ class Lane(HttpToolsProtocol):
         if not all(write.take(meaning, value) for meaning, value in self._special):
             return False
         self._write = write
-        self.cycle = write  # type: ignore[assignment]  # it stands in for uvicorn's own
+        self.stand_in(write)
         return True
 
     def keeps_alive(self, meaning: int, value: bytes) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from scribe_ledger.errors import ScribeError
 from scribe_ledger.http.application import CLIENT_GONE
 from scribe_ledger.http.cycle import Cycle
 from scribe_ledger.http.proven import proven_at_once, proven_head
@@ -19,7 +20,6 @@ from scribe_ledger.http.proven import proven_at_once, proven_head
 if TYPE_CHECKING:
     from uvicorn._types import HTTPScope
 
-    from scribe_ledger.errors import ScribeError
     from scribe_ledger.http.lane import Lane
 
 
@@ -41,7 +41,7 @@ class Turn:
             try:
                 read.answer(answer)
             except Exception as error:  # noqa: BLE001  # the others must have their answers
-                read.lane.loop.call_exception_handler({"message": "an answer could not be given", "exception": error})
+                read.report("an answer could not be given", error)
 
 
 class LaneRead(Cycle):
@@ -75,8 +75,14 @@ class LaneRead(Cycle):
         """Head and body; None where the application must look."""
         try:
             return self._find()
-        except Exception:  # noqa: BLE001  # the application meets the same, and reports it
+        except ScribeError:  # the application meets the same, and answers with it
             return None
+        except Exception as error:  # noqa: BLE001  # the others must have their answers
+            self.report("a read failed in a way that nobody foresaw", error)
+            return None
+
+    def report(self, message: str, error: Exception) -> None:
+        self.lane.loop.call_exception_handler({"message": message, "exception": error})
 
     def _find(self) -> tuple[bytes, bytes] | None:
         answer = self.lane.shared.latest(self.key)
@@ -90,8 +96,7 @@ class LaneRead(Cycle):
         elif found is None:
             self._hand_over()
         else:
-            head, body = found
-            self.reply(200, head, body if self.method == "GET" else b"")
+            self.reply(200, *found)
 
     def _hand_over(self) -> None:
         """To the application, as if the request had just come, but for the wait."""

@@ -70,14 +70,14 @@ class WaitingLane(Lane):
         return self._wait(LaneProof, "GET", key, path, since, after)
 
     def _wait(self, kind: type[LaneRead], method: str, key: bytes, path: bytes, *sizes: int | None) -> bool:
-        request_id = self._only_request_id() if self._special else make_request_id()
+        request_id = self._only_request_id()
         if request_id is None or self.cluster.trouble is not None:
             return False
         self._begin(kind(self, method, key, path, request_id, *sizes))
         return True
 
     def _begin(self, read: LaneRead) -> None:
-        self.cycle = read  # type: ignore[assignment]  # it stands in for uvicorn's own
+        self.stand_in(read)
         try:
             self.cluster.read(read.settle)
         except ScribeError as error:
