@@ -80,8 +80,6 @@ class Member:
         self.standing = Standing(me.raft_id, self._loop.time)
         self.archives = False
         """Whether this node could archive now if it led: the others are told."""
-        self.has_room = True
-        """Whether its disk has room for writes; they are told that too."""
         self.on_report: list[Callable[[Gossip], object]] = []
         self.reports: dict[int, Gossip] = {}
         """The newest of each other member."""
@@ -278,7 +276,7 @@ class Member:
                 self.replica.installing,
                 self.archives,
                 self.standing.diverged is not None,
-                self.has_room,
+                self.replica.has_room,
             ).frame()
             for peer in membership.ids - {self.me.raft_id}:
                 self._transport.send(peer, [frame])
@@ -357,12 +355,7 @@ class Member:
     def roomy(self) -> set[int]:
         """Who says that its disk has room, this node too."""
         able = {raft_id for raft_id, report in self.reports.items() if report.has_room}
-        return able | ({self.me.raft_id} if self.has_room else set())
-
-    def refuse_writes(self, refuses: bool) -> None:
-        """Whether this node's disk lacks room. As long as it leads then, it takes no writes of other members."""
-        self.has_room = not refuses
-        self.replica.has_room = not refuses
+        return able | ({self.me.raft_id} if self.replica.has_room else set())
 
     def silence(self, raft_id: int) -> float | None:
         """Seconds since a peer was heard; None if it never was."""

@@ -314,7 +314,7 @@ class RunningMember:
         now, leads, service = asyncio.get_running_loop().time(), self._replica.is_leader, self._serving.service
         fit = self._fitness.look(service, now, leads=leads)
         self.member.archives = fit and self.member.diverged is None
-        self.member.refuse_writes(service.writes_refused is not None)
+        self._replica.has_room = service.writes_refused is None
 
     async def _look_for_store(self) -> None:
         """The id of the shared store is known once somebody has used it."""
