@@ -17,7 +17,7 @@ from scribe_ledger.bench.http.pacing import pace
 from scribe_ledger.bench.http.scale import fill
 from scribe_ledger.bench.http.scripts import Scripts
 from scribe_ledger.bench.http.servers import start_lane, start_node
-from scribe_ledger.bench.http.wire import Connection, read_once, request
+from scribe_ledger.bench.http.wire import Connection, read_all, request
 from scribe_ledger.bench.http.writing import SYNCS
 from scribe_ledger.bench.timing import alternate, measured
 from scribe_ledger.bench.workload import VALUE_BYTES, drawn, keys_of
@@ -39,7 +39,7 @@ def paced(work: Path, scale: Scale) -> dict[str, Measured]:
     keys, random = keys_of(scale.cached), Random(2)
     scripts, puts = Scripts(work), unique_puts()
     with start_node(work / "node") as node, start_lane(work) as lane:
-        read_once(node, keys)
+        read_all(node, keys, proof=False)
         peak_put = run_wrk(node, CONNECTIONS, scripts.put(), scale.pass_seconds).per_second
         peak_get = run_wrk(
             node, CONNECTIONS, scripts.get(drawn(keys, len(keys), random)), scale.pass_seconds

@@ -9,7 +9,7 @@ from scribe_ledger.bench.http.load import LANE, NODE, Loads, beside
 from scribe_ledger.bench.http.scale import drawn_keys, fill
 from scribe_ledger.bench.http.scripts import Scripts
 from scribe_ledger.bench.http.servers import ACCESS_LOG, UNCACHED, start_lane, start_node
-from scribe_ledger.bench.http.wire import read_all, read_once
+from scribe_ledger.bench.http.wire import read_all
 from scribe_ledger.bench.http.writing import WITH_LOG
 from scribe_ledger.bench.workload import drawn, keys_of
 
@@ -33,7 +33,7 @@ def get(work: Path, scale: Scale) -> dict[str, Measured]:
         start_lane(work) as lane,
     ):
         for server in (node, logging):
-            read_once(server, keys)
+            read_all(server, keys, proof=False)
         script = Scripts(work).get(drawn(keys, 5 * len(keys), Random(1)))
         loads = Loads(scale)
         for name, server in ((NODE, node), (LANE, lane), (WITH_LOG, logging)):

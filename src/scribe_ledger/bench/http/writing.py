@@ -13,7 +13,7 @@ from scribe_ledger.bench.http.scale import fill
 from scribe_ledger.bench.http.scripts import KEYS_A_CALL, Scripts
 from scribe_ledger.bench.http.servers import ACCESS_LOG, start_lane, start_node
 from scribe_ledger.bench.http.targets import CONNECTIONS
-from scribe_ledger.bench.http.wire import Connection, read_once, request
+from scribe_ledger.bench.http.wire import Connection, read_all, request
 from scribe_ledger.bench.timing import rate
 from scribe_ledger.bench.workload import BATCH, keys_of
 from scribe_ledger.errors import Corruption
@@ -75,7 +75,7 @@ def batch(work: Path, scale: Scale) -> dict[str, Measured]:
             get.add(name, server, READERS, gets, each=KEYS_A_CALL)
         written = write.run(connections=WRITERS)
         _check_written(node, scale.cached + write.requests(NODE) * BATCH)
-        read_once(node, keys)
+        read_all(node, keys, proof=False)
         return {"batch.write": written, "batch.get": get.run(connections=READERS)}
 
 
