@@ -59,8 +59,8 @@ seed_peers = [$seeds]
 TOML
 }
 
-# A number of a settings file: the first line that sets it.
-number_in() { sed -n "s/^$2 *= *\([0-9]*\).*/\1/p" "$1" 2>/dev/null | head -n 1 || true; }
+# A number of a settings file, if there is one: the first line that sets it.
+number_in() { [ ! -f "$1" ] || sed -n "s/^$2 *= *\([0-9]*\).*/\1/p" "$1" | sed -n 1p; }
 
 [ -n "$configs$http_port$raft_port" ] || [ ! -f config-node1.toml ] || configs="$PWD"
 configs="${configs:-$root}"
