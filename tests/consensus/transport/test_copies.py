@@ -70,7 +70,8 @@ def test_a_copy_that_came_first_goes_when_the_member_answers_at_its_address() ->
             await until(lambda: not copy.transport.connected(1) and one.transport.refused.get(Reason.COPY, 0) >= 1)
             two.transport.set_peers({1: one.address})
             await until(lambda: two.transport.connected(1))
-            await asyncio.sleep(3 * QUICK.ping)
+            refused = one.transport.refused[Reason.COPY]
+            await until(lambda: one.transport.refused[Reason.COPY] > refused)  # it has tried again
             assert two.transport.connected(1) and not copy.transport.connected(1)
 
     run(work())
