@@ -45,6 +45,7 @@ LONGEST = (
 MEASURED_CASES = 2
 """Of a test with parameters: coverage is taken of so many."""
 NOT_MEASURED = pytest.StashKey[bool]()
+BEFORE_SESSION = pytest.StashKey[Coverage]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,17 +54,23 @@ def pytest_configure(config: pytest.Config) -> None:
     if _may_use_memory(config):
         tempfile.tempdir = str(MEMORY)
     if hasattr(config, "workerinput"):
-        _measure_once()
+        _measure_once(config)
 
 
-def _measure_once() -> None:
+def _measure_once(config: pytest.Config) -> None:
     """A worker's pytest-cov begins to measure twice: at once, and with the session. Where a test is marked ``no_cover``
     it would stop the second and leave the first, which takes as long.
     """
     first = Coverage.current()
     if first is not None:
         first.stop()
-        first.save()
+        config.stash[BEFORE_SESSION] = first
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Not before: each worker that starts erases what the others have saved, even while they write it."""
+    if BEFORE_SESSION in session.config.stash:
+        session.config.stash[BEFORE_SESSION].save()
 
 
 def _may_use_memory(config: pytest.Config) -> bool:
