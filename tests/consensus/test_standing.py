@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from tests.consensus.group import info
 from tests.consensus.test_agreement import ME, A, B, C, Node, members
 
+from scribe_ledger.consensus.agreement import ENTRIES, MANIFEST, Divergence, Point
 from scribe_ledger.consensus.gossip import Gossip
 from scribe_ledger.consensus.standing import REFUSAL_COUNTS_SECONDS, SAY_SECONDS, Standing
 from scribe_ledger.errors import Conflict, Unavailable
@@ -16,14 +17,19 @@ from scribe_ledger.errors import Conflict, Unavailable
 pytestmark = pytest.mark.consensus
 
 
+def mark(at: int) -> Divergence:
+    return Divergence(Point(ENTRIES, at), b"h" * 32, b"m" * 32, "101, 102")
+
+
 class Members:
     """All report to all, over real frames."""
 
-    def __init__(self, **nodes: Node) -> None:
+    def __init__(self, *, marked_at: dict[int, int] | None = None, **nodes: Node) -> None:
         ids = {"me": ME, "a": A, "b": B, "c": C}
         self.nodes = {ids[name]: node for name, node in nodes.items()}
         self.now = 0.0
-        self.standings = {each: Standing(each, lambda: self.now) for each in self.nodes}
+        marks = {each: mark(at) for each, at in (marked_at or {}).items()}
+        self.standings = {each: Standing(each, lambda: self.now, marks.get(each)) for each in self.nodes}
         for each, node in self.nodes.items():
             node.agreement = self.standings[each].agreement
         self.reports: dict[int, Gossip] = {}
@@ -153,3 +159,70 @@ def test_a_leaders_refusal_is_said_for_a_while_and_stops_nobody() -> None:
     assert (me.dissent, me.diverged, me.must_not_sign) == (refusal, None, None)
     group.now += REFUSAL_COUNTS_SECONDS
     assert me.dissent is None
+
+
+# --- what an earlier life left -----------------------------------------------------------------------------------
+
+
+def test_who_is_marked_is_diverged_before_anything_was_compared_in_the_same_words() -> None:
+    earlier = Members(me=Node(100, fork=50, name="x"), a=Node(100), b=Node(100))
+    earlier.gossip(3)
+    found = earlier.standings[ME]
+    assert found.mark is not None
+    later = Standing(ME, lambda: 0.0, Divergence.from_json(found.mark.to_json()))
+    assert later.doubt is later.must_not_sign is later.diverged is not None
+    assert str(later.diverged) == str(found.diverged)
+    assert later.differing({}) == {ME}
+
+
+def test_who_is_not_marked_serves_before_it_was_compared() -> None:
+    standing = Standing(ME, lambda: 0.0)
+    assert (standing.diverged, standing.mark) == (None, None)
+
+
+def test_a_majority_that_has_the_same_there_wipes_the_mark_out() -> None:
+    group = Members(me=Node(100), a=Node(120), b=Node(90), marked_at={ME: 95})
+    me = group.standings[ME]
+    group.gossip(5, silent=(A,))
+    assert me.backed
+    assert [me.mark] == [mark(95)], "who is behind the place agrees with both"
+    group.gossip(5)
+    assert [me.mark] == [None]
+    assert me.diverged is not None, "until it begins again"
+
+
+def test_who_is_contradicted_again_stays_marked_with_what_is_found_now() -> None:
+    group = Members(me=Node(100, fork=50, name="x"), a=Node(100), b=Node(100), marked_at={ME: 80})
+    group.gossip(5)
+    me = group.standings[ME]
+    assert me.mark is not None
+    assert me.mark.theirs == group.nodes[A].root_at(me.mark.point.at), "found in this life"
+    assert str(me.diverged) == str(me.mark.error)
+
+
+def test_members_that_are_all_marked_wipe_it_out_of_one_another_though_nobody_leads() -> None:
+    """No ledger grows then, and two of these see larger ones alone."""
+    group = Members(me=Node(120), a=Node(110), b=Node(100), marked_at={ME: 90, A: 95, B: 100})
+    group.gossip(3)
+    assert [each.mark for each in group.standings.values()] == [None] * 3
+
+
+def test_nobody_shows_the_only_voter_and_a_learner_needs_a_whole_majority() -> None:
+    alone = Members(me=Node(100), marked_at={ME: 90})
+    alone.gossip(3, of=1)
+    assert alone.standings[ME].mark is not None
+    group = Members(me=Node(100), a=Node(100), b=Node(100), c=Node(100), marked_at={ME: 90})
+    group.gossip(3, of=4, learners=(ME,), silent=(B, C))
+    assert [group.standings[ME].mark] == [mark(90)]
+    group.gossip(3, of=4, learners=(ME,), silent=(B,))
+    assert [group.standings[ME].mark] == [None]
+
+
+def test_a_mark_about_the_archives_list_goes_with_the_list() -> None:
+    about = Divergence(Point(MANIFEST, 1), None, b"m" * 32, "101, 102")
+    for manifest, stays in (("", False), ("other", True)):
+        group = Members(me=Node(100, manifest=manifest), a=Node(100), b=Node(100))
+        group.standings[ME] = me = Standing(ME, lambda: 0.0, about)
+        group.nodes[ME].agreement = me.agreement
+        group.gossip(3)
+        assert (me.mark is not None) is stays

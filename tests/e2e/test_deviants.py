@@ -11,6 +11,7 @@ import shutil
 import struct
 import threading
 import time
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ from tests.e2e.load import Load
 from tests.e2e.settling import assert_holds_all
 
 from scribe_ledger.client import Client
+from scribe_ledger.consensus.agreement import ENTRIES, Divergence, Point
+from scribe_ledger.consensus.formation.identity import IDENTITY, NodeIdentity
 from scribe_ledger.ledger import records
 from scribe_ledger.ledger.rocks import RocksStore
 from scribe_ledger.ledger.store import Table
@@ -172,8 +175,10 @@ def test_a_member_whose_ledger_was_altered_stops_serving_and_is_not_repaired(thr
     assert altered.stop() == 0
     alter_last_entry(altered.data_dir / "store")
     three.leader().put("meanwhile", b"x")
-    for _ in range(2):  # a second life makes nothing good
+    for life in range(2):  # a second life makes nothing good
         altered.start()
+        if life:
+            assert_serves_nothing_before_it_says_so(three, altered)
         three.wait(lambda: says_that_it_differs(altered), "it is noticed")
         assert [altered.ask("GET", path)[0] for path in ("/before/0", "/before/0?consistency=stale")] == [503, 503]
         assert altered.ask("PUT", "/mine", b"x")[0] == 503
@@ -183,6 +188,35 @@ def test_a_member_whose_ledger_was_altered_stops_serving_and_is_not_repaired(thr
             wait_until_it_names(three, node, altered)
         assert altered.stop() == 0
     replace(three, altered)
+
+
+def assert_serves_nothing_before_it_says_so(cluster: ClusterOfNodes, node: ClusterNode) -> None:
+    """As it did in the second or two before it was compared."""
+    found: list[tuple[int, bytes]] = []
+
+    def says_so() -> bool:
+        found.append(node.ask("GET", "/before/0?consistency=stale"))
+        return says_that_it_differs(node)
+
+    cluster.wait(says_so, "it says that it differs")
+    assert {status for status, _ in found} == {503}, found
+
+
+def test_sound_members_that_were_all_marked_serve_again_after_a_full_restart(three: ClusterOfNodes) -> None:
+    three.leader().put("marked", b"x")
+    size, _ = three.wait_until_equal()
+    for node in three.nodes:
+        node.ask_to_stop()
+    assert [node.wait_for_end() for node in three.nodes] == [0, 0, 0]
+    for node in three.nodes:
+        with closing(NodeIdentity.load_or_create(node.data_dir)) as identity:
+            identity.save_mark(Divergence(Point(ENTRIES, size), None, bytes(32), "8, 9"))
+    three.start(bootstrap=False)
+    three.wait_until_formed()
+    assert "it serves nothing before they agree" in three.nodes[0].log
+    for node in three.nodes:
+        node.put(f"marked/{node.node_id}", b"x")
+        assert "diverged" not in json.loads((node.data_dir / IDENTITY).read_text())
 
 
 def test_a_leader_whose_ledger_was_altered_gives_it_to_nobody_and_gives_way(

@@ -8,7 +8,8 @@ Two members that contradict this node at two sizes might contradict each other t
 what the others have at a size where it was contradicted, and they answer in theirs.
 
 - Contradicted by a majority of the voters, with one voice: this node must not serve, and never does again in this
-  process. Nothing is repaired: which disk is wrong, and why, is for an operator to find out.
+  process. Nothing is repaired: which disk is wrong, and why, is for an operator to find out. What was found can be kept
+  (``Divergence``), and a later start asks the others about that place first.
 - Contradicted by fewer: they are named as diverged, for as long as they are members. Where no majority is known to
   have what this node has either (``backed``), nobody knows whose ledger is right: that is said, and nobody stops.
 
@@ -43,6 +44,49 @@ class Point(NamedTuple):
 
     def __str__(self) -> str:
         return f"the first {self.at} entries" if self.kind == ENTRIES else f"version {self.at} of the archive's list"
+
+
+class Divergence(NamedTuple):
+    """That a majority of the voters had, with one voice, something else than this node."""
+
+    point: Point
+    here: bytes | None
+    """What this node has there; None if it does not know any more."""
+    theirs: bytes
+    nodes: str
+    """Labels of the voters that said so; for people."""
+
+    @property
+    def error(self) -> ConsensusError:
+        here = self.here.hex() if self.here is not None else "another"
+        return ConsensusError(
+            f"this node has diverged: of {self.point} it has {here}, and a majority of the voters (nodes {self.nodes}) "
+            f"has {self.theirs.hex()}",
+            hint="it does not serve any more; stop it, keep its folder for examination, run `scribe fsck`, and "
+            "replace it",
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        here = self.here.hex() if self.here is not None else None
+        return {
+            "of": self.point.kind,
+            "at": self.point.at,
+            "here": here,
+            "majority": self.theirs.hex(),
+            "by": self.nodes,
+        }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Divergence:
+        """``ValueError`` for what is none."""
+        try:
+            point, here = Point(str(fields["of"]), _whole(fields["at"])), fields["here"]
+            if point.kind not in (ENTRIES, MANIFEST):
+                raise ValueError(f"{point.kind!r:.40} is nothing that members compare")
+            theirs = bytes.fromhex(fields["majority"])
+            return cls(point, None if here is None else bytes.fromhex(here), theirs, str(fields["by"]))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"a divergence lacks what makes it one: {error!r}") from error
 
 
 class Report(NamedTuple):
@@ -106,7 +150,11 @@ class _Member:
 class Agreement:
     """One node's view. The same thread calls everything."""
 
-    def __init__(self) -> None:
+    def __init__(self, doubted: Point | None = None) -> None:
+        """``doubted`` is a place where this node differed in an earlier life: the others are asked about it."""
+        self.found: Divergence | None = None
+        """What a majority contradicts this node in."""
+        self._doubted = doubted
         self._members: dict[int, _Member] = {}
         self._manifests: OrderedDict[int, bytes] = OrderedDict()
         self._heard: list[tuple[int, Point, bytes]] = []
@@ -169,6 +217,11 @@ class Agreement:
         same = sum(all(agrees.get(kind, -1) >= at for kind, at in floor.items()) for agrees in alike)
         return self._trouble is None and same + 1 >= membership.quorum
 
+    def alike(self, membership: Membership, point: Point) -> int:
+        """How many other voters have what this node has there or beyond, and contradict it nowhere."""
+        heard = [self._members[voter] for voter in membership.voters if voter in self._members]
+        return sum(member.agrees.get(point.kind, -1) >= point.at for member in heard if not member.contradicts)
+
     # --- comparing ---------------------------------------------------------------------------------------------
 
     def _remember(self, extent: Extent) -> None:
@@ -200,14 +253,19 @@ class Agreement:
             del member.contradicts[list(member.contradicts)[1]]
 
     def _questions(self) -> tuple[int, ...]:
-        """Where it was contradicted, and where others agree: who differs there too is told from who is ahead."""
+        """Where it was contradicted, and where others agree: who differs there too is told from who is ahead.
+
+        About the place of an earlier life always: else who is behind the others, while nobody leads, is never compared.
+        """
+        doubted = [self._doubted.at] if self._doubted is not None and self._doubted.kind == ENTRIES else []
         members = self._members.values()
         firsts = [next(iter(member.contradicts)) for member in members if member.contradicts]
         places = {point.at for point in firsts if point.kind == ENTRIES}
         if places:
             alike = {member.agrees[ENTRIES] for member in members if ENTRIES in member.agrees}
-            return tuple([*sorted(places), *sorted(alike - places)][:QUESTIONS])
-        return ()
+            asked = [*doubted, *sorted(places), *sorted(alike - places)]
+            return tuple(dict.fromkeys(asked))[:QUESTIONS]
+        return tuple(doubted)
 
     def _judge(self, membership: Membership, extent: Extent, root_at: Callable[[int], bytes]) -> ScribeError | None:
         voices: dict[tuple[Point, bytes], set[int]] = {}
@@ -217,7 +275,8 @@ class Agreement:
                 voices.setdefault(said, set()).add(raft_id)
         for (point, value), voters in voices.items():
             if len(voters) >= membership.quorum:
-                return _diverged(point, self._own(point, root_at), value, _labels(membership, voters))
+                self.found = Divergence(point, self._own(point, root_at), value, _labels(membership, voters))
+                return self.found.error
         return None
 
 
@@ -228,15 +287,6 @@ def _reached(extent: Extent, kind: str) -> int:
 def _labels(membership: Membership, voters: Iterable[int]) -> str:
     known = membership.members
     return ", ".join(sorted(str(known[each].node_id if each in known else each) for each in voters))
-
-
-def _diverged(point: Point, own: bytes | None, value: bytes, nodes: str) -> ConsensusError:
-    here = own.hex() if own is not None else "another"
-    return ConsensusError(
-        f"this node has diverged: of {point} it has {here}, and a majority of the voters (nodes {nodes}) has "
-        f"{value.hex()}",
-        hint="it does not serve any more; stop it, keep its folder for examination, run `scribe fsck`, and replace it",
-    )
 
 
 def _whole(number: object) -> int:

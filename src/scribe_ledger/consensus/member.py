@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from scribe_ledger.config import Config
+    from scribe_ledger.consensus.agreement import Divergence
     from scribe_ledger.consensus.log.store import LogStore
     from scribe_ledger.consensus.membership import MemberInfo, Membership
     from scribe_ledger.consensus.replica import Replica
@@ -69,15 +70,17 @@ class Member:
         settings: MemberSettings,
         *,
         me: MemberInfo,
+        mark: Divergence | None = None,
         on_failure: Callable[[BaseException], object],
     ) -> None:
+        """``mark``: that a majority contradicted this node in an earlier life."""
         self.replica = replica
         self.machine = machine
         self.me = me
         self.settings = settings
         self.liveness = Liveness(settings.failure_timeout_ms)
         self._loop = asyncio.get_running_loop()
-        self.standing = Standing(me.raft_id, self._loop.time)
+        self.standing = Standing(me.raft_id, self._loop.time, mark)
         self.archives = False
         """Whether this node could archive now if it led: the others are told."""
         self.on_report: list[Callable[[Gossip], object]] = []
@@ -120,11 +123,16 @@ class Member:
 
     def start(self) -> None:
         self._take_membership(self.replica.membership)
+        if self.diverged is not None:
+            log.error(
+                "this node differed from the majority: it serves nothing before they agree", error=str(self.diverged)
+            )
+            self._bar()
         self._compare()
         self._ticker.start()
         self._reporter.start()
         self.turns.wake()
-        if self.replica.membership.voters == (self.replica.raft_id,):
+        if self.replica.membership.voters == (self.replica.raft_id,) and self.diverged is None:
             self.replica.campaign()  # there is nobody to wait for
 
     async def stop(self, *, transfer: bool = True) -> None:
@@ -290,8 +298,11 @@ class Member:
 
     def _compare(self) -> None:
         """Where this ledger is another than the cluster's, nothing is repaired silently, and nothing served."""
-        diverges = self.standing.look(self.replica.membership, self.machine.extent, self.machine.root_at)
-        if diverges and not self.replica.poisoned:
+        if self.standing.look(self.replica.membership, self.machine.extent, self.machine.root_at):
+            self._bar()
+
+    def _bar(self) -> None:
+        if not self.replica.poisoned:
             self.replica.bar(str(self.standing.diverged))
             self.turns.wake()
 

@@ -2,8 +2,9 @@
 
 Three ways, all from what members report:
 
-- *Diverged*: a majority of the voters has, with one voice, another ledger. For good: nothing is served, led, given,
-  archived, signed. It votes and keeps Raft's log, which is right whatever the ledger is.
+- *Diverged*: a majority of the voters has, with one voice, another ledger. Nothing is served, led, given, archived,
+  signed. It votes and keeps Raft's log, which is right whatever the ledger is. For good in this process; and the next
+  one begins with the ``mark`` that this one leaves, until a majority that has what this node has wipes it out.
 - *Backed*: a majority of the voters was compared, and has what this node has. Who is not backed serves, but neither
   gives a snapshot nor archives: so a node that has just started compares first.
 - *In dissent*: somebody has another ledger, and no majority says whose is right; or a leader refused this ledger. That
@@ -25,6 +26,7 @@ from scribe_ledger.errors import ConsensusError, ScribeError, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from scribe_ledger.consensus.agreement import Divergence
     from scribe_ledger.consensus.gossip import Gossip
     from scribe_ledger.consensus.membership import Membership
     from scribe_ledger.consensus.statemachine import Extent
@@ -40,10 +42,12 @@ log = structlog.get_logger("scribe.cluster")
 class Standing:
     """Used in the loop's thread, but for ``must_not_sign``, which any may ask."""
 
-    def __init__(self, raft_id: int, clock: Callable[[], float]) -> None:
-        self.agreement = Agreement()
-        self.diverged: ScribeError | None = None
-        """Why this ledger is another than the cluster's."""
+    def __init__(self, raft_id: int, clock: Callable[[], float], mark: Divergence | None = None) -> None:
+        self.agreement = Agreement(None if mark is None else mark.point)
+        self.mark = mark
+        """What the folder is to say at the next start."""
+        self.diverged: ScribeError | None = None if mark is None else mark.error
+        """Why this ledger is another than the cluster's. Once said, it is until the process begins again."""
         self.backed = False
         self.others: frozenset[int] = frozenset()
         """Whose ledger is another than this one's."""
@@ -57,12 +61,20 @@ class Standing:
         verdict = self.agreement.verdict(membership, extent, root_at)
         self.backed = self.agreement.backed(membership)
         self.others = frozenset(verdict.diverged)
-        if verdict.trouble is not None and self.diverged is None:
-            self.diverged = verdict.trouble
+        if verdict.trouble is not None and self.diverged is not verdict.trouble:
+            self.diverged, self.mark = verdict.trouble, self.agreement.found
             log.error("this node differs from the majority: it stops serving", error=str(verdict.trouble))
             return True
+        if self.mark is not None and verdict.trouble is None and self._agrees_again(membership, self.mark):
+            log.info("a majority of the voters has what this node has, where it differed before")
+            self.mark = None
         self._say(membership)
         return False
+
+    def _agrees_again(self, membership: Membership, mark: Divergence) -> bool:
+        """The only voter has nobody to show it: that it was contradicted stays true."""
+        alike = self.agreement.alike(membership, mark.point)
+        return alike > 0 and alike + (self._raft_id in membership.voters) >= membership.quorum
 
     def refused(self, error: ScribeError) -> None:
         """Whoever leads says that its ledger is another. One member is no majority: that is said, and no more."""

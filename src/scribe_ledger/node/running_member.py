@@ -35,6 +35,7 @@ from scribe_ledger.node.archive_orders import ArchiveOrders
 from scribe_ledger.node.clustering import NodeCluster, failure_of
 from scribe_ledger.node.fitness import Fitness
 from scribe_ledger.node.forming import info_of, sources_of, store_id_of
+from scribe_ledger.node.marking import Marking
 from scribe_ledger.node.opening import copies_of
 from scribe_ledger.node.own_record import check_runs_once
 from scribe_ledger.node.readiness import Readiness
@@ -118,6 +119,7 @@ class RunningMember:
             transport,
             settings,
             me=info_of(config, identity, store_id),
+            mark=identity.mark,
             on_failure=self._fail,
         )
         member.acquaintances = {info.raft_id: info for info in acquaintances}
@@ -168,7 +170,7 @@ class RunningMember:
             send=transport.send,
             spawn=member.spawn,
             wake=member.turns.wake,
-            on_full=self._begin_again,
+            on_full=lambda: self._begin_again("this node begins again with a ledger that it fetched"),
             on_conflict=standing.refused,
             clock=loop.time,
             may_give=lambda: standing.doubt is None,
@@ -184,6 +186,12 @@ class RunningMember:
             archivists=lambda: member.archivists,
             roomy=lambda: member.roomy,
         )
+        self._marking = Marking(
+            identity,
+            standing,
+            on_cleared=lambda: self._begin_again("this node begins again: a majority has what it has"),
+        )
+        member.on_beat.append(lambda: self._marking.look(loop.time()))
         self._fitness = Fitness()
         member.on_beat.append(self._look_at_fitness)
         member.send_snapshot = self.catching_up.send
@@ -264,6 +272,7 @@ class RunningMember:
             if self._handing_over is not None:
                 await self._handing_over
             await self.member.stop(transfer=False)
+            await self._marking.close()
             await self._transport.close()  # nothing is given to others once the ledger is closed
             await self.keeper.stop()
             switchboard.member = switchboard.catching_up = switchboard.sender = switchboard.cosigning = None
@@ -333,11 +342,9 @@ class RunningMember:
             self._listener.close()
         self._handing_over = asyncio.ensure_future(self.member.hand_over())
 
-    def _begin_again(self) -> None:
+    def _begin_again(self, why: str) -> None:
         self._begins_again = True
-        self.cluster.fail(
-            ConsensusError("this node begins again with a ledger that it fetched", hint="ask another node")
-        )
+        self.cluster.fail(ConsensusError(why, hint="ask another node"))
         self._serving.stop()
 
     def _fail(self, error: BaseException) -> None:

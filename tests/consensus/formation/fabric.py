@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
     from random import Random
 
+    from scribe_ledger.consensus.agreement import Divergence
+
 T = TypeVar("T")
 LEDGER_KEY = Signer.generate("example.org/ledger")
 
@@ -51,9 +53,10 @@ class MemoryIdentity(NodeIdentity):
     def __init__(self, raft_id: int) -> None:
         self.raft_id, self.session, self.cluster_id = raft_id, 1, ""
         self.promised_to: Promise | None = None
+        self.mark = None
         self.history: list[int] = []
 
-    def _save(self, cluster_id: str, promise: Promise | None) -> None:
+    def _save(self, cluster_id: str, promise: Promise | None, mark: Divergence | None) -> None:
         self.history.append(promise.raft_id if promise else 0)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from scribe_ledger.consensus.agreement import ENTRIES, Divergence, Point
 from scribe_ledger.consensus.formation.identity import IDENTITY, KEY, NodeIdentity, Promise
 from scribe_ledger.errors import ConfigurationError, Conflict, Corruption, LedgerLocked
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.consensus
 
 CLUSTER = "ab" * 16
+MARK = Divergence(Point(ENTRIES, 100), b"h" * 32, b"m" * 32, "1, 2")
 
 
 def start(folder: Path) -> NodeIdentity:
@@ -61,6 +63,32 @@ def test_a_promise_can_be_released(tmp_path: Path) -> None:
     assert start(tmp_path).promised_to is None
 
 
+def test_a_mark_outlives_all_but_its_wiping_and_programs_that_know_none_refuse_the_folder(tmp_path: Path) -> None:
+    def told() -> dict[str, Any]:
+        fields: dict[str, Any] = json.loads((tmp_path / IDENTITY).read_text())
+        return fields
+
+    assert (start(tmp_path).mark, told()["format"]) == (None, 1)
+    start(tmp_path).save_mark(MARK)
+    again = start(tmp_path)
+    assert (again.mark, told()["format"]) == (MARK, 2)
+    again.save_member(CLUSTER)
+    member = start(tmp_path)
+    assert (member.mark, member.cluster_id) == (MARK, CLUSTER)
+    member.save_mark(None)
+    assert (start(tmp_path).mark, told()["format"]) == (None, 1)
+
+
+@pytest.mark.parametrize("wrong", [None, {}, {"of": "weather"}, {"at": -1}, {"majority": "x"}])
+def test_a_mark_that_cannot_be_read_is_not_forgotten(tmp_path: Path, wrong: dict[str, object] | None) -> None:
+    start(tmp_path)
+    fields = json.loads((tmp_path / IDENTITY).read_text())
+    mark = None if wrong is None else MARK.to_json() | wrong if wrong else {}
+    (tmp_path / IDENTITY).write_text(json.dumps({**fields, "format": 2, "diverged": mark}))
+    with pytest.raises(Corruption):
+        start(tmp_path)
+
+
 def test_a_member_does_not_change_clusters(tmp_path: Path) -> None:
     identity = start(tmp_path)
     identity.save_member(CLUSTER)
@@ -81,9 +109,9 @@ def test_two_processes_are_not_the_same_node(tmp_path: Path) -> None:
 def test_a_format_from_the_future_is_refused_and_left_alone(tmp_path: Path) -> None:
     start(tmp_path)
     fields = json.loads((tmp_path / IDENTITY).read_text())
-    (tmp_path / IDENTITY).write_text(json.dumps({**fields, "format": 2}))
+    (tmp_path / IDENTITY).write_text(json.dumps({**fields, "format": 3}))
     before = (tmp_path / IDENTITY).read_bytes()
-    with pytest.raises(ConfigurationError, match="format 2"):
+    with pytest.raises(ConfigurationError, match="format 3"):
         start(tmp_path)
     assert (tmp_path / IDENTITY).read_bytes() == before
 

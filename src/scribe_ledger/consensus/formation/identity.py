@@ -2,11 +2,12 @@
 
 ::
 
-    node.json   format version, Raft id, session, cluster id, promise; replaced in one durable step
+    node.json   format version, Raft id, session, cluster id, promise, mark; replaced in one durable step
     node.key    the private key under which this node cosigns checkpoints, mode 0600
 
 Invariants: a Raft id never changes and never returns in another folder; a session is used by one start only; what a
-setter was given is durable when it returns. Writing blocks: a loop calls it for small files at the start only.
+setter was given is durable when it returns. Writing blocks: a loop calls it for small files at the start only. The mark
+is lost with the folder too: it is about the ledger beside it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import os
 import secrets
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from scribe_ledger.consensus.agreement import Divergence
 from scribe_ledger.errors import ConfigurationError, Conflict, Corruption, LedgerLocked, SerializationError
 from scribe_ledger.merkle.note import Signer
 from scribe_ledger.objects.durable import make_root, storage_errors, sync_directory, write_all
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-FORMAT = 1
+FORMAT, FORMAT_WITHOUT_MARK = 2, 1
+"""A folder without a mark stays readable for programs that know of none; those would forget one."""
 IDENTITY, KEY = "node.json", "node.key"
 MEMBER_PARTS = ("cluster.json", "raft")
 """What a folder has only once its node belonged to a cluster."""
@@ -56,6 +59,8 @@ class NodeIdentity:
         """Of the cluster that it belongs to; empty: none yet."""
         promised = fields["promised_to"]
         self.promised_to = Promise(int(promised["raft_id"]), str(promised["address"])) if promised else None
+        self.mark = Divergence.from_json(fields["diverged"]) if fields["diverged"] else None
+        """That a majority of the cluster's voters has another ledger than this folder."""
 
     @classmethod
     def load_or_create(cls, folder: Path, *, randbits: Callable[[int], int] = secrets.randbits) -> Self:
@@ -75,7 +80,7 @@ class NodeIdentity:
 
     def promise(self, promise: Promise | None) -> None:
         """Promises, or releases a promise. Durable on return."""
-        self._save(self.cluster_id, promise)
+        self._save(self.cluster_id, promise, self.mark)
         self.promised_to = promise
 
     def save_member(self, cluster_id: str) -> None:
@@ -84,21 +89,27 @@ class NodeIdentity:
             raise ConfigurationError("a cluster without an id cannot be belonged to")
         if self.cluster_id not in ("", cluster_id):
             raise Conflict(f"this node belongs to cluster {self.cluster_id}, not to {cluster_id}")
-        self._save(cluster_id, None)
+        self._save(cluster_id, None, self.mark)
         self.cluster_id, self.promised_to = cluster_id, None
+
+    def save_mark(self, mark: Divergence | None) -> None:
+        """Marks the folder, or wipes the mark out. Durable on return."""
+        self._save(self.cluster_id, self.promised_to, mark)
+        self.mark = mark
 
     def close(self) -> None:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 
-    def _save(self, cluster_id: str, promise: Promise | None) -> None:
+    def _save(self, cluster_id: str, promise: Promise | None, mark: Divergence | None) -> None:
         promised = {"raft_id": str(promise.raft_id), "address": promise.address} if promise else None
         fields = {
             "raft_id": self.raft_id,
             "session": self.session,
             "cluster_id": cluster_id,
             "promised_to": promised,
+            "diverged": None if mark is None else mark.to_json(),
         }
         with storage_errors("write", self._folder / IDENTITY):
             _write(self._folder, fields)
@@ -117,7 +128,7 @@ def _fresh(folder: Path, randbits: Callable[[int], int]) -> dict[str, Any]:
     raft_id = 0
     while raft_id == 0:  # 0 is nobody's
         raft_id = randbits(RAFT_ID_BITS)
-    return {"raft_id": raft_id, "session": 0, "cluster_id": "", "promised_to": None}
+    return {"raft_id": raft_id, "session": 0, "cluster_id": "", "promised_to": None, "diverged": None}
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -137,6 +148,7 @@ def _read(folder: Path) -> dict[str, Any]:
             "session": int(fields["session"]),
             "cluster_id": str(fields["cluster_id"]),
             "promised_to": promised,
+            "diverged": Divergence.from_json(fields["diverged"]).to_json() if "diverged" in fields else None,
         }
     except (ValueError, KeyError, TypeError) as error:
         raise Corruption(f"{path} cannot be read: {error}") from error
@@ -146,7 +158,11 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def _write(folder: Path, fields: dict[str, Any]) -> None:
-    text = json.dumps({"format": FORMAT, **fields, "raft_id": str(fields["raft_id"])}, indent=2)
+    told = {"format": FORMAT, **fields, "raft_id": str(fields["raft_id"])}
+    if told["diverged"] is None:
+        told["format"] = FORMAT_WITHOUT_MARK
+        del told["diverged"]
+    text = json.dumps(told, indent=2)
     _write_durably(folder / IDENTITY, text.encode() + b"\n", 0o644)
 
 
