@@ -32,9 +32,12 @@ class ScribeError(Exception):
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
 
-def counted(number: int, one: str = "entry", many: str = "entries") -> str:
-    """A number with its noun, as messages say it: ``1 entry``, ``12 entries``."""
-    return f"{number} {one if number == 1 else many}"
+def counted(number: int, one: str = "entry", many: str = "entries", *, mark: str = "") -> str:
+    """A number with its noun: ``1 entry``, ``12000 entries``. ``mark`` is what stands between thousands.
+
+    Messages have none, so that a number is found in them as it stands elsewhere.
+    """
+    return f"{number:{mark}} {one if number == 1 else many}"
 
 
 # --- fix the request -------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scribe_ledger import errors
 from scribe_ledger.cli.output import counted, shown, time_of
 from scribe_ledger.cli.progress import Progress
 
@@ -35,6 +36,7 @@ def test_keys_are_shown_safely(raw: bytes, seen: str) -> None:
 def test_one_is_counted_as_one() -> None:
     assert [counted(number) for number in (0, 1, 12_000)] == ["0 entries", "1 entry", "12,000 entries"]
     assert counted(1, "fault", "faults") == "1 fault"
+    assert errors.counted(12_000) == "12000 entries", "as the number stands in JSON and in what is asked again"
 
 
 @given(st.binary(max_size=20), st.binary(max_size=20))

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from scribe_ledger import errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,9 +37,8 @@ def _escaped(character: str) -> str:
     return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
-def counted(number: int, one: str = "entry", many: str = "entries") -> str:
-    """A number with its noun: ``1 entry``, ``12,000 entries``."""
-    return f"{number:,} {one if number == 1 else many}"
+counted = partial(errors.counted, mark=",")
+"""A number with its noun, for people: ``1 entry``, ``12,000 entries``."""
 
 
 def say(*lines: str) -> None:
