@@ -179,6 +179,17 @@ def test_orders_of_a_cluster_carry_what_they_say(cli: Cli) -> None:
     ]
 
 
+@pytest.mark.parametrize("line", ["join -1 host:9001", "leave -1", "transfer -20", "replace --raft-id 7 -1"])
+def test_a_number_below_zero_is_a_bad_node_id_and_no_unknown_option(cli: Cli, line: str) -> None:
+    """In the words that any other bad one gets."""
+    number = next(word for word in line.split() if word[0] == "-" and word[1:].isdecimal())
+    below, zero = (cli("cluster", *each.split(), "--url", NOBODY, code=2) for each in (line, line.replace(number, "0")))
+    assert below.err == zero.err.replace(" 0 is", f" {number} is")
+    assert "NODE_ID" in below.err
+    unknown = line.replace(number, "1 -x")
+    assert "No such option '-x'" in cli("cluster", *unknown.split(), "--url", NOBODY, code=2).err
+
+
 def test_members_whose_ledger_is_another_are_named(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serve(tmp_path / "member", cluster=FakeCluster) as served:
         cli.environment |= {"SCRIBE_URL": served.url, "SCRIBE_DATA": None}

@@ -25,6 +25,20 @@ checkpoint of theirs will notice a fork; a node refuses to write where its objec
 _TIMES = frozenset({"last_heartbeat", "created"})
 
 
+class OfNode(click.Command):
+    """A number below zero is a bad NODE_ID, as 0 is, and not an option that nobody knows."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = [*args]
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            number = next((each for each in given if each[:2] == error.option_name and each[1:].isdecimal()), None)
+            if number is not None:
+                next(each for each in self.params if each.name == "node_id").type_cast_value(ctx, number)
+            raise
+
+
 @click.group(no_args_is_help=False)
 def cluster() -> None:
     """Show and change the members of a node's cluster. A node that stands alone is a cluster of one."""
@@ -58,7 +72,7 @@ def members(session: Session) -> None:
     _print_table((*COLUMNS[:3], *differ, *COLUMNS[3:]), found)
 
 
-@cluster.command()
+@cluster.command(cls=OfNode)
 @click.argument("node_id", type=NODE_ID)
 @click.argument("address")
 @ledger_options
@@ -73,7 +87,7 @@ def join(session: Session, node_id: int, address: str) -> None:
     )
 
 
-@cluster.command()
+@cluster.command(cls=OfNode)
 @click.argument("node_id", type=NODE_ID)
 @ledger_options
 @pass_session
@@ -82,7 +96,7 @@ def leave(session: Session, node_id: int) -> None:
     _order(session, lambda node: node.cluster_leave(node_id), f"node {node_id} is a member no more")
 
 
-@cluster.command()
+@cluster.command(cls=OfNode)
 @click.argument("node_id", type=NODE_ID)
 @ledger_options
 @pass_session
@@ -91,7 +105,7 @@ def transfer(session: Session, node_id: int) -> None:
     _order(session, lambda node: node.cluster_transfer(node_id), f"node {node_id} leads")
 
 
-@cluster.command()
+@cluster.command(cls=OfNode)
 @click.argument("node_id", type=NODE_ID)
 @click.option("--raft-id", metavar="RAFT_ID", help="The one it had, where two members have its label; see members.")
 @ledger_options
