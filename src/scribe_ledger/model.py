@@ -15,6 +15,10 @@ MAX_METADATA_BYTES = 8192
 MAX_CONTENT_TYPE_BYTES = 255
 MAX_LEAF_BYTES = 65535
 MAX_REQUEST_ID_BYTES = 255
+MAX_MESSAGE_BYTES = 16 << 20
+"""Between two members of a cluster, at once."""
+MESSAGE_HEAD_BYTES = 2048
+"""Of these, what a message may have around the write that it carries."""
 CHUNK_BYTES = 1 << 20
 """Large values are hashed, fetched and checked in chunks of this size."""
 MAX_NUMBER = (1 << 64) - 1

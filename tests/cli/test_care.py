@@ -131,6 +131,13 @@ def test_config_check_refuses_exposure_as_a_node_does(cli: Cli, tmp_path: Path) 
     cli("config", "check")
 
 
+def test_config_check_warns_a_member_of_values_that_no_message_carries(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[storage]\ninline_max = 33554432\n[network]\nseed_peers = ["b:9001"]')
+    (warning,) = cli("config", "check", "--json").document["warnings"]
+    assert "inline_max = 33554432 is more than a message between members" in warning
+    assert f"warning: {warning}\n" == cli("config", "check").err
+
+
 def test_config_check_reads_the_tls_files_as_a_node_does(cli: Cli, tmp_path: Path) -> None:
     def judged(cert: str, key: str) -> str:
         lines = [f'tls_cert = "{cert}"', f'tls_key = "{key}"', f'tls_ca = "{good.tls_ca}"']

@@ -11,9 +11,11 @@ import pytest
 
 from scribe_ledger.config import Config, ConfigurationWarning, NodeSettings
 from scribe_ledger.config.catalogue import ENVIRONMENT, FLAGS, OTHER_VARIABLES, SETTINGS, as_toml
+from scribe_ledger.config.configuration import MOST_INLINE_OF_MEMBER
 from scribe_ledger.config.old_spellings import OLD_ENVIRONMENT
 from scribe_ledger.config.validation import value_of
 from scribe_ledger.errors import ConfigurationError
+from scribe_ledger.model import MAX_LEAF_BYTES, MAX_MESSAGE_BYTES, MAX_REQUEST_ID_BYTES, MESSAGE_HEAD_BYTES
 
 if TYPE_CHECKING:
     from tests.config.conftest import Load
@@ -234,6 +236,28 @@ def test_a_secret_that_can_be_guessed_is_pointed_out_and_not_shown(load: Load, s
 @pytest.mark.parametrize("secret", ["", "sixteen letters!"])
 def test_a_longer_secret_and_none_are_not(load: Load, secret: str) -> None:
     assert load(f'[cluster]\nsecret = "{secret}"').warnings == ()
+
+
+@pytest.mark.parametrize("member", ["[network]\nseed_peers = ['b:9001']", "[discovery]\nenabled = true\nmdns = true"])
+def test_values_that_no_message_between_members_carries_are_pointed_out(load: Load, member: str) -> None:
+    most = MOST_INLINE_OF_MEMBER
+    assert load(f"[storage]\ninline_max = {most}\n{member}").member_warnings == ()
+    with pytest.warns(ConfigurationWarning, match=f"storage.inline_max = {most + 1} is more than a message"):
+        config = load(f"[storage]\ninline_max = {most + 1}\n{member}")
+    assert len(config.warnings) == 1
+    assert config.warnings[0].startswith("config.toml: storage.inline_max")
+    assert config.member_warnings == config.warnings, "it is said once"
+
+
+def test_they_are_where_a_flag_or_the_folder_makes_the_member(load: Load) -> None:
+    config = load(f"[storage]\ninline_max = {32 << 20}")
+    assert config.warnings == ()
+    assert len(config.member_warnings) == 1
+
+
+def test_the_largest_such_value_fits_with_any_key_and_metadata() -> None:
+    around = MAX_LEAF_BYTES + MAX_REQUEST_ID_BYTES + 1024
+    assert MOST_INLINE_OF_MEMBER + around <= MAX_MESSAGE_BYTES - MESSAGE_HEAD_BYTES
 
 
 # --- describing ------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from scribe_ledger.config.problems import ConfigurationWarning, SettingsError
 from scribe_ledger.config.sections import Settings
 from scribe_ledger.config.validation import Merged, explain, judge, value_of
 from scribe_ledger.errors import ConfigurationError
+from scribe_ledger.model import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +33,10 @@ DEFAULT_FILE = "config.toml"
 """Read from the working directory when no file is named, if it is there."""
 LEAST_SECRET = 16
 """Characters of a cluster's secret. One that has fewer is warned of: it cannot be hard to guess."""
+
+
+MOST_INLINE_OF_MEMBER = MAX_MESSAGE_BYTES - (128 << 10)
+"""Bytes of a value that fits a message between members with any key and metadata."""
 
 
 class SettingRow(NamedTuple):
@@ -93,6 +98,8 @@ class Config(Settings):
         config._origins = {key: given.origin for key, given in merged.given.items()}
         config._path = file
         config._warnings = (*outdated, *config._seed_warnings(), *config._secret_warnings())
+        if config.is_cluster_member():
+            config._warnings = config.member_warnings
         for message in config._warnings:
             warnings.warn(message, ConfigurationWarning, stacklevel=2)
         return config
@@ -103,6 +110,11 @@ class Config(Settings):
     def warnings(self) -> tuple[str, ...]:
         """What should be written differently, each naming its place and the present key."""
         return self._warnings
+
+    @property
+    def member_warnings(self) -> tuple[str, ...]:
+        """The same of a member: also of one that is it by ``--bootstrap`` or by its folder, and not by settings."""
+        return tuple(dict.fromkeys((*self._warnings, *self._inline_warnings())))
 
     @property
     def path(self) -> Path | None:
@@ -211,6 +223,19 @@ class Config(Settings):
         place = self._origins["cluster.secret"].place()
         problem = f"{place} has fewer than {LEAST_SECRET} characters: whoever records a handshake can guess it offline"
         return [f"{problem}; choose 32 random ones, the same on all members"]
+
+    def _inline_warnings(self) -> list[str]:
+        """An object store would take such a value: that one is named is no reason to be silent."""
+        most = self.storage.inline_max
+        if most <= MOST_INLINE_OF_MEMBER:
+            return []
+        problem = (
+            f"{self.source('storage.inline_max')}: storage.inline_max = {most} is more than a message between members"
+        )
+        return [
+            f"{problem} carries: larger values than {MOST_INLINE_OF_MEMBER} bytes may be refused (413), up to that; "
+            f"set it to {MOST_INLINE_OF_MEMBER} or less on all members"
+        ]
 
 
 def _settings_file(path: str | os.PathLike[str] | None) -> Path | None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from scribe_ledger.model import MAX_MESSAGE_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -34,7 +36,7 @@ class ReplicaSettings(NamedTuple):
     read_retry_ticks: int = 6
     resend_ticks: int = 20
     """Of silence about a bundle, after which it is sent to the same leader again."""
-    max_message_bytes: int = 16 << 20
+    max_message_bytes: int = MAX_MESSAGE_BYTES
 
     @classmethod
     def of(cls, consensus: ConsensusSettings, tick_ms: float) -> Self:

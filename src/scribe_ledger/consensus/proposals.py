@@ -16,6 +16,7 @@ from scribe_ledger.consensus.bundles import UNIT_OVERHEAD_BYTES, encode_units
 from scribe_ledger.consensus.exchange import NEVER
 from scribe_ledger.consensus.frames import NO_ROOM, NOT_LEADER, UNREADABLE, Forward, encode_forward
 from scribe_ledger.errors import InvalidRequest, OutcomeUnknown, Overloaded, ScribeError, TooLarge, Unavailable
+from scribe_ledger.model import MESSAGE_HEAD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -53,7 +54,7 @@ class Proposals:
         self._counters = counters
         self._entry_bytes, self._entry_units = settings.max_entry_bytes, settings.max_entry_units
         self._waiting_max, self._bytes_max = settings.max_waiting_units, settings.max_waiting_bytes
-        self._unit_bytes_max = settings.max_message_bytes - 2048  # room for what a message has around it
+        self._unit_bytes_max = settings.max_message_bytes - MESSAGE_HEAD_BYTES
         self._queue: deque[Waiter] = deque()
         self._under_way: dict[int, Bundle] = {}
         self._sequence = 0

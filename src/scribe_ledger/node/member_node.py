@@ -11,7 +11,7 @@ After a full snapshot everything begins again in this process, on the same ports
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack, closing, contextmanager
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,7 +23,7 @@ from scribe_ledger.consensus.formation.identity import NodeIdentity
 from scribe_ledger.consensus.formation.joining import Joined
 from scribe_ledger.consensus.log.files import FileLog
 from scribe_ledger.consensus.membership import Membership
-from scribe_ledger.consensus.snapshots.installing import finish_installation, install_incremental
+from scribe_ledger.consensus.snapshots.installing import Refused, finish_installation, install_incremental
 from scribe_ledger.consensus.transport import Auth, Me, Transport
 from scribe_ledger.ledger.folder import system_clock
 from scribe_ledger.ledger.served import MemberLedger
@@ -37,7 +37,7 @@ from scribe_ledger.node.switchboard import Switchboard
 from scribe_ledger.node.waiting_room import WaitingRoom
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
 
     from scribe_ledger.config import Config
     from scribe_ledger.consensus.membership import MemberInfo
@@ -59,7 +59,7 @@ def run_member(config: Config, listener: Listener, logs: Logs, signals: StopSign
     """Serves until a signal asks it to stop."""
     import uvloop
 
-    for warning in config.warnings:  # before the way into a cluster, which they may explain
+    for warning in config.member_warnings:  # before the way into a cluster, which they may explain
         log.warning(warning)
     if warning := exposure(config):
         log.warning(warning)
@@ -109,7 +109,7 @@ class MemberNode:
             if ledger is None:
                 return  # it was asked to stop before it found a cluster
             await parts.enter_async_context(_closing(ledger))
-            await asyncio.to_thread(install_incremental, ledger.state_machine, config.data_dir)
+            await asyncio.to_thread(self._take_what_is_ready, ledger)
             if not config.is_cluster_member(self._bootstrap):
                 check_is_meant(config, identity.raft_id, _record_of(ledger))
             is_new = not (config.data_dir / RAFT_LOG).exists()
@@ -132,9 +132,14 @@ class MemberNode:
             self.begins_again = await running.run()
 
     def _finish_installation(self, identity: NodeIdentity) -> None:
-        installed = finish_installation(self._config.data_dir, copies_of())
-        if installed is not None:
-            log.info("a full snapshot is installed", position=installed.position, entries=installed.size)
+        with _without_what_is_bad():
+            installed = finish_installation(self._config.data_dir, copies_of())
+            if installed is not None:
+                log.info("a full snapshot is installed", position=installed.position, entries=installed.size)
+
+    def _take_what_is_ready(self, ledger: ServedLedger) -> None:
+        with _without_what_is_bad():
+            install_incremental(ledger.state_machine, self._config.data_dir)
 
     async def _ledger_of(
         self,
@@ -194,6 +199,15 @@ class _closing:  # noqa: N801 - as contextlib's
 
     async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self._ledger.close)
+
+
+@contextmanager
+def _without_what_is_bad() -> Iterator[None]:
+    """A snapshot that is not what it says is no reason not to start: it is gone, and the ledger is as it was."""
+    try:
+        yield
+    except Refused as error:
+        log.warning("a snapshot is not what it says: it is removed", error=error.message)
 
 
 def _record_of(ledger: ServedLedger) -> Membership:

@@ -61,8 +61,10 @@ def test_a_raft_port_that_is_open_to_anybody_is_said_before_it_is_opened(tmp_pat
         assert node.log.index("ANYONE who reaches") < node.log.index("listening")
         assert "\n  INSECURE " in node.log
         assert node.stop() == 0
-        node.configure([], open_to_all | {"cluster": {"secret": "a secret of the test"}})
+        large = {"storage": {"inline_max": 32 << 20}}
+        node.configure([], open_to_all | large | {"cluster": {"secret": "a secret of the test"}})
         before = len(node.log)
         node.start("--bootstrap")
         cluster.wait_until_formed()
         assert "prove nothing" not in node.log[before:]
+        assert node.log[before:].count("inline_max = 33554432 is more than a message between members") == 1
