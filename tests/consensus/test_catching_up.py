@@ -11,6 +11,7 @@ from tests.consensus.looping import in_loop
 
 from scribe_ledger.consensus.catching_up import CONFLICT_PAUSE_SECONDS, CatchingUp
 from scribe_ledger.consensus.exchange import ArrivedSnapshot
+from scribe_ledger.consensus.membership import Membership
 from scribe_ledger.errors import Conflict, ScribeError, Unavailable
 from scribe_ledger.model import Extent
 
@@ -30,6 +31,7 @@ class Replica:
         self.finished: list[bytes | None] = []
         self.offered: list[int] = []
         self.is_leader = True
+        self.raft_id, self.leader, self.membership = 3, 1, Membership(1, 1, (1, 2, 3))
 
     def wants_snapshot(self) -> list[int]:
         return [3]
@@ -78,6 +80,7 @@ class Receiver:
             on_full=lambda: None,
             on_conflict=self.conflicts.append,
             clock=lambda: self.now,
+            givers=lambda: (1, 2, 3),
         )
 
     async def look(self) -> None:

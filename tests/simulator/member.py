@@ -104,6 +104,7 @@ class Member:
         )
         self._check_head()
         if self.incoming is not None:
+            machine.prove(iter(self.incoming))
             machine.take(iter(self.incoming))
             self.step()
             machine.flush()

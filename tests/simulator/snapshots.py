@@ -130,6 +130,7 @@ class Snapshots:
     def _take(self, arrived: ArrivedSnapshot) -> None:
         member = self._member
         assert member.incoming is not None
+        member.machine.prove(iter(member.incoming))
         member.machine.take(iter(member.incoming))
         member.later(member.world.random.uniform(0.001, 0.1), lambda: self._flush(arrived))
 

@@ -10,6 +10,9 @@ leader's is not overwritten, and one that other members contradict is not taken:
 right is not for one member to say (``standing``). So this member stays as it is, and tries again: at once where another
 member leads, after a pause where it is the same one.
 
+A payload that is not what it says is removed before anything of it is written. The next one is asked of another voter,
+which has what the leader has; the same member is asked again after a pause.
+
 A member whose own ledger is in doubt offers nothing.
 """
 
@@ -23,11 +26,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from scribe_ledger.consensus.snapshots.description import FULL
-from scribe_ledger.consensus.snapshots.installing import install_incremental
-from scribe_ledger.errors import Conflict, Corruption, ScribeError, StorageError, VerificationError
+from scribe_ledger.consensus.snapshots.installing import Refused, install_incremental
+from scribe_ledger.errors import ConfigurationError, Conflict, Corruption, ScribeError, StorageError, VerificationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
     from pathlib import Path
 
     from scribe_ledger.consensus.exchange import ArrivedSnapshot
@@ -45,6 +48,8 @@ NOTICE_SECONDS = 2.0
 """That a peer may take to begin."""
 CONFLICT_PAUSE_SECONDS = 10.0
 """Before the same leader is asked again that had other entries, or whose snapshot others contradicted."""
+REFUSED_PAUSE_SECONDS = 60.0
+"""Before a member is asked again that gave a bad snapshot."""
 log = structlog.get_logger("scribe.cluster")
 
 
@@ -64,9 +69,10 @@ class CatchingUp:
         on_full: Callable[[], object],
         on_conflict: Callable[[ScribeError], object],
         clock: Callable[[], float],
+        givers: Callable[[], Iterable[int]],
         may_give: Callable[[], bool] = lambda: True,
     ) -> None:
-        """``may_give``: whether this ledger is one to give to others."""
+        """``givers``: who may be asked in a leader's place. ``may_give``: whether this ledger is one to give."""
         self._replica = replica
         self._machine = machine
         self._data_dir = data_dir
@@ -77,14 +83,23 @@ class CatchingUp:
         self._on_full = on_full
         self._on_conflict = on_conflict
         self._clock = clock
+        self._givers = givers
         self._may_give = may_give
         self._conflict: tuple[int, float] = (0, float("-inf"))
         """With whose ledger, and until when that one is not asked again."""
+        self._refused: dict[int, float] = {}
+        """Who gave a bad snapshot, and until when that one is not asked."""
+        self.giver = 0
+        """Who was asked last for the payload of a snapshot."""
+        self._other_giver = 0
+        """Who is asked for the payload instead of the leader; 0: nobody."""
         self._sent: dict[int, float] = {}
         """Who was told, and when to stop waiting."""
         self._installing = False
         self.installed = {"incremental": 0, "full": 0}
         self.seconds = {"incremental": 0.0, "full": 0.0}
+        self.refused = 0
+        """Snapshots that were not what they said."""
 
     # --- the leader's end --------------------------------------------------------------------------------------
 
@@ -138,11 +153,26 @@ class CatchingUp:
         sender, until = self._conflict
         if arrived.sender == sender and self._clock() < until:
             return  # the leader takes the silence for a message that was lost, and says it again
+        giver = self._giver_for(arrived.sender)
+        if giver is None:
+            return  # so here
         if not self._replica.begin_install(arrived.index):
             self._answer(arrived.sender, arrived.index, ok=False)
             return
         self._installing = True
+        self._other_giver = giver if giver != arrived.sender else 0
         self._spawn(self._install(arrived))
+
+    def choose_giver(self) -> int:
+        """Whom to ask for the payload now: whoever leads, unless that one's was bad."""
+        self.giver = self._other_giver or self._replica.leader
+        return self.giver
+
+    def _giver_for(self, leader: int) -> int | None:
+        """The leader, or another member in its place; None: all of them gave something bad a moment ago."""
+        now, me = self._clock(), self._replica.raft_id
+        self._refused = {each: until for each, until in self._refused.items() if now < until}
+        return next((each for each in (leader, *self._givers()) if each != me and each not in self._refused), None)
 
     async def _install(self, arrived: ArrivedSnapshot) -> None:
         begun, machine, index = time.monotonic(), self._machine, arrived.index
@@ -162,19 +192,32 @@ class CatchingUp:
             self.installed[kind] += 1
             self.seconds[kind] += time.monotonic() - begun
             log.info("a snapshot was installed", position=found.position, entries=machine.extent.size)
+        except Refused as error:
+            self._refuse(error)
         except (Corruption, VerificationError, StorageError):
             raise  # it is for an operator to look at: trying again does not help
         except Conflict as error:
             self._conflict = arrived.sender, self._clock() + CONFLICT_PAUSE_SECONDS
             self._on_conflict(error)
         except ScribeError as error:
+            if kind and isinstance(error, ConfigurationError):
+                raise  # it asks for newer rules: see ``statemachine``
             log.warning("a snapshot could not be fetched: the leader will be asked again", error=str(error))
         finally:
-            self._installing = False
+            self._installing, self._other_giver = False, 0
             if kind != FULL:
                 self._replica.finish_install(arrived.message if taken else None)
                 self._answer(arrived.sender, index, ok=taken)
                 self._wake()
+
+    def _refuse(self, error: Refused) -> None:
+        self.refused += 1
+        self._refused[self.giver] = self._clock() + REFUSED_PAUSE_SECONDS
+        info = self._replica.membership.members.get(self.giver)
+        node = None if info is None else info.node_id
+        log.warning(
+            "a snapshot is not what it says: it is removed", error=error.message, giver=node, raft_id=str(self.giver)
+        )
 
     def _answer(self, peer: int, index: int, *, ok: bool) -> None:
         self._send(peer, [_INSTALLED.pack(INSTALLED, index, ok)])

@@ -1,7 +1,7 @@
 """The seam between agreement and what is agreed on: what the replica asks of a ledger.
 
-Units are bytes here. All methods but ``flush``, ``export`` and ``take`` are called by one thread, which must not be
-kept waiting; those three run in another, beside it.
+Units are bytes here. All methods but ``flush``, ``export``, ``prove`` and ``take`` are called by one thread, which must
+not be kept waiting; those four run in another, beside it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,19 @@ from scribe_ledger.model import Extent as Extent  # noqa: PLC0414, TC001  # the 
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+
+class Outline(Protocol):
+    """What a snapshot leads to: where its receiver is afterwards."""
+
+    @property
+    def position(self) -> int: ...
+
+    @property
+    def membership(self) -> bytes: ...
+
+    @property
+    def extent(self) -> Extent: ...
 
 
 class StateMachine(Protocol):
@@ -69,6 +82,18 @@ class StateMachine(Protocol):
         """What a machine that has ``have`` lacks of the first ``stop`` entries, in pieces of some 100 KiB.
 
         ``Conflict`` if ``have`` is no prefix of this ledger. ``position`` and ``membership`` belong to that size.
+        """
+        ...
+
+    @property
+    def taken_in_part(self) -> bool:
+        """Whether ``take`` was cut short: nothing is applied until it is called again with the same pieces."""
+        ...
+
+    def prove(self, pieces: Iterable[bytes]) -> Outline | None:
+        """What ``take`` would lead to. Writes nothing; ``VerificationError`` if the pieces do not lead there.
+
+        None where they were taken before. Nothing may be applied meanwhile, nor between this and ``take``.
         """
         ...
 

@@ -143,24 +143,33 @@ def _entries(store: Store, pinned: _Pinned, start: int, stop: int) -> Iterator[b
 
 
 def _groups(store: Store, pinned: _Pinned, start: int, stop: int) -> Iterator[Group]:
+    for group in stored_groups(pinned.leaves, pinned.values, pinned.evicted, start, stop):
+        items = records.unpack(group.leaves)
+        yield group._replace(requests=_remembered(store, pinned, group.first, items))
+
+
+def stored_groups(
+    leaves: Iterator[tuple[bytes, bytes]], values: Iterator[tuple[bytes, bytes]], evicted: int, start: int, stop: int
+) -> Iterator[Group]:
+    """The groups with entries from ``start`` to ``stop``, out of scans of both tables. ``Corruption`` for a gap."""
     following = start
-    found = next(pinned.values, None)
-    for name, leaves in pinned.leaves:
+    found = next(values, None)
+    for name, record in leaves:
         if following >= stop:
             return
         (first,) = U64.unpack(name)
-        items = records.unpack(leaves)
-        if first + len(items) <= following:  # the group before the first that is lacking
+        count = records.count_of(record)
+        if first + count <= following:  # the group before the first that is lacking
             continue
         if first > following:
             raise Corruption(f"entry {following} is missing", hint="run `scribe fsck`")
         while found is not None and found[0] < name:
-            found = next(pinned.values, None)
-        values = found[1] if found is not None and found[0] == name and first >= pinned.evicted else None
-        if values is None and first >= pinned.evicted:
+            found = next(values, None)
+        held = found[1] if found is not None and found[0] == name and first >= evicted else None
+        if held is None and first >= evicted:
             raise Corruption(f"the values of the group of entry {first} are missing", hint="run `scribe fsck`")
-        yield Group(first, leaves, values, _remembered(store, pinned, first, items))
-        following = first + len(items)
+        yield Group(first, record, held, ())
+        following = first + count
     if following < stop:
         raise Corruption(f"entry {following} is missing", hint="run `scribe fsck`")
 

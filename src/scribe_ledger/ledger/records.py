@@ -163,6 +163,10 @@ def unpack(record: bytes) -> list[bytes]:
     return [record[start:end] for start, end in pairwise(offsets)]
 
 
+def count_of(record: bytes) -> int:
+    return len(_lengths(record))
+
+
 def unpack_item(record: bytes, ordinal: int) -> bytes:
     lengths = _lengths(record)
     if ordinal >= len(lengths):

@@ -33,6 +33,7 @@ from scribe_ledger.ledger import wire
 from scribe_ledger.ledger.giving import describe, give
 from scribe_ledger.ledger.machine import Machine
 from scribe_ledger.ledger.manifest import Manifest
+from scribe_ledger.ledger.proving import prove
 from scribe_ledger.ledger.receipts import Receipts
 from scribe_ledger.ledger.taking import take
 from scribe_ledger.ledger.tiles import TileSource
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from scribe_ledger.ledger.machine import State
     from scribe_ledger.ledger.manifest import Change
     from scribe_ledger.ledger.policy import Policy
+    from scribe_ledger.ledger.proving import Outline
     from scribe_ledger.ledger.store import Store
 
 Units: TypeAlias = "Sequence[Sequence[Command]]"
@@ -205,8 +207,17 @@ class ReplicatedMachine:
             self.check_healthy()
             return give(self._store, self.machine, have, stop, position, membership)
 
+    @property
+    def taken_in_part(self) -> bool:
+        """Whether something was taken whose rest is lacking: nothing can be applied until that is taken, too."""
+        return self.machine.taking
+
+    def prove(self, pieces: Iterable[bytes]) -> Outline | None:
+        """What ``take`` would lead to, or ``VerificationError``. None: that was taken. Nothing is applied meanwhile."""
+        return prove(self._store, self.machine, pieces)
+
     def take(self, pieces: Iterable[bytes]) -> None:
-        """Takes what ``export`` gave, all of it. Nothing may be applied meanwhile."""
+        """Takes what ``export`` gave, and ``prove`` has gone through, all of it. Nothing may be applied meanwhile."""
         with self._lock:
             self.check_healthy()
             self._receiving = True

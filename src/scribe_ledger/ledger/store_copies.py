@@ -6,11 +6,13 @@ It keeps the protocol of ``consensus.snapshots.copies`` without knowing it. A co
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import closing
+from typing import TYPE_CHECKING
 
 from scribe_ledger.errors import Corruption, SerializationError
 from scribe_ledger.ledger.folder import HEAD, KEY, Head
 from scribe_ledger.ledger.machine import MEMBERSHIP_KEY, Machine
+from scribe_ledger.ledger.proving import Outline, prove_copy
 from scribe_ledger.ledger.rocks import RocksStore
 from scribe_ledger.ledger.store import Table
 from scribe_ledger.ledger.tiles import TileSource
@@ -27,14 +29,6 @@ _ENGINE_LEFTOVERS = ("LOG*", "LOCK")
 """What the engine writes beside the data when it opens a store, and makes again."""
 
 
-class Copied(NamedTuple):
-    """What a copy holds."""
-
-    position: int
-    membership: bytes
-    extent: Extent
-
-
 class StoreCopies:
     """Over the store of an open ledger; only ``make`` needs it."""
 
@@ -47,17 +41,19 @@ class StoreCopies:
         self._store.checkpoint(folder)
         _sync_files(folder)
 
-    def read(self, folder: Path) -> Copied:
+    def read(self, folder: Path) -> Outline:
         """Opens a copy and changes nothing in it. The root is computed from the tree that is there."""
-        store = RocksStore(folder, read_only=True)
-        try:
+        with closing(RocksStore(folder, read_only=True)) as store:
             machine = Machine(store, TileSource(store).fetch)
             state = machine.committed
             root = machine.nodes.root(state.size)
             extent = Extent(state.size, root, state.manifest.version, state.manifest.digest)
-            return Copied(state.position, machine.membership, extent)
-        finally:
-            store.close()
+            return Outline(state.position, machine.membership, extent)
+
+    def prove(self, folder: Path) -> Outline:
+        """The same of a copy that another member made: the root is computed from its log, which is all read."""
+        with closing(RocksStore(folder, read_only=True)) as store:
+            return prove_copy(store)
 
     def set_membership(self, folder: Path, record: bytes) -> None:
         """Writes the record into a copy; nothing else changes, not even the position. Durable on return."""

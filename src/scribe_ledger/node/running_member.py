@@ -151,7 +151,7 @@ class RunningMember:
         self.witnesses = Witnesses(
             identity.raft_id,
             machine,
-            giver=lambda: replica.leader,
+            giver=lambda: self.catching_up.giver,
             diverged=lambda: standing.diverged,
             ask=lambda info, request: self._ask(member.known(info.raft_id) or info, WITNESS + request),
         )
@@ -173,6 +173,7 @@ class RunningMember:
             on_full=lambda: self._begin_again("this node begins again with a ledger that it fetched"),
             on_conflict=standing.refused,
             clock=loop.time,
+            givers=lambda: replica.membership.voters or tuple(member.acquaintances),
             may_give=lambda: standing.doubt is None,
         )
         member.on_report.append(self.catching_up.on_report)
@@ -424,11 +425,12 @@ class RunningMember:
             for kind, count in catching_up.installed.items()
         }
         out = {f"sent_{kind}": SnapshotFigures(count, sent.seconds[kind]) for kind, count in sent.sent.items()}
-        return {"made": made, **out, **installed}
+        refused = SnapshotFigures(catching_up.refused, 0.0)
+        return {"made": made, **out, **installed, "refused": refused}
 
     async def _open_stream(self, request: bytes) -> AsyncIterator[bytes]:
-        """From whoever leads now."""
-        info = self.member.known(self._replica.leader)
+        """From whoever leads now, or is asked instead."""
+        info = self.member.known(self.catching_up.choose_giver())
         if info is None or info.raft_id == self._replica.raft_id:
             raise ConsensusError("nobody leads who could send a snapshot", hint="it is tried again")
         stream = self._transport.stream(info.raft_address, SNAPSHOT + request, expect=info.raft_id)

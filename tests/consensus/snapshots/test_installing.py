@@ -14,7 +14,14 @@ from tests.consensus.looping import in_loop
 from tests.consensus.snapshots.nodes import Node
 
 from scribe_ledger.consensus.snapshots.description import FULL, INCREMENTAL
-from scribe_ledger.consensus.snapshots.installing import Installed, finish_installation, install_incremental, ready
+from scribe_ledger.consensus.snapshots.installing import (
+    Installed,
+    Refused,
+    finish_installation,
+    install_incremental,
+    ready,
+)
+from scribe_ledger.consensus.snapshots.spool import read_spool
 from scribe_ledger.errors import Corruption, LedgerLocked, VerificationError
 from scribe_ledger.ledger.store_copies import StoreCopies
 
@@ -27,7 +34,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.consensus
 
 FULL_STEPS = ["checked", "moved aside", "moved in", "synced", "unmarked", "removed"]
-INCREMENTAL_STEPS = ["taken", "flushed", "unmarked"]
+INCREMENTAL_STEPS = ["proven", "taken", "flushed", "unmarked"]
 KEPT = ("ledger.json", "ledger.key", "head", "cluster.json")
 COPIES = StoreCopies()
 
@@ -161,16 +168,71 @@ def test_what_was_signed_is_read_from_the_head(open_node: Callable[..., Node]) -
 
 
 @pytest.mark.parametrize("member", [FULL, INCREMENTAL], indirect=True)
-def test_what_the_disk_has_changed_since_is_not_installed(member: Node) -> None:
+def test_what_the_disk_has_changed_since_is_removed(member: Node) -> None:
     path = max((member.path / "incoming" / "files").iterdir(), key=lambda each: each.stat().st_size)
+    flip(path)
+    with pytest.raises(Refused, match="is not what was fetched"):
+        finish(member)
+    assert_as_before(member)
+
+
+@pytest.mark.parametrize("member", [FULL, INCREMENTAL], indirect=True)
+@pytest.mark.parametrize("gone", ["ready", "files"])
+def test_a_mark_that_cannot_be_read_and_files_that_are_gone_are_removed(member: Node, gone: str) -> None:
+    if gone == "ready":
+        (member.path / "incoming" / "ready").write_bytes(b"{")
+    else:
+        for path in (member.path / "incoming" / "files").iterdir():
+            path.unlink()
+    with pytest.raises(Refused):
+        finish(member)
+    assert_as_before(member)
+
+
+@full
+@pytest.mark.parametrize("damage", ["ready", "files"])
+def test_the_old_store_comes_back_where_the_new_one_is_damaged(member: Node, damage: str) -> None:
+    with pytest.raises(Killed):
+        finish_installation(member.path, COPIES, step=dying_at("moved aside"))
+    if damage == "ready":
+        (member.path / "incoming" / "ready").write_bytes(b"{")
+    else:
+        flip(max((member.path / "incoming" / "files").iterdir(), key=lambda each: each.stat().st_size))
+    with pytest.raises(Refused):
+        finish(member)
+    assert_as_before(member)
+
+
+@incremental
+def test_what_was_taken_in_part_cannot_go_on_from_a_damaged_file(member: Node) -> None:
+    """The file was good when the taking began. Without its rest nothing can be applied."""
+    member.open()
+    path = next((member.path / "incoming" / "files").iterdir())
+    pieces = list(read_spool(path))
+    with pytest.raises(VerificationError, match="ends before"):
+        member.machine.take(pieces[:2])
+    member.close()
+    flip(path)
+    with pytest.raises(Corruption, match="in part, and the rest is damaged"):
+        finish(member)
+    assert ready(member.path) is not None
+
+
+def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(Corruption, match="is not what was fetched"):
-        finish(member)
-    member.close()
-    member.open()
+
+
+def assert_as_before(member: Node) -> None:
+    """An empty ledger that starts again, and again, and goes on."""
+    for _ in range(2):
+        member.close()
+        assert finish(member) is None
+    assert not (member.path / "incoming").exists()
     assert member.machine.extent.size == 0
+    member.found()
+    member.fill(1)
 
 
 @full
@@ -188,26 +250,6 @@ def test_a_folder_that_is_open_elsewhere_is_left_alone(member: Node) -> None:
     with pytest.raises(LedgerLocked):
         finish_installation(member.path, COPIES)
     assert (member.path / "incoming" / "ready").exists()
-
-
-@in_loop
-async def test_entries_that_do_not_give_the_root_are_not_taken(
-    open_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The file has the digest that was named, and the pieces in it say another root than their entries give."""
-    leader, member = open_node("a", full=True), open_node("b")
-    real = leader.machine.export
-
-    def forged(*arguments: object) -> object:
-        for number, piece in enumerate(real(*arguments)):  # type: ignore[arg-type]
-            root = leader.machine.extent.root.hex().encode()
-            yield piece.replace(root, b"0" * 64) if number == 0 else piece
-
-    monkeypatch.setattr(leader.machine, "export", forged)
-    await member.fetch(leader.sender().on_stream)
-    with pytest.raises(VerificationError):
-        install_incremental(member.machine, member.path)
-    assert ready(member.path) is not None
 
 
 @in_loop

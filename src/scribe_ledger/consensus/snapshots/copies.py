@@ -7,25 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scribe_ledger.consensus.statemachine import Extent
+    from scribe_ledger.consensus.statemachine import Outline
 
 STORE = "store"
 """The folder of the store within a data folder, and within a snapshot."""
-
-
-class Copied(Protocol):
-    """What a copy of the store holds."""
-
-    @property
-    def position(self) -> int: ...
-
-    @property
-    def membership(self) -> bytes: ...
-
-    @property
-    def extent(self) -> Extent:
-        """Its root is computed from the copy, not believed."""
-        ...
 
 
 class Copies(Protocol):
@@ -35,8 +20,15 @@ class Copies(Protocol):
         """A consistent copy of what is applied, durable on return, while others write. The folder must not exist."""
         ...
 
-    def read(self, folder: Path) -> Copied:
-        """Opens a copy and changes nothing in it. ``Corruption`` if it holds no sound ledger."""
+    def read(self, folder: Path) -> Outline:
+        """What a copy of this member's own store holds. Its root is computed from the tree in it."""
+        ...
+
+    def prove(self, folder: Path) -> Outline:
+        """What another member's copy holds, with its root computed from all of its entries.
+
+        Changes nothing in it. ``VerificationError`` or ``StorageError`` if it holds no sound ledger.
+        """
         ...
 
     def set_membership(self, folder: Path, record: bytes) -> None:

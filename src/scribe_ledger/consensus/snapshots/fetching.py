@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from scribe_ledger.consensus.snapshots.description import FULL, Description, File
 from scribe_ledger.consensus.snapshots.files import META, describe_file, read_description, remove_tree, write_durably
-from scribe_ledger.consensus.snapshots.installing import FILES, INCOMING, READY, check_head
+from scribe_ledger.consensus.snapshots.installing import (
+    FILES,
+    INCOMING,
+    READY,
+    REMOVED,
+    Refused,
+    check_head,
+    check_outline,
+)
 from scribe_ledger.consensus.snapshots.pieces import Data, End, Wait, decode_piece
 from scribe_ledger.consensus.snapshots.sending import Request
 from scribe_ledger.errors import Conflict, NetworkError, StorageError, Unavailable, VerificationError
@@ -74,7 +82,8 @@ class Fetcher:
         return Progress(self._fetched, self._total)
 
     async def fetch(self, *, have: bytes, size: int, least: int, overwrite: bool = False) -> Description:
-        """Durable on return, and to be installed even if the process dies. What is not to be had raises.
+        """Durable on return, and to be installed even if the process dies. What is not to be had raises; ``Refused``
+        if it came, and is not what it says: it is removed.
 
         ``have`` and ``size`` describe this node's ledger, ``least`` is the position from which a snapshot is of use.
         """
@@ -91,7 +100,7 @@ class Fetcher:
                 left = left - 1 if self._fetched <= before else ATTEMPTS
                 if not left:
                     raise
-            except StorageError:
+            except (StorageError, Refused):
                 await asyncio.to_thread(partial.remove)  # a full disk is given back what was fetched
                 raise
             finally:
@@ -132,35 +141,23 @@ class Fetcher:
         if description.ledger_id != self._ledger_id:
             raise Conflict(f"the snapshot is of the ledger {description.ledger_id}, this one is {self._ledger_id}")
         if description.position < request.least:
-            raise VerificationError(
-                f"the snapshot is of position {description.position}, and {request.least} was asked for"
-            )
+            raise Refused(f"the snapshot is of position {description.position}, and {request.least} was asked for")
         if description.kind == FULL:
             check_head(self._data_dir, self._copies, description)
 
     def _finish(self, partial: _Partial) -> Description:
         description = partial.complete()
         if description.kind == FULL:
-            try:
-                self._verify(description, partial.files)
-            except BaseException:
-                partial.remove()
-                raise
+            self._prove(description, partial.files)
         write_durably(partial.folder / READY, description.encode())
         return description
 
-    def _verify(self, description: Description, files: Path) -> None:
-        """What the copy holds is what the description says; its root is computed here."""
-        found = self._copies.read(files)
-        extent = found.extent
-        told = (description.size, description.root, description.manifest_version, description.manifest_digest)
-        if extent != told or (found.position, found.membership) != (description.position, description.membership):
-            raise VerificationError(
-                f"the snapshot says {description.size} entries with the root {description.root.hex()}, "
-                f"and holds {extent.size} with {extent.root.hex()}"
-                if extent[:2] != told[:2]
-                else f"the snapshot of position {description.position} does not hold what it says"
-            )
+    def _prove(self, description: Description, files: Path) -> None:
+        """An incremental one follows on the open ledger, so it is proven where it is taken: see ``installing``."""
+        try:
+            check_outline(description, self._copies.prove(files))
+        except (StorageError, VerificationError) as error:
+            raise Refused(error.message, hint=REMOVED) from error
 
 
 class _Partial:

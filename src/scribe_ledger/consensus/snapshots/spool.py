@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from scribe_ledger.errors import Corruption
+from scribe_ledger.errors import VerificationError
 from scribe_ledger.objects.durable import storage_errors
 
 if TYPE_CHECKING:
@@ -18,10 +18,11 @@ MAX_PIECE_BYTES = 256 << 20
 
 
 def read_spool(path: Path) -> Iterator[bytes]:
+    """Of a file that is what its giver wrote: ``VerificationError`` for what is no run of pieces."""
     with storage_errors("read", path), path.open("rb") as file:
         while head := file.read(LENGTH.size):
             length = LENGTH.unpack(head)[0] if len(head) == LENGTH.size else MAX_PIECE_BYTES + 1
             piece = file.read(length) if length <= MAX_PIECE_BYTES else b""
             if len(piece) != length:
-                raise Corruption(f"{path} is cut, or is not what was written")
+                raise VerificationError(f"{path} is no run of pieces")
             yield piece
