@@ -226,16 +226,12 @@ class Config(Settings):
 
     def _inline_warnings(self) -> list[str]:
         """An object store would take such a value: that one is named is no reason to be silent."""
-        most = self.storage.inline_max
-        if most <= MOST_INLINE_OF_MEMBER:
+        given, most = self.storage.inline_max, MOST_INLINE_OF_MEMBER
+        if given <= most:
             return []
-        problem = (
-            f"{self.source('storage.inline_max')}: storage.inline_max = {most} is more than a message between members"
-        )
-        return [
-            f"{problem} carries: larger values than {MOST_INLINE_OF_MEMBER} bytes may be refused (413), up to that; "
-            f"set it to {MOST_INLINE_OF_MEMBER} or less on all members"
-        ]
+        place = f"{self.source('storage.inline_max')}: storage.inline_max = {given}"
+        problem = f"{place} is more than a message between members carries: values above {most} bytes may be refused"
+        return [f"{problem} (413), up to that; set it to {most} or less on all members"]
 
 
 def _settings_file(path: str | os.PathLike[str] | None) -> Path | None:
