@@ -666,7 +666,7 @@ def test_a_panic_ends_the_background_loudly_and_a_pass_that_goes_well_begins_it_
 
     monkeypatch.setattr(background, "LOOK_SECONDS", 0.01)
     write_round(ledger, 0)
-    archive = archiver(ledger, panic, check_interval_secs=3600, age_threshold_secs=0)
+    archive = archiver(ledger, panic, check_interval_secs=3600, age_threshold_secs=0, grace_secs=3600)
     assert not archive.gave_up
     archive.start()
     try:

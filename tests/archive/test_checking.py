@@ -300,13 +300,13 @@ def test_the_key_that_the_caller_trusts_must_be_the_stores(archive: Archive) -> 
 def forge_segment(archive: Archive, tmp_path: Path) -> str:
     """A segment under a name that is right, one of whose entries never was. It takes the place of the true one."""
     from scribe_ledger.merkle.leaf import decode_leaf, encode_leaf
-    from scribe_ledger.segments.writing import seal
+    from scribe_ledger.segments.writing import gather, seal
 
     true = archive.ledger.manifest.segments[1]
     groups = [*archive.ledger.groups(true.first_index, true.stop)]
     leaf = decode_leaf(groups[0].leaves[7])
     groups[0].leaves[7] = encode_leaf(leaf._replace(metadata={"who": "mallory"}))
-    with seal(groups, ledger_id=archive.ledger.ledger_id, folder=tmp_path) as sealed:
+    with seal(gather(groups), ledger_id=archive.ledger.ledger_id, folder=tmp_path) as sealed:
         file_of(archive, true.path).unlink()
         archive.store.put_file(sealed.segment.path, sealed.path)
         manifest = orjson.loads(file_of(archive, paths.MANIFEST).read_bytes())
@@ -481,10 +481,10 @@ UNWANTED = sha256(b"unwanted").digest()
 
 def add_orphans(archive: Archive, tmp_path: Path) -> dict[str, str]:
     """One of each kind, by name."""
-    from scribe_ledger.segments.writing import seal
+    from scribe_ledger.segments.writing import gather, seal
 
     groups = archive.ledger.groups(0, archive.ledger.manifest.segments[0].stop)
-    with seal(groups, ledger_id=archive.ledger.ledger_id, folder=tmp_path, compression=None) as sealed:
+    with seal(gather(groups), ledger_id=archive.ledger.ledger_id, folder=tmp_path, compression=None) as sealed:
         archive.store.put_file(sealed.segment.path, sealed.path)
     archive.store.put_bytes(paths.blob_path(UNWANTED), b"unwanted")
     archive.store.put_bytes(paths.chunk_digests_path(UNWANTED), b"no matter")

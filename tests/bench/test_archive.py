@@ -118,10 +118,13 @@ def test_puts_are_archived_meanwhile(run: tuple[int, dict[str, Any]]) -> None:
 
 def test_steps_of_sealing_and_parts_of_the_bucket_are_told(run: tuple[int, dict[str, Any]]) -> None:
     lines = figures(run[1])
-    steps = lines["seal"]["details"]["us_per_entry"]
-    assert {"seal", "upload-segment", "sequence", "publish-tiles"} <= set(steps)
-    assert lines["seal.published"]["figure"] == pytest.approx(1e6 / sum(steps.values()), rel=0.1)
-    assert lines["seal"]["figure"] > lines["seal.published"]["figure"]
+    for name, least in (
+        ("seal", {"seal", "upload-segment", "sequence"}),
+        ("seal.published", {"seal", "publish-tiles"}),
+    ):
+        steps = lines[name]["details"]["us_per_entry"]
+        assert least <= set(steps)
+        assert lines[name]["figure"] == pytest.approx(1e6 / sum(steps.values()), rel=0.1)
     parts = {part["part"]: part["bytes_per_entry"] for part in lines["bytes"]["details"]["parts"]}
     assert {"segments", "tile", "checkpoints"} <= set(parts)
     assert sum(parts.values()) == pytest.approx(lines["bytes"]["figure"], abs=0.1 * len(parts))

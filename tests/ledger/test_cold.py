@@ -18,7 +18,7 @@ from scribe_ledger.objects.folder import FolderStore
 from scribe_ledger.segments.columns import Group
 from scribe_ledger.segments.log_values import LogValues
 from scribe_ledger.segments.whole import WholeSegments
-from scribe_ledger.segments.writing import seal
+from scribe_ledger.segments.writing import gather, seal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ def archive(ledger: ServedLedger, stop: int | None = None) -> Segment:
     first = ledger.manifest.archived_size
     ledger.adopt_store()
     groups = ledger.groups(first, ledger.size if stop is None else stop)
-    with seal(groups, ledger_id=ledger.ledger_id, folder=ledger.spool) as sealed:
+    with seal(gather(groups), ledger_id=ledger.ledger_id, folder=ledger.spool) as sealed:
         ledger.objects.put_file(sealed.segment.path, sealed.path)
         ledger.change_manifest(Archive(ledger.manifest.version, (sealed.segment,)))
         return sealed.segment
@@ -140,7 +140,7 @@ def test_a_segment_with_another_value_is_corruption(ledger: ServedLedger, tmp_pa
     with ServedLedger.open(tmp_path / "other") as other:
         other.put("key", "wrong")
         groups = list(other.groups(0, 1))
-    with seal(groups, ledger_id=ledger.ledger_id, folder=tmp_path) as sealed:
+    with seal(gather(groups), ledger_id=ledger.ledger_id, folder=tmp_path) as sealed:
         ledger.objects.put_file(segment.path, sealed.path, replace=True)
         lying = sealed.segment._replace(path=segment.path)
     ledger._machine.applied = ledger._machine.committed = ledger._machine.committed._replace(
@@ -220,7 +220,7 @@ def test_a_reader_that_finds_its_segment_replaced_and_gone_reads_the_new_one(
     old = archive(ledger)
     ledger.put("other", "value")
     archive(ledger)
-    with seal(ledger.groups(0, 2), ledger_id=ledger.ledger_id, folder=ledger.spool) as sealed:
+    with seal(gather(ledger.groups(0, 2)), ledger_id=ledger.ledger_id, folder=ledger.spool) as sealed:
         ledger.objects.put_file(sealed.segment.path, sealed.path)
         names = tuple(segment.segment_id for segment in ledger.manifest.segments)
         ledger.evict(2)
@@ -408,7 +408,7 @@ def test_a_copy_reads_what_the_original_has_merged_and_removed(
     ledger.snapshot(tmp_path / "copy")
     old = ledger.manifest.segments
     leaves, values = ledger.leaves(0, 3), [b"value %d" % number for number in range(3)]
-    with seal([Group(0, leaves, values)], ledger_id=ledger.ledger_id, folder=ledger.spool) as merged:
+    with seal(gather([Group(0, leaves, values)]), ledger_id=ledger.ledger_id, folder=ledger.spool) as merged:
         ledger.objects.put_file(merged.segment.path, merged.path)
     for segment in old:
         ledger.objects.delete(segment.path)

@@ -21,7 +21,7 @@ from scribe_ledger.ledger.served import ServedLedger
 from scribe_ledger.ledger.store import DamagedBlock, Table
 from scribe_ledger.merkle import Leaf, decode_leaf, encode_leaf
 from scribe_ledger.model import Kind
-from scribe_ledger.segments.writing import seal
+from scribe_ledger.segments.writing import gather, seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -539,7 +539,7 @@ def archived(store: MemoryStore, tmp_path: Path) -> Iterator[ServedLedger]:
 
 def archive(ledger: ServedLedger, start: int, stop: int) -> None:
     groups = ledger.groups(start, stop)
-    with seal(groups, ledger_id=ledger.ledger_id, folder=ledger.spool) as sealed:
+    with seal(gather(groups), ledger_id=ledger.ledger_id, folder=ledger.spool) as sealed:
         ledger.objects.put_file(sealed.segment.path, sealed.path)
     ledger.change_manifest(Archive(ledger.manifest.version, (sealed.segment,)))
 

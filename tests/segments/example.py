@@ -11,7 +11,7 @@ from scribe_ledger.merkle.hashing import ZERO_HASH
 from scribe_ledger.merkle.leaf import Leaf
 from scribe_ledger.model import Kind
 from scribe_ledger.objects.folder import FolderStore
-from scribe_ledger.segments.writing import Group, SealedSegment, seal
+from scribe_ledger.segments.writing import Group, SealedSegment, gather, seal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +76,7 @@ class Log:
         return [written.leaf.encode() for written in self.entries]
 
     def seal(self, folder: Path, **options: object) -> SealedSegment:
-        return seal(self.groups(), ledger_id=LEDGER, folder=folder, **options)  # type: ignore[arg-type]
+        return seal(gather(self.groups()), ledger_id=LEDGER, folder=folder, **options)  # type: ignore[arg-type]
 
     def _append(
         self,

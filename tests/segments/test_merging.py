@@ -10,7 +10,7 @@ from tests.segments.example import LEDGER, Log, logs, many
 from scribe_ledger.errors import Corruption, InvalidRequest
 from scribe_ledger.segments.checking import check_segment
 from scribe_ledger.segments.merging import merge
-from scribe_ledger.segments.writing import seal
+from scribe_ledger.segments.writing import gather, seal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.storage
 def sealed_in_parts(log: Log, folder: Path, size: int) -> list[tuple[bytes, Segment]]:
     parts = []
     for group in log.groups(size):
-        with seal([group], ledger_id=LEDGER, folder=folder) as sealed:
+        with seal(gather([group]), ledger_id=LEDGER, folder=folder) as sealed:
             parts.append((sealed.path.read_bytes(), sealed.segment))
     return parts
 

@@ -14,7 +14,7 @@ from scribe_ledger.merkle.tree import root_of
 from scribe_ledger.segments.columns import Group
 from scribe_ledger.segments.schema import GROUP_ROWS, GROUP_VALUE_BYTES
 from scribe_ledger.segments.segment import Segment
-from scribe_ledger.segments.writing import seal
+from scribe_ledger.segments.writing import gather, seal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +65,7 @@ def test_same_entries_give_the_same_bytes_however_they_are_grouped(tmp_path: Pat
     log = many(3000)
     names = set()
     for size in (1, 64, 3000):
-        with seal(log.groups(size), ledger_id=LEDGER, folder=tmp_path) as sealed:
+        with seal(gather(log.groups(size)), ledger_id=LEDGER, folder=tmp_path) as sealed:
             names.add(sealed.segment.segment_id)
     assert len(names) == 1
 
@@ -142,10 +142,11 @@ def test_codec_and_level_decide_the_size_and_nothing_else(tmp_path: Path, compre
 
 
 def test_pace_is_called_between_pieces(tmp_path: Path) -> None:
-    calls = []
-    with many(5000).seal(tmp_path, pace=lambda: calls.append(1)):
+    calls: list[str] = []
+    columns = gather(many(5000).groups(), pace=lambda: calls.append("gathered"))
+    with seal(columns, ledger_id=LEDGER, folder=tmp_path, pace=lambda: calls.append("written")):
         pass
-    assert len(calls) >= 5
+    assert min(map(calls.count, ("gathered", "written"))) >= 5
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def test_what_is_no_range_of_a_log_is_refused_and_leaves_no_file(
     tmp_path: Path, groups: list[Group], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        seal(groups, ledger_id=LEDGER, folder=tmp_path)
+        seal(gather(groups), ledger_id=LEDGER, folder=tmp_path)
     assert [*tmp_path.iterdir()] == []
 
 

@@ -26,7 +26,7 @@ from scribe_ledger.archive.leading import Alone, Deposed, NotLeading, not_leadin
 from scribe_ledger.archive.pacing import Pace, Stopping
 from scribe_ledger.archive.publishing import Publisher
 from scribe_ledger.archive.retiring import Retirer
-from scribe_ledger.archive.sealing import seal_next, wanted
+from scribe_ledger.archive.sealing import Sealing, wanted
 from scribe_ledger.archive.settings import ArchiveSettings
 from scribe_ledger.archive.status import ArchiveResult, ArchiveStatus
 from scribe_ledger.archive.waiting import Waiting
@@ -120,10 +120,12 @@ class Archiver:
         evicted = evictor.evict()  # first, since it makes room to seal in
         self._publisher.publish(work)  # what another process may have left
         sealed = 0
-        while due and (added := seal_next(work, due)) is not None:
-            sealed += added
-            self._publisher.publish(work)
-            evicted += evictor.evict()
+        if due:
+            with Sealing(work, due) as sealing:
+                while (added := sealing.next()) is not None:
+                    sealed += added
+                    self._publisher.publish(work)
+                    evicted += evictor.evict()
         compacted = compact(work)
         self._publisher.copy_manifest(work)  # before anything goes that an old copy names
         removed = self._retirer.retire(work)

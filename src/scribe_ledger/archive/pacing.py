@@ -8,13 +8,13 @@ archived at full speed.
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING
 
 from scribe_ledger.errors import Unavailable
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
     from scribe_ledger.ledger.served import ServedLedger
@@ -28,8 +28,8 @@ class Stopping(Unavailable):
     """The archiver was told to stop, and has left the rest for the next time."""
 
 
-class Pace:
-    """One for each pass, used in its thread."""
+class Pace(threading.local):
+    """One for each pass. Each thread that works at it rests by what it has itself done since it rested last."""
 
     def __init__(
         self,

@@ -6,8 +6,10 @@ object that nothing refers to, which the next sealing of the same range finds an
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from scribe_ledger.archive.holding import check_is_whole
 from scribe_ledger.archive.pacing import Stopping
@@ -15,16 +17,17 @@ from scribe_ledger.archive.room import room_to_seal
 from scribe_ledger.archive.uploading import upload
 from scribe_ledger.errors import Conflict, ScribeError
 from scribe_ledger.ledger.manifest import Archive
-from scribe_ledger.segments.writing import seal
+from scribe_ledger.segments.writing import gather, seal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from scribe_ledger.archive.settings import ArchiveSettings
     from scribe_ledger.archive.waiting import Waiting
     from scribe_ledger.archive.work import Work
     from scribe_ledger.ledger.served import ServedLedger
-    from scribe_ledger.segments.writing import Group, SealedSegment
+    from scribe_ledger.segments.columns import Columns, Group
+    from scribe_ledger.segments.writing import SealedSegment
 
 
 class Wanted(NamedTuple):
@@ -47,48 +50,118 @@ def wanted(
     return Wanted(ledger.size, rest_too) if rest_too or pending.bytes >= settings.segment_size else None
 
 
-def seal_next(work: Work, due: Wanted) -> bool | None:
-    """Seals one segment: True if it is in the manifest, False if somebody else was first, None if none was due."""
-    ledger, settings = work.ledger, work.settings
-    manifest = ledger.manifest
-    start = manifest.archived_size
-    if start >= due.stop or (not due.rest_too and ledger.pending.bytes < settings.segment_size):
-        return None
-    size = room_to_seal(work, min(ledger.pending.bytes, settings.segment_size))
-    work.guard()
-    try:
-        sealed = _seal(work, start, due.stop, size)
-    except Stopping:
-        raise
-    except ScribeError:
-        if ledger.manifest.archived_size <= start:
-            raise
-        return False  # whoever was first may have evicted what was to be read
-    with sealed:
-        work.reached("seal")
-        upload(ledger.objects, sealed)
-        work.reached("upload-segment")
+class Sealing:
+    """Seals what is due, a segment at a time. For one thread; ``close`` it.
+
+    While nobody writes, the entries of the next segment are gathered in a thread of its own beside the writing of one,
+    most of which is Arrow's and leaves the interpreter to others.
+    """
+
+    def __init__(self, work: Work, due: Wanted) -> None:
+        self._work = work
+        self._due = due
+        self._ahead: _Ahead | None = None
+
+    def next(self) -> bool | None:
+        """Seals one: True if it is in the manifest, False if somebody else was first, None if none was due."""
+        work, ledger = self._work, self._work.ledger
+        manifest = ledger.manifest
+        start = manifest.archived_size
+        if not self._is_due(start, ledger.pending.bytes):
+            return None
+        size = room_to_seal(work, min(ledger.pending.bytes, work.settings.segment_size))
+        work.guard()
         try:
-            ledger.change_manifest(Archive(manifest.version, (sealed.segment,)))
-        except Conflict:
+            sealed = self._seal(start, size)
+        except Stopping:
+            raise
+        except ScribeError:
             if ledger.manifest.archived_size <= start:
                 raise
-            return False
-        work.reached("sequence")
-    return True
+            return False  # whoever was first may have evicted what was to be read
+        with sealed:
+            work.reached("seal")
+            upload(ledger.objects, sealed)
+            work.reached("upload-segment")
+            try:
+                ledger.change_manifest(Archive(manifest.version, (sealed.segment,)))
+            except Conflict:
+                if ledger.manifest.archived_size <= start:
+                    raise
+                return False
+            work.reached("sequence")
+        return True
+
+    def close(self) -> None:
+        """Ends what is gathered ahead. Closing twice is allowed."""
+        if self._ahead is not None:
+            self._ahead.stop()
+            self._ahead = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _is_due(self, start: int, pending_bytes: int) -> bool:
+        due = self._due
+        return start < due.stop and (due.rest_too or pending_bytes >= self._work.settings.segment_size)
+
+    def _seal(self, start: int, size: int) -> SealedSegment:
+        ledger, settings = self._work.ledger, self._work.settings
+        pending, entries = ledger.pending.bytes, ledger.size
+        columns = self._take(start, size)
+        left = pending - columns.log_bytes
+        if ledger.size == entries and self._is_due(columns.stop, left):
+            self._ahead = _Ahead(self._work, columns.stop, self._due.stop, min(left, settings.segment_size))
+        return seal(
+            columns,
+            ledger_id=ledger.ledger_id,
+            folder=ledger.spool,
+            compression=settings.compression,
+            level=settings.compression_level,
+            pace=self._work.pace,
+        )
+
+    def _take(self, start: int, size: int) -> Columns:
+        """What was gathered ahead, if it is what is wanted now."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and (ahead.start, ahead.size) == (start, size):
+            return ahead.take()
+        if ahead is not None:
+            ahead.stop()
+        return _gather(self._work, start, self._due.stop, size, self._work.pace)
 
 
-def _seal(work: Work, start: int, stop: int, size: int) -> SealedSegment:
-    ledger, settings = work.ledger, work.settings
-    return seal(
-        _first_of(ledger.groups(start, stop), size),
-        ledger_id=ledger.ledger_id,
-        folder=ledger.spool,
-        compression=settings.compression,
-        level=settings.compression_level,
-        check=partial(check_is_whole, ledger),
-        pace=work.pace,
-    )
+class _Ahead:
+    """The entries of one segment on their way, in a thread of their own."""
+
+    def __init__(self, work: Work, start: int, stop: int, size: int) -> None:
+        self.start, self.size = start, size
+        self._stopped = threading.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="scribe-gather")
+        self._columns = self._thread.submit(_gather, work, start, stop, size, partial(self._pace, work))
+
+    def take(self) -> Columns:
+        try:
+            return self._columns.result()
+        finally:
+            self._thread.shutdown()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.shutdown()
+
+    def _pace(self, work: Work) -> None:
+        if self._stopped.is_set():
+            raise Stopping("nobody waits for these entries any more")
+        work.pace()
+
+
+def _gather(work: Work, start: int, stop: int, size: int, pace: Callable[[], None]) -> Columns:
+    groups = _first_of(work.ledger.groups(start, stop), size)
+    return gather(groups, check=partial(check_is_whole, work.ledger), pace=pace)
 
 
 def _first_of(groups: Iterable[Group], size: int) -> Iterator[Group]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from scribe_ledger.errors import InvalidRequest
 from scribe_ledger.segments.ending import with_digest
 from scribe_ledger.segments.schema import DICTIONARY_COLUMNS, DIGEST_COLUMNS, STATISTICS_COLUMNS, schema
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from scribe_ledger.objects.temporary import TemporaryFile
@@ -19,9 +20,10 @@ Compression = Literal["zstd", "gzip"] | None
 ZSTD_LEVELS = (1, 1, 1, 2, 2, 3, 3, 6, 9, 15)
 """What our levels 0 to 9 are for zstd: 6 is its default of 3, and 9 as slow as the best of gzip."""
 GZIP_LEVELS = (1, 1, 2, 3, 4, 5, 6, 7, 8, 9)
+BUFFER_BYTES = 1 << 20
 
 
-def parquet_writer(sink: Sink, compression: Compression, level: int) -> pq.ParquetWriter:
+def parquet_writer(sink: pa.NativeFile | BinaryIO, compression: Compression, level: int) -> pq.ParquetWriter:
     import pyarrow.parquet as pq
 
     if compression not in ("zstd", "gzip", None) or not 0 <= level <= 9:
@@ -42,6 +44,13 @@ def parquet_writer(sink: Sink, compression: Compression, level: int) -> pq.Parqu
         write_page_checksum=True,
         store_schema=False,
     )
+
+
+def buffered(sink: Sink) -> pa.NativeFile:
+    """What the writer is given: page by page it would ask for the interpreter's lock, which others want as well."""
+    import pyarrow as pa
+
+    return pa.BufferedOutputStream(pa.PythonFile(sink, mode="w"), BUFFER_BYTES)
 
 
 class Sink:

@@ -1,8 +1,8 @@
 """Sealing: groups of the log become a finished segment in a temporary file.
 
-The rows gather as columns, are sorted once, and go out a row group at a time, hashed on their way. Most of it is done
-by Arrow outside of the interpreter's lock. Between two pieces of what is not, a few milliseconds each, ``pace`` is
-called, so that whoever serves requests gets its turn. Memory: between two and three times the leaves and values.
+The rows gather as columns, are sorted once, and go out a row group at a time, hashed on their way. Most of the latter
+is done by Arrow outside of the interpreter's lock. Between two pieces of what is not, a few milliseconds each, ``pace``
+is called, so that whoever serves requests gets its turn. Memory: between two and three times the leaves and values.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scribe_ledger.segments.footer import Footer, Place
 from scribe_ledger.segments.rebuilding import hash_bytes_of
 from scribe_ledger.segments.schema import FOOTER_KEY, schema
 from scribe_ledger.segments.segment import Segment
-from scribe_ledger.segments.sink import Compression, Sink, parquet_writer
+from scribe_ledger.segments.sink import Compression, Sink, buffered, parquet_writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-__all__ = ["Compression", "Group", "SealedSegment", "seal", "write_segment"]
+__all__ = ["Compression", "Group", "SealedSegment", "gather", "seal", "write_segment"]
 
 PIECE_ENTRIES = 1024
 PIECE_BYTES = 4 << 20
@@ -59,17 +59,13 @@ class SealedSegment:
         self.close()
 
 
-def seal(
+def gather(
     groups: Iterable[Group],
     *,
-    ledger_id: str,
-    folder: Path,
-    compression: Compression = "zstd",
-    level: int = 6,
     check: Callable[[Group, bytes], object] = lambda _piece, _hashes: None,
     pace: Callable[[], object] = lambda: None,
-) -> SealedSegment:
-    """Write the segment of contiguous groups into ``folder``. Nothing is synced: a put into a store does that.
+) -> Columns:
+    """The columns of contiguous groups.
 
     ``check`` is called with each piece and its leaf hashes, and raises what is against sealing it.
     """
@@ -85,6 +81,19 @@ def seal(
         pace()
     if columns is None:
         raise InvalidRequest("there is nothing to seal")
+    return columns
+
+
+def seal(
+    columns: Columns,
+    *,
+    ledger_id: str,
+    folder: Path,
+    compression: Compression = "zstd",
+    level: int = 6,
+    pace: Callable[[], object] = lambda: None,
+) -> SealedSegment:
+    """Write the segment of what was gathered into ``folder``. Nothing is synced: a put into a store does that."""
     return write_segment(
         columns.table(),
         log_bytes=columns.log_bytes,
@@ -110,11 +119,14 @@ def write_segment(
     file = TemporaryFile(folder)
     try:
         sink = Sink(file)
-        with parquet_writer(sink, compression, level) as writer:
-            written = _write_rows(writer, table, pace)
-            footer = _footer_of(table, ledger_id, written)
-            writer.add_key_value_metadata({FOOTER_KEY: footer.encode()})
-            sink.hold_back()
+        with buffered(sink) as stream:
+            with parquet_writer(stream, compression, level) as writer:
+                written = _write_rows(writer, table, pace)
+                footer = _footer_of(table, ledger_id, written)
+                writer.add_key_value_metadata({FOOTER_KEY: footer.encode()})
+                stream.flush()
+                sink.hold_back()
+            stream.flush()
         sink.release()
         return SealedSegment(file, _describe(table, footer, written, sink, log_bytes))
     except BaseException:

@@ -1,21 +1,32 @@
-"""The job that archives the large ledger to a folder: rate, time of each step, and pyarrow beside it."""
+"""The job that archives the large ledger to a folder: rate, time of each step, and pyarrow beside it.
+
+Sealing alone is timed on a copy. In a pass of the archiver the entries of one segment are gathered while the one before
+it is published, so there its share cannot be told apart.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
+import threading
+import time
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any, cast
 
 from scribe_ledger.archive.archiver import Archiver, ArchiveSettings
+from scribe_ledger.archive.pacing import Pace
+from scribe_ledger.archive.sealing import Sealing, wanted
+from scribe_ledger.archive.waiting import Waiting
+from scribe_ledger.archive.work import Work
 from scribe_ledger.bench.archive.footprint import bucket_bytes, hot_bytes, settle
 from scribe_ledger.bench.phases import profiled
+from scribe_ledger.ledger.folder import system_clock
 from scribe_ledger.ledger.served import ServedLedger
 from scribe_ledger.objects.folder import FolderStore
 from scribe_ledger.segments.sink import parquet_writer
-from scribe_ledger.segments.writing import seal
+from scribe_ledger.segments.writing import gather, seal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from scribe_ledger.bench.archive.scale import Task
@@ -24,89 +35,98 @@ if TYPE_CHECKING:
     from scribe_ledger.segments.writing import Compression
 
 PYARROW = "pyarrow, the same table"
-SEALING = ("seal", "upload-segment", "sequence")
-"""The steps that make a segment durable and part of the manifest. The rest publishes the tree."""
-_LAST_STEP = "publish-checkpoint"
-"""Of a segment's."""
 _COMPRESSION: tuple[Compression, int] = ("zstd", 6)
 """What segments have by default."""
 
 
 def archive(task: Task) -> dict[str, Measured]:
-    """One pass of the archiver over everything. After each segment pyarrow writes its table again, by itself."""
-    import pyarrow.compute  # imported when it is first used, which is once a process and no entry's cost
-    import pyarrow.parquet
+    """Sealing by itself, pyarrow writing the same tables, and one whole pass of the archiver."""
+    import pyarrow.compute  # imported when they are first used, which is once a process and no entry's cost
+    import pyarrow.parquet  # noqa: F401
 
-    store = FolderStore(task.store)
+    measured = _seal_alone(task)
+    store, steps = FolderStore(task.store), _Steps()
     with ServedLedger.open(task.ledger, create=False, object_store=store) as ledger:
         settle(ledger)
         hot, entries = hot_bytes(ledger), ledger.size
-        watch = _Watch(lambda: _write_again(store, ledger.manifest.segments[-1], task.folder))
-        settings = ArchiveSettings(segment_size=task.scale.segment_bytes)
-        watch.begin()
-        Archiver(ledger, settings, at_step=watch).run_once(everything=True)
-        watch("rest")
+        steps.begin()
+        Archiver(ledger, _settings(task), at_step=steps).run_once(everything=True)
+        steps("rest")
+        assert ledger.manifest.archived_size == entries
+    published: Measured = {
+        "figure": entries / steps.total,
+        "beside": measured["beside"],
+        "details": steps.per_entry(entries),
+    }
+    return {"seal": measured, "seal.published": published, "bytes": bucket_bytes(store, entries, hot)}
+
+
+def _seal_alone(task: Task) -> Measured:
+    folder, store, steps = task.folder / "copy", FolderStore(task.folder / "store"), _Steps()
+    shutil.copytree(task.ledger, folder)
+    with ServedLedger.open(folder, create=False, object_store=store) as ledger:
+        settle(ledger)
+        entries = ledger.size
+        steps.begin()
+        _seal_all(ledger, _settings(task), steps)
         segments = ledger.manifest.segments
         assert ledger.manifest.archived_size == entries
         profile = _profile(ledger, segments[0], task.folder) if task.profile else []
-    sealing = sum(watch.seconds[step] for step in SEALING)
-    details = {
-        "segments": len(segments),
-        "us_per_entry": watch.per_entry_us(watch.seconds, entries),
-        "cpu_us_per_entry": watch.per_entry_us(watch.cpu_seconds, entries),
-        "profile": profile,
-    }
-    pyarrow = {PYARROW: entries / sum(watch.others)}
-    counts = [segment.count for segment in segments]
-    blocks = {
-        "whole pass": [count / seconds for count, seconds in zip(counts, watch.rounds, strict=True)],
-        PYARROW: [count / seconds for count, seconds in zip(counts, watch.others, strict=True)],
-    }
+    seconds = [_write_again(store, segment, task.folder) for segment in segments]
     return {
-        "seal": {"figure": entries / sealing, "beside": pyarrow, "details": details},
-        "seal.published": {
-            "figure": entries / sum(watch.seconds.values()),
-            "beside": pyarrow,
-            "blocks": blocks,
-        },
-        "bytes": bucket_bytes(store, entries, hot),
+        "figure": entries / steps.total,
+        "beside": {PYARROW: entries / sum(seconds)},
+        "blocks": {PYARROW: [segment.count / each for segment, each in zip(segments, seconds, strict=True)]},
+        "details": {"segments": len(segments), **steps.per_entry(entries), "profile": profile},
     }
 
 
-class _Watch:
-    """Seconds by step, without those of what runs after each segment."""
+def _seal_all(ledger: ServedLedger, settings: ArchiveSettings, steps: _Steps) -> None:
+    """What a pass does, without publishing."""
 
-    def __init__(self, after_segment: Callable[[], float]) -> None:
-        self.seconds: dict[str, float] = {}
-        self.cpu_seconds: dict[str, float] = {}
-        """Of all threads of this process."""
-        self.rounds: list[float] = []
-        """By segment, from the end of the one before."""
-        self.others: list[float] = []
-        """What ran after each."""
-        self._after_segment = after_segment
-        self._last = self._round = self._cpu = 0.0
+    def guard() -> None:
+        ledger.adopt_store()
+        ledger.check_store()
+
+    pace = Pace(ledger, settings.segment_size, threading.Event())
+    due = wanted(ledger, settings, Waiting(system_clock, time.monotonic), everything=True)
+    assert due is not None
+    with Sealing(Work(ledger, settings, system_clock, guard, steps, pace), due) as sealing:
+        while sealing.next():
+            pass
+
+
+def _settings(task: Task) -> ArchiveSettings:
+    return ArchiveSettings(segment_size=task.scale.segment_bytes)
+
+
+class _Steps:
+    """Seconds by step, of the clock and of all threads of this process."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._cpu_seconds: dict[str, float] = {}
+        self._last = self._cpu = 0.0
 
     def begin(self) -> None:
-        self._round = perf_counter()
-        self._go_on()
+        self._last, self._cpu = perf_counter(), process_time()
 
     def __call__(self, step: str) -> None:
         now, cpu = perf_counter(), process_time()
-        self.seconds[step] = self.seconds.get(step, 0.0) + now - self._last
-        self.cpu_seconds[step] = self.cpu_seconds.get(step, 0.0) + cpu - self._cpu
-        if step == _LAST_STEP:
-            self.rounds.append(now - self._round)
-            self.others.append(self._after_segment())
-            self._round = perf_counter()
-        self._go_on()
+        self._seconds[step] = self._seconds.get(step, 0.0) + now - self._last
+        self._cpu_seconds[step] = self._cpu_seconds.get(step, 0.0) + cpu - self._cpu
+        self._last, self._cpu = now, cpu
 
-    @staticmethod
-    def per_entry_us(seconds: dict[str, float], entries: int) -> dict[str, float]:
-        return {step: round(spent / entries * 1e6, 2) for step, spent in seconds.items()}
+    @property
+    def total(self) -> float:
+        return sum(self._seconds.values())
 
-    def _go_on(self) -> None:
-        self._last, self._cpu = perf_counter(), process_time()
+    def per_entry(self, entries: int) -> dict[str, Any]:
+        """For the details of a line."""
+        return {
+            name: {step: round(spent / entries * 1e6, 2) for step, spent in seconds.items()}
+            for name, seconds in (("us_per_entry", self._seconds), ("cpu_us_per_entry", self._cpu_seconds))
+        }
 
 
 def _write_again(store: FolderStore, segment: Segment, folder: Path) -> float:
@@ -128,4 +148,4 @@ def _write_again(store: FolderStore, segment: Segment, folder: Path) -> float:
 def _profile(ledger: ServedLedger, segment: Segment, folder: Path) -> list[dict[str, Any]]:
     """The functions in which the sealing of one segment spends its time."""
     groups = ledger.groups(segment.first_index, segment.stop)
-    return profiled(lambda: seal(groups, ledger_id=ledger.ledger_id, folder=folder).close())
+    return profiled(lambda: seal(gather(groups), ledger_id=ledger.ledger_id, folder=folder).close())
