@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.storage
 
-Change = "Callable[[bytes], bytes]"
-
 
 def new() -> ReplicatedMachine:
     return ReplicatedMachine.create(MemoryStore(), Policy())
@@ -64,7 +62,7 @@ def test_what_is_sound_leads_where_taking_it_leads(seed: int) -> None:
     assert tables(receiver._store) == tables(giver._store)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(40))
 def test_what_passes_is_taken_and_what_does_not_leaves_no_trace(seed: int) -> None:
     """One bit anywhere. What is let through is what nobody can tell, such as a request id."""
     giver, receiver, dice = new(), new(), random.Random(seed)
@@ -143,7 +141,7 @@ def log_bytes(record: bytes) -> bytes:
     return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
 
 
-STORED: dict[str, tuple[Table, bytes, Change]] = {
+STORED: dict[str, tuple[Table, bytes, Callable[[bytes], bytes]]] = {
     "a leaf": (Table.LEAVES, b"", key_letter),
     "a leaf of another form": (Table.LEAVES, b"", lambda record: record[:6] + b"\x09" + record[7:]),
     "a value": (Table.VALUES, b"", last_byte),

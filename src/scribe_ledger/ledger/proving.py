@@ -14,7 +14,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from scribe_ledger.errors import Corruption, InvalidRequest, SerializationError, VerificationError
+from scribe_ledger.errors import Corruption, InvalidRequest, VerificationError
 from scribe_ledger.ledger import machine as machines
 from scribe_ledger.ledger import records
 from scribe_ledger.ledger.check_archive import check_manifest
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 COPY_GROUPS = 64
 """Of a copy, at once."""
+SYSTEM_VERSION = 0
+"""Of entries that have no key, and of no others."""
 
 
 class Outline(NamedTuple):
@@ -86,8 +88,9 @@ class _Proof(Reading):
         growth = Growth(self._state)
         live = blob_bytes = 0
         for group in groups:
+            for leaf in group.leaves:
+                decode_leaf(leaf)
             fields = growth.add(group)
-            _decode(group.leaves)
             live += self._keys.add(group, fields)
             blob_bytes += self._keys.add_blobs(fields)
             if group.values is None:
@@ -128,44 +131,37 @@ class _Keys:
         self._look_up = store.table(Table.KEYS).get_many
         self._blobs = machine.blobs
         self._first = machine.applied.size
-        self._deleted = bytearray()
-        """Of each entry that is given, whether it is a delete."""
+        self._flags = bytearray()
+        """Of each entry that is given."""
         self._used: set[bytes] = set()
 
     def add(self, group: Entries, fields: Fields) -> int:
         """By how many keys there are more that have a value."""
-        names = [*map(key_of, group.leaves)]
-        self._deleted += bytes(flag & DELETED for flag in fields.flags)
-        live = 0
-        earlier: list[int] = []
-        for place, (name, before) in enumerate(zip(names, fields.previous, strict=True)):
-            if not name:
-                continue  # a system entry
-            live += not fields.flags[place] & DELETED
-            if before >= self._first and before != NO_PREVIOUS:
-                live -= not self._is_delete(before, fields.indexes[place])
-            elif before != NO_PREVIOUS:
-                earlier.append(place)
-        return live - self._lost(names, fields, earlier)
+        versions, previous, flags = fields.versions, fields.previous, fields.flags
+        self._flags += bytes(flags)
+        later = [place for place, before in enumerate(previous) if before != NO_PREVIOUS]
+        given = [place for place in later if previous[place] >= self._first]
+        superseded = sum([self._had_value(previous[place], fields.indexes[place]) for place in given])
+        if len(later) > len(given):
+            superseded += self._in_store(group, fields, [place for place in later if previous[place] < self._first])
+        return len(flags) - flags.count(DELETED) - versions.count(SYSTEM_VERSION) - superseded
 
-    def _is_delete(self, before: int, index: int) -> bool:
+    def _had_value(self, before: int, index: int) -> bool:
         if before >= index:
             raise VerificationError(f"entry {index} follows on a later one")
-        return bool(self._deleted[before - self._first])
+        return self._flags[before - self._first] != DELETED
 
-    def _lost(self, names: Sequence[bytes], fields: Fields, earlier: Sequence[int]) -> int:
+    def _in_store(self, group: Entries, fields: Fields, places: Sequence[int]) -> int:
         """How many of these entries follow on a value that the store has."""
-        lost = 0
-        found = self._look_up([names[place] for place in earlier]) if earlier else ()
-        for place, record in zip(earlier, found, strict=True):
+        superseded = 0
+        names = [key_of(group.leaves[place]) for place in places]
+        for place, name, record in zip(places, names, self._look_up(names), strict=True):
             spot = Spot._make(SPOT.unpack_from(record)) if record is not None else None
             version, before = fields.versions[place], fields.previous[place]
             if spot is None or (spot.index, spot.version) != (before, version - 1):
-                raise VerificationError(
-                    f"version {version} of key {names[place]!r} does not follow on the version before it"
-                )
-            lost += not spot.deleted
-        return lost
+                raise VerificationError(f"version {version} of key {name!r} does not follow on the version before it")
+            superseded += not spot.deleted
+        return superseded
 
     def add_blobs(self, fields: Fields) -> int:
         """How many bytes of large values there are more."""
@@ -183,7 +179,8 @@ class _Keys:
 def prove_copy(store: Store) -> Outline:
     """What a copy of a ledger's store holds, all of its log gone through; ``VerificationError`` if it is not sound.
 
-    The key index is not compared with the log: it leads to no other root.
+    Its leaves are hashed and not decoded: a root that was vouched for has none that cannot be. The key index is not
+    compared with the log: it leads to no other root.
     """
     try:
         return _prove_copy(store)
@@ -197,15 +194,14 @@ def _prove_copy(store: Store) -> Outline:
         raise VerificationError("the copy has entries of another member in part")
     told = machine.committed
     state = machines.EMPTY
-    leaves, values = store.table(Table.LEAVES).scan(), store.table(Table.VALUES).scan()
-    groups = stored_groups(leaves, values, machine.evicted, 0, told.size)
+    scans = store.table(Table.LEAVES).scan(), store.table(Table.VALUES).scan()
+    groups = stored_groups(*scans, machine.evicted, 0, told.size)
     while some := [*islice(groups, COPY_GROUPS)]:
         growth = Growth(state)
         for group in some:
             held = None if group.values is None else records.unpack(group.values)
-            unpacked = records.unpack(group.leaves)
-            growth.add(Entries(group.first, unpacked, held, (), group.leaves, group.values))
-            _decode(unpacked)
+            leaves = records.unpack(group.leaves)
+            growth.add(Entries(group.first, leaves, held, (), group.leaves, group.values))
         state, full = growth.end()
         _check_tiles(store, full)
     root = machine.nodes.root(told.size)
@@ -218,14 +214,6 @@ def _prove_copy(store: Store) -> Outline:
         raise VerificationError("the entries do not add up to what the copy has counted")
     found = _sound_manifest(store, machine.evicted, told.size)
     return Outline(told.position, machine.membership, Extent(told.size, root, found.version, found.digest))
-
-
-def _decode(leaves: Sequence[bytes]) -> None:
-    try:
-        for leaf in leaves:
-            decode_leaf(leaf)
-    except SerializationError as error:
-        raise VerificationError(f"a leaf cannot be read: {error.message}") from error
 
 
 def _check_tiles(store: Store, full: Sequence[FullTile]) -> None:
