@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from scribe_ledger.errors import Conflict, Unavailable
+from scribe_ledger.errors import ConfigurationError, Conflict, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -141,7 +141,10 @@ async def archive_here(service: Service) -> dict[str, Any]:
         raise _no_archiver(service)
     if service.ledger.failure is not None:
         raise service.ledger.failure.again()  # who may not write here may not write there
-    return archive_json(await desk.archive())
+    try:
+        return archive_json(await desk.archive())
+    except ConfigurationError as error:
+        raise service.outage(error) from error
 
 
 def _no_archiver(service: Service) -> Conflict:

@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
-from scribe_ledger.errors import ConsensusError, Overloaded, ScribeError, Unavailable, counted
+from scribe_ledger.errors import ConfigurationError, ConsensusError, Overloaded, ScribeError, Unavailable, counted
 from scribe_ledger.http.answers import Answer, Answers, is_large
 from scribe_ledger.http.archiving import ArchiveDesk, StoreHealth
 from scribe_ledger.http.checkpoints import Checkpoints
@@ -15,6 +15,7 @@ from scribe_ledger.http.cosigned import Cosigned
 from scribe_ledger.http.feed import Feed
 from scribe_ledger.http.readers import Readers
 from scribe_ledger.ledger.gathering import Gatherer
+from scribe_ledger.objects.identity import outage
 from scribe_ledger.objects.paths import blob_path
 
 if TYPE_CHECKING:
@@ -132,7 +133,14 @@ class Service:
         self, what: str, work: Callable[[], _T], *, if_unbegun: Callable[[], object] | None = None
     ) -> _T:
         seconds = self.config.api.write_timeout_secs
-        return await self.objects.run_within(seconds, lambda: f"room for {what}", work, if_unbegun=if_unbegun)
+        try:
+            return await self.objects.run_within(seconds, lambda: f"room for {what}", work, if_unbegun=if_unbegun)
+        except ConfigurationError as error:
+            raise self.outage(error) from error
+
+    def outage(self, error: ConfigurationError) -> Unavailable:
+        """That the object store is another than it was."""
+        return outage(self.ledger.objects, self.ledger.manifest.store_id, error)
 
     def hold(self, size: int) -> None:
         """Counts bytes of bodies that are kept whole; ``release`` them. Past the bound ``Overloaded``."""

@@ -59,7 +59,9 @@ class StoreWatch:
             except ConfigurationError as error:  # it could not be asked when the node started
                 self._note(error)
                 if self._service.cluster is not None:
-                    self._service.cluster.fail(error)
+                    found = Unavailable(error.message, hint=error.hint)
+                    found.__cause__ = error
+                    self._service.cluster.fail(found)
 
     async def look(self) -> None:
         """Raises ``ConfigurationError`` where the store is not this ledger's."""

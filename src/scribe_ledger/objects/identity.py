@@ -86,9 +86,20 @@ def check_is(store: ObjectStore, store_id: str) -> None:
     """
     if not store_id:
         return
-    found = read_identity(store)
+    try:
+        found = read_identity(store)
+    except ConfigurationError as error:  # a later program's
+        raise outage(store, store_id, error) from error
     if found is None or found.store_id != store_id:
         raise not_that_store(store, store_id)
+
+
+def outage(store: ObjectStore, store_id: str, error: ConfigurationError) -> Unavailable:
+    """What a wrong store is to whoever asks something of a node that runs: no request is wrong because of it.
+
+    The node found the right one, or none, when it started; so another one was mounted there since.
+    """
+    return not_that_store(store, store_id) if store_id else Unavailable(error.message, hint=error.hint)
 
 
 def not_that_store(store: ObjectStore, store_id: str) -> Unavailable:
