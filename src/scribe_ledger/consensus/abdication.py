@@ -32,7 +32,7 @@ def hand_over(node: Node, membership: Membership, unfit: AbstractSet[int] = froz
 
 
 class Barred:
-    """A member that must not lead any more, as long as its process lives."""
+    """A member that must not lead any more, before its node begins again."""
 
     def __init__(self, patience_ticks: int) -> None:
         self._patience_ticks = patience_ticks
