@@ -485,6 +485,7 @@ def test_what_cannot_be_read_is_no_other_archiver(ledger: ServedLedger, monkeypa
         archiver(ledger).run_once(everything=True)
 
 
+@pytest.mark.no_cover
 def test_two_archivers_at_once_and_a_writer_come_to_the_same_ledger(ledger: ServedLedger) -> None:
     failures: list[BaseException] = []
     done = threading.Event()
@@ -763,6 +764,26 @@ def test_work_gives_way_to_writes_unless_the_backlog_is_long(ledger: ServedLedge
     seconds[0] += 0.01
     pace()
     assert rests.seconds == expected, "the archive would fall behind"
+
+
+def test_work_gives_way_to_readers_however_long_the_backlog_is(ledger: ServedLedger) -> None:
+    seconds, answers = [0.0], [0.0]
+    rests = Rests()
+    fill(ledger, 5 * SEGMENT_SIZE)
+    pace = Pace(
+        ledger,
+        SEGMENT_SIZE,
+        rests,  # type: ignore[arg-type]
+        answers=lambda: answers[0],
+        timer=lambda: seconds[0],
+    )
+    for _ in range(2):
+        answers[0] += 0.001
+        seconds[0] += 0.01
+        pace()
+        seconds[0] += 0.01
+        pace()
+    assert rests.seconds == [pytest.approx(0.02)] * 2
 
 
 def test_archived_values_whose_store_is_not_there_are_unavailable_and_not_damaged(tmp_path: Path) -> None:

@@ -58,7 +58,9 @@ class Archiver:
         timer: Callable[[], float] = time.monotonic,
         at_step: Callable[[str], None] = lambda _: None,
         leading: Leading | None = None,
+        answers: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        """``answers`` gives another number once anybody was answered: reads, which the ledger does not count."""
         self._ledger = ledger
         self._leading = leading or Alone()
         self._term = 0
@@ -66,6 +68,7 @@ class Archiver:
         self._settings = settings
         self._clock = clock
         self._at_step = at_step
+        self._answers = answers
         self._waiting = Waiting(clock, timer)
         self._publisher = Publisher()
         self._retirer = Retirer()
@@ -146,7 +149,7 @@ class Archiver:
         return ArchiveResult(manifest.version, manifest.archived_size, sealed, evicted, compacted, removed)
 
     def _work(self, term: int) -> Work:
-        pace = Pace(self._ledger, self._settings.segment_size, self._stopped)
+        pace = Pace(self._ledger, self._settings.segment_size, self._stopped, answers=self._answers)
 
         def check_leads() -> None:
             if self._leading.term != term:
@@ -161,7 +164,7 @@ class Archiver:
             pace()
 
         guard = _Guard(self._ledger, self._leading, reached)
-        return Work(self._ledger, self._settings, self._clock, guard, reached, pause)
+        return Work(self._ledger, self._settings, self._clock, guard, reached, pause, pace.seen)
 
     def _note(self, error: ScribeError) -> None:
         self._failure = error

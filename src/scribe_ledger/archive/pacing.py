@@ -1,16 +1,16 @@
-"""``Pace``: how the archiver gives way to those who write.
+"""``Pace``: how the archiver gives way to those who write and read.
 
 Sealing takes a core, and the interpreter's lock with it. Between two pieces of work, of some milliseconds each, it
-looks whether anything was committed since. If so it sleeps longer than it worked; with a backlog of some segments as
-long as it worked; and with more not at all, since then the archive would only fall further behind. An idle ledger is
-archived at full speed.
+looks whether anybody was served since. If so it sleeps longer than it worked. While entries come, it sleeps only as
+long as it worked once some segments wait; and with more not at all, since then the archive would only fall further
+behind. A ledger that nobody uses is archived at full speed.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.errors import Unavailable
 
@@ -19,13 +19,22 @@ if TYPE_CHECKING:
 
     from scribe_ledger.ledger.served import ServedLedger
 
-RESTS = ((2, 2.0), (4, 1.0))
-"""While fewer segments than this are pending, rest this much longer than the work took."""
+REST = 2.0
+"""So much longer than the work took."""
+RESTS = ((2, REST), (4, 1.0))
+"""The same while entries come and fewer segments than this are pending."""
 LONGEST_REST_SECONDS = 0.1
 
 
 class Stopping(Unavailable):
     """The archiver was told to stop, and has left the rest for the next time."""
+
+
+class Seen(NamedTuple):
+    """What others have had of the ledger; what was seen before differs if they had more since."""
+
+    entries: int
+    answers: float
 
 
 class Pace(threading.local):
@@ -37,23 +46,30 @@ class Pace(threading.local):
         segment_size: int,
         stopped: threading.Event,
         *,
+        answers: Callable[[], float] = lambda: 0.0,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
+        """``answers`` gives another number once anybody was answered; asked often."""
         self._ledger = ledger
         self._segment_size = segment_size
         self._stopped = stopped
+        self._answers = answers
         self._timer = timer
-        self._moment = ledger.moment
+        self._seen = self.seen()
         self._begun = timer()
 
     def __call__(self) -> None:
         rest = 0.0
-        if (moment := self._ledger.moment) is not self._moment:
-            self._moment = moment
-            rest = min(self._factor() * (self._timer() - self._begun), LONGEST_REST_SECONDS)
+        before, self._seen = self._seen, self.seen()
+        if self._seen != before:
+            factor = self._factor() if self._seen.entries != before.entries else REST
+            rest = min(factor * (self._timer() - self._begun), LONGEST_REST_SECONDS)
         if self._stopped.wait(rest) if rest else self._stopped.is_set():
             raise Stopping("the archiver is stopping", hint="what is not archived yet will be when it runs again")
         self._begun = self._timer()
+
+    def seen(self) -> Seen:
+        return Seen(self._ledger.size, self._answers())
 
     def _factor(self) -> float:
         behind = self._ledger.pending.bytes // self._segment_size

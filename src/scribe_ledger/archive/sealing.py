@@ -53,8 +53,8 @@ def wanted(
 class Sealing:
     """Seals what is due, a segment at a time. For one thread; ``close`` it.
 
-    While nobody writes, the entries of the next segment are gathered in a thread of its own beside the writing of one,
-    most of which is Arrow's and leaves the interpreter to others.
+    While nobody is served, the entries of the next segment are gathered in a thread of its own beside the writing of
+    one, most of which is Arrow's and leaves the interpreter to others.
     """
 
     def __init__(self, work: Work, due: Wanted) -> None:
@@ -109,19 +109,19 @@ class Sealing:
         return start < due.stop and (due.rest_too or pending_bytes >= self._work.settings.segment_size)
 
     def _seal(self, start: int, size: int) -> SealedSegment:
-        ledger, settings = self._work.ledger, self._work.settings
-        pending, entries = ledger.pending.bytes, ledger.size
+        work, ledger, settings = self._work, self._work.ledger, self._work.settings
+        pending, seen = ledger.pending.bytes, work.seen()
         columns = self._take(start, size)
         left = pending - columns.log_bytes
-        if ledger.size == entries and self._is_due(columns.stop, left):
-            self._ahead = _Ahead(self._work, columns.stop, self._due.stop, min(left, settings.segment_size))
+        if work.seen() == seen and self._is_due(columns.stop, left):
+            self._ahead = _Ahead(work, columns.stop, self._due.stop, min(left, settings.segment_size))
         return seal(
             columns,
             ledger_id=ledger.ledger_id,
             folder=ledger.spool,
             compression=settings.compression,
             level=settings.compression_level,
-            pace=self._work.pace,
+            pace=work.pace,
         )
 
     def _take(self, start: int, size: int) -> Columns:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from scribe_ledger.archive.pacing import Seen
     from scribe_ledger.archive.settings import ArchiveSettings
     from scribe_ledger.ledger.served import ServedLedger
 
@@ -42,3 +43,5 @@ class Work(NamedTuple):
     reached: Callable[[str], None]
     pace: Callable[[], None]
     """To be called between pieces of work: it lets others have their turn, and raises when work should end."""
+    seen: Callable[[], Seen]
+    """What others have had of the ledger until now."""

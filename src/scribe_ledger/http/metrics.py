@@ -82,6 +82,10 @@ class Metrics:
             stats = self.requests[method, route, status] = RequestStats(self._buckets)
         return stats
 
+    def answered(self) -> float:
+        """Another number once anybody was answered. Any thread may ask, and often."""
+        return sum([stats.total for stats in list(self.requests.values())])
+
     def commit(self, entries: int, sync_seconds: float) -> None:
         """One batch was made durable. Called by the thread that commits."""
         self.commit_entries.observe(entries)

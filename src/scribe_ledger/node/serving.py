@@ -62,7 +62,8 @@ class Serving:
         self._failure: BaseException | None = None
         metrics = Metrics(config.metrics.latency_buckets)
         metrics.log_lines_dropped = lambda: logs.writer.dropped
-        self._archiving = Archiving(Archiver(ledger, ArchiveSettings.of(config), leading=cluster), ledger)
+        archiver = Archiver(ledger, ArchiveSettings.of(config), leading=cluster, answers=metrics.answered)
+        self._archiving = Archiving(archiver, ledger)
         archives = cluster is None or config.has_explicit_object_store
         self._archiver = self._archiving.archiver if archives else None
         self.service = Service(ledger, config, metrics, access=logs.access, archiver=self._archiver, cluster=cluster)

@@ -91,7 +91,7 @@ def _seal_all(ledger: ServedLedger, settings: ArchiveSettings, steps: _Steps) ->
     pace = Pace(ledger, settings.segment_size, threading.Event())
     due = wanted(ledger, settings, Waiting(system_clock, time.monotonic), everything=True)
     assert due is not None
-    with Sealing(Work(ledger, settings, system_clock, guard, steps, pace), due) as sealing:
+    with Sealing(Work(ledger, settings, system_clock, guard, steps, pace, pace.seen), due) as sealing:
         while sealing.next():
             pass
 
