@@ -553,3 +553,11 @@ def test_a_reader_that_takes_nothing_is_given_up(tmp_path: Path) -> None:
             assert served.connections() == 1
             served.sweep(2)
             assert served.connections() == 0
+
+
+@pytest.mark.parametrize("lane", [True, False])
+def test_a_small_value_above_inline_max_is_kept_apart(tmp_path: Path, lane: bool) -> None:
+    with serve(tmp_path, lane=lane, settings={"storage.inline_max": 100}) as served:
+        written = ask(served, put("/at", bytes(100)), put("/above", bytes(101)), answers=2)
+        assert [line.split()[1] for line in written] == [b"201", b"201"]
+        assert served.ledger.stats()["storage_bytes"]["blobs"] == 101

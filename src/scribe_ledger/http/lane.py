@@ -94,7 +94,7 @@ class Shared:
         self.repeats: dict[bytes, bytes] = {}
         """The key that a plain GET asks for, by all bytes of the request."""
         self.submit = service.submit
-        self.body_bytes = min(LANE_BODY_BYTES, service.max_value_size or LANE_BODY_BYTES)
+        self.body_bytes = min(LANE_BODY_BYTES, service.inline_max, service.max_value_size or LANE_BODY_BYTES)
         self.access = service.access
         self._stats: dict[tuple[str, bool, int], RequestStats] = {}
         self.repeated = self.stats("GET", b"/", 200)
