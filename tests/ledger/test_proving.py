@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import orjson
@@ -11,15 +12,22 @@ from tests.ledger.programs import program, segment, tables
 
 from scribe_ledger.errors import ConfigurationError, VerificationError
 from scribe_ledger.ledger import commands, pieces, wire
+from scribe_ledger.ledger.growth import Entries, Growth
 from scribe_ledger.ledger.manifest import Adopt, Archive
 from scribe_ledger.ledger.memory import MemoryStore
 from scribe_ledger.ledger.policy import Policy
 from scribe_ledger.ledger.proving import prove_copy
 from scribe_ledger.ledger.replicated import ReplicatedMachine
 from scribe_ledger.ledger.store import Store, Table
+from scribe_ledger.merkle.hashing import ZERO_HASH, hash_leaf
+from scribe_ledger.merkle.leaf import Leaf
+from scribe_ledger.merkle.tree import EMPTY_EDGE, edge_root, grow
+from scribe_ledger.model import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from scribe_ledger.ledger.machine import State
 
 pytestmark = pytest.mark.storage
 
@@ -246,3 +254,59 @@ def test_values_that_were_left_out() -> None:
     all_pieces[-1] = pieces.encode_fields(pieces.TRAILER, {**told, "evicted": 0})
     with pytest.raises(VerificationError, match="did not come"):
         receiver.prove(all_pieces)
+
+
+# --- a giver whose whole tree is over entries that no ledger writes --------------------------------------------
+
+
+def leaf_of(index: int, version: int, previous: int | None, key: bytes = b"key") -> bytes:
+    value = b"value %d" % index
+    leaf = Leaf(Kind.PUT, index, 1, version, previous, len(value), sha256(value).digest(), ZERO_HASH, key, "", {})
+    return leaf.encode()
+
+
+def told(leaves: list[bytes], start: int, before: State) -> list[bytes]:
+    """Pieces that agree with themselves: the root is that of these leaves."""
+    values = [b"value %d" % index for index in range(start, start + len(leaves))]
+    entries = Entries.packed(start, leaves, values, ())
+    growth = Growth(before)
+    growth.add(entries)
+    after, _ = growth.end(live=sum(b"other" in leaf for leaf in leaves) + (start == 0))
+    root = edge_root(after.edge).hex()
+    numbers = {"start": start, "stop": after.size, "position": 9, "manifest_start": 0, "membership": ""}
+    policy = Policy().encode().decode()
+    ends = {"state": after.encode().hex(), "policy": policy, "evicted": 0, "manifest_digest": bytes(32).hex()}
+    return [
+        pieces.encode_fields(pieces.HEADER, {**numbers, "root": root}),
+        pieces.encode_groups([pieces.Group(start, entries.leaf_pack, entries.value_pack, ())]),
+        pieces.encode_fields(pieces.TRAILER, ends),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("leaves", "sound"),
+    [
+        ([leaf_of(0, 1, None), leaf_of(1, 2, 0), leaf_of(2, 3, 1)], True),
+        ([leaf_of(0, 1, None), leaf_of(1, 2, 0), leaf_of(2, 3, 0)], False),
+        ([leaf_of(0, 1, None), leaf_of(1, 2, 0), leaf_of(2, 2, 0)], False),
+        ([leaf_of(0, 1, None), leaf_of(1, 3, 0)], False),
+        ([leaf_of(0, 1, None), leaf_of(1, 1, None, b"other"), leaf_of(2, 2, 0, b"other")], False),
+    ],
+)
+@pytest.mark.parametrize("has", [0, 1])
+def test_each_entry_follows_on_the_latest_of_its_key(leaves: list[bytes], sound: bool, has: int) -> None:
+    """Those that have a first entry in the store already, and those that are given it."""
+    receiver = new()
+    if has:
+        receiver.apply(1, 1, [unit(commands.put(b"key", b"value 0"))], None)
+        assert receiver.machine.applied.edge == grow(EMPTY_EDGE, [hash_leaf(leaves[0])])[0]
+    all_pieces = told(leaves[has:], has, receiver.machine.applied)
+    if sound:
+        assert receiver.prove(all_pieces) is not None
+        receiver.take(all_pieces)
+        assert receiver.extent.size == 3
+        return
+    with pytest.raises(VerificationError, match="does not follow"):
+        receiver.prove(all_pieces)
+    with pytest.raises(VerificationError, match="does not follow"):
+        receiver.take(all_pieces)

@@ -5,12 +5,14 @@ through all of it first: every leaf decodes and stands in its place, each value 
 leaves grow the receiver's own tree to the root that was named, and entries and manifest add up to what the giver has.
 ``prove`` is for pieces that are to be taken, ``prove_copy`` for a copy of a store.
 
-Memory: a piece, the manifest with its changes, a byte for each entry of the pieces, and the digests of large values.
+Memory: a piece, the manifest with its changes, five bytes for each entry that is given, a bit for each that is there,
+and the digests of large values.
 What keys remember of request ids follows from nothing that is given, and is believed.
 """
 
 from __future__ import annotations
 
+from array import array
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,7 +29,7 @@ from scribe_ledger.ledger.memory import MemoryStore
 from scribe_ledger.ledger.records import DELETED, IN_BLOB, SPOT, Spot
 from scribe_ledger.ledger.store import Table
 from scribe_ledger.ledger.tiles import TileSource
-from scribe_ledger.merkle.leaf import decode_leaf, key_of
+from scribe_ledger.merkle.leaf import decode_leaf
 from scribe_ledger.merkle.tree import edge_root
 from scribe_ledger.model import NO_PREVIOUS, Extent
 
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 
 COPY_GROUPS = 64
 """Of a copy, at once."""
+_SUPERSEDED = 4
+"""Beside the flags of an entry that is given."""
 SYSTEM_VERSION = 0
 """Of entries that have no key, and of no others."""
 
@@ -88,10 +92,9 @@ class _Proof(Reading):
         growth = Growth(self._state)
         live = blob_bytes = 0
         for group in groups:
-            for leaf in group.leaves:
-                decode_leaf(leaf)
+            names = [decode_leaf(leaf).key for leaf in group.leaves]
             fields = growth.add(group)
-            live += self._keys.add(group, fields)
+            live += self._keys.add(names, fields)
             blob_bytes += self._keys.add_blobs(fields)
             if group.values is None:
                 self._held_from = group.first + len(group.leaves)
@@ -125,7 +128,10 @@ class _Proof(Reading):
 
 
 class _Keys:
-    """What entries do to the keys: which gain a value or lose it, and which large values are new."""
+    """What entries do to the keys: which gain a value or lose it, and which large values are new.
+
+    As in ``taking`` an entry must follow on the latest of its key. Of those that are given a few bytes are kept.
+    """
 
     def __init__(self, store: Store, machine: Machine) -> None:
         self._look_up = store.table(Table.KEYS).get_many
@@ -133,35 +139,46 @@ class _Keys:
         self._first = machine.applied.size
         self._flags = bytearray()
         """Of each entry that is given."""
+        self._marks = array("I")
+        """Of each entry that is given: which version of which key."""
+        self._superseded = bytearray()
+        """A bit for each entry that is in the store; empty before the first."""
         self._used: set[bytes] = set()
 
-    def add(self, group: Entries, fields: Fields) -> int:
+    def add(self, names: Sequence[bytes], fields: Fields) -> int:
         """By how many keys there are more that have a value."""
-        versions, previous, flags = fields.versions, fields.previous, fields.flags
+        versions, flags = fields.versions, fields.flags
         self._flags += bytes(flags)
-        later = [place for place, before in enumerate(previous) if before != NO_PREVIOUS]
-        given = [place for place in later if previous[place] >= self._first]
-        superseded = sum([self._had_value(previous[place], fields.indexes[place]) for place in given])
-        if len(later) > len(given):
-            superseded += self._in_store(group, fields, [place for place in later if previous[place] < self._first])
-        return len(flags) - flags.count(DELETED) - versions.count(SYSTEM_VERSION) - superseded
+        self._marks.extend(map(_mark, names, versions))
+        later = [place for place, before in enumerate(fields.previous) if before != NO_PREVIOUS]
+        stored = [place for place in later if fields.previous[place] < self._first]
+        lost = self._supersede_stored(names, fields, stored) if stored else 0
+        for place in later:
+            if fields.previous[place] >= self._first:
+                lost += self._supersede(names[place], versions[place], fields.previous[place])
+        return len(flags) - flags.count(DELETED) - versions.count(SYSTEM_VERSION) - lost
 
-    def _had_value(self, before: int, index: int) -> bool:
-        if before >= index:
-            raise VerificationError(f"entry {index} follows on a later one")
-        return self._flags[before - self._first] != DELETED
+    def _supersede(self, name: bytes, version: int, before: int) -> bool:
+        """Whether the entry before, one of those that are given, is a value."""
+        place = before - self._first
+        if self._flags[place] & _SUPERSEDED or self._marks[place] != _mark(name, version - 1):
+            raise _does_not_follow(name, version)
+        self._flags[place] |= _SUPERSEDED
+        return not self._flags[place] & DELETED
 
-    def _in_store(self, group: Entries, fields: Fields, places: Sequence[int]) -> int:
+    def _supersede_stored(self, names: Sequence[bytes], fields: Fields, places: Sequence[int]) -> int:
         """How many of these entries follow on a value that the store has."""
-        superseded = 0
-        names = [key_of(group.leaves[place]) for place in places]
-        for place, name, record in zip(places, names, self._look_up(names), strict=True):
+        lost = 0
+        self._superseded = self._superseded or bytearray(self._first // 8 + 1)
+        for place, record in zip(places, self._look_up([names[place] for place in places]), strict=True):
             spot = Spot._make(SPOT.unpack_from(record)) if record is not None else None
-            version, before = fields.versions[place], fields.previous[place]
-            if spot is None or (spot.index, spot.version) != (before, version - 1):
-                raise VerificationError(f"version {version} of key {name!r} does not follow on the version before it")
-            superseded += not spot.deleted
-        return superseded
+            name, version, before = names[place], fields.versions[place], fields.previous[place]
+            byte, bit = before // 8, 1 << before % 8
+            if spot is None or (spot.index, spot.version) != (before, version - 1) or self._superseded[byte] & bit:
+                raise _does_not_follow(name, version)
+            self._superseded[byte] |= bit
+            lost += not spot.deleted
+        return lost
 
     def add_blobs(self, fields: Fields) -> int:
         """How many bytes of large values there are more."""
@@ -171,6 +188,14 @@ class _Keys:
                 self._used.add(digest)
                 added += size
         return added
+
+
+def _mark(name: bytes, version: int) -> int:
+    return hash((name, version)) & 0xFFFFFFFF
+
+
+def _does_not_follow(name: bytes, version: int) -> VerificationError:
+    return VerificationError(f"version {version} of key {name!r} does not follow on the version before it")
 
 
 # --- a copy of a store -----------------------------------------------------------------------------------------
