@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from email.message import Message
     from pathlib import Path
 
-COMMAND = [sys.executable, "-m", "scribe_ledger.cli.node"]
+_PROGRAM = "import sys; sys.modules['rich'] = None; from scribe_ledger.cli.node import main; main()"
+COMMAND = [sys.executable, "-c", _PROGRAM]
+"""``scribe-node`` where the package alone is installed: structlog would load rich, which a tool of tests brought."""
 PATIENCE_SECONDS = 30
 
 
