@@ -67,13 +67,13 @@ def test_nothing_that_is_sent_meets_what_is_not_described(tmp_path: Path) -> Non
         fill(node)
         run(
             node,
-            *("--max-examples", "3", "--generation-deterministic"),
+            *("--max-examples", "1", "--generation-deterministic"),
             folder=tmp_path,
         )
 
 
 def test_orders_of_a_cluster_meet_nothing_that_is_not_described(tmp_path: Path) -> None:
-    options = ("--include-path-regex", "^/cluster/", "--max-examples", "5", "--generation-deterministic")
+    options = ("--include-path-regex", "^/cluster/", "--max-examples", "2", "--generation-deterministic")
     with serve(tmp_path / "data", cluster=FakeCluster) as node:
         run(node, *options, folder=tmp_path, invalid=50, method=0)
 
