@@ -191,6 +191,7 @@ def every_path(archive: Archive) -> list[str]:
     return [path for path in listed(archive, "") if path not in ("manifest.json", "checkpoint")]
 
 
+@pytest.mark.no_cover
 def test_any_object_that_is_gone_is_named(archive: Archive) -> None:
     for path in every_path(archive):
         file = file_of(archive, path)
@@ -347,6 +348,7 @@ def test_a_tile_and_its_bundle_may_both_lie(archive: Archive) -> None:
 # --- manifest.json ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.no_cover
 def test_a_copy_of_the_manifest_that_lies_is_named(archive: Archive) -> None:
     file = file_of(archive, paths.MANIFEST)
     content = file.read_bytes()

@@ -211,6 +211,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "store"
 
 
+@pytest.mark.no_cover
 def test_every_object_that_is_missing_is_named(tmp_path: Path, whole: Path) -> None:
     objects = needed(FolderStore(whole))
     assert {path.partition("/")[0] for path in objects} == {"scribe.json", "segments", "checkpoints", "blobs"}
@@ -221,6 +222,7 @@ def test_every_object_that_is_missing_is_named(tmp_path: Path, whole: Path) -> N
         assert path in str(error), path
 
 
+@pytest.mark.no_cover
 def test_every_object_that_is_altered_is_named(tmp_path: Path, whole: Path) -> None:
     for number, path in enumerate(needed(FolderStore(whole))):
         store = FolderStore(shutil.copytree(whole, tmp_path / f"store {number}"))
@@ -232,6 +234,7 @@ def test_every_object_that_is_altered_is_named(tmp_path: Path, whole: Path) -> N
         assert any(part in str(error) for part in ([blamed] if isinstance(blamed, str) else blamed)), (path, error)
 
 
+@pytest.mark.no_cover
 def test_every_object_that_is_cut_short_is_named(tmp_path: Path, whole: Path) -> None:
     for number, path in enumerate(needed(FolderStore(whole))):
         store = FolderStore(shutil.copytree(whole, tmp_path / f"store {number}"))
@@ -475,6 +478,7 @@ class Interrupt(Exception):
 
 
 @pytest.mark.parametrize("after", [1, 2, 4, 7])
+@pytest.mark.no_cover
 def test_a_restore_that_was_interrupted_goes_on(tmp_path: Path, store: FolderStore, after: int) -> None:
     size = lose(tmp_path / "lost", store)
     calls: list[tuple[str, int, int]] = []
@@ -579,6 +583,7 @@ KILL = Path(__file__).with_name("kill_in_restore.py")
 
 
 @pytest.mark.parametrize("step", ["1", "3", "8", "save_identity", "remove"])
+@pytest.mark.no_cover
 def test_a_restore_that_was_killed_goes_on(tmp_path: Path, store: FolderStore, step: str) -> None:
     size = lose(tmp_path / "lost", store)
     killed = subprocess.run(

@@ -151,6 +151,7 @@ def test_an_atomic_batch_is_all_or_nothing(world: World) -> None:
         assert world.ledger.size == 4
 
 
+@pytest.mark.no_cover
 def test_many_threads_share_a_client_of_a_growing_ledger(world: World) -> None:
     """Heads overtake each other, and each is joined to the one before or refused."""
     world.ledger.put("k", "0")

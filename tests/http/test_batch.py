@@ -100,6 +100,7 @@ def test_the_same_content_appends_nothing(served: Served) -> None:
     assert post(served, put_of("a", "1", dedupe=False)).json["receipts"][0]["version"] == 2
 
 
+@pytest.mark.no_cover
 def test_a_batch_is_seen_wholly_or_not_at_all(served: Served) -> None:
     stop = threading.Event()
     torn: list[Any] = []

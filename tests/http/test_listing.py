@@ -202,6 +202,7 @@ def any_bytes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield running
 
 
+@pytest.mark.no_cover
 def test_the_limit_is_a_thousand_unless_told(served: Served) -> None:
     served.ledger.put_many([(f"{number:05}", "v") for number in range(10_010)])
     assert [len(page) for page in follow(served, "/v1/kv?start=09000")] == [1000, 10]
@@ -383,6 +384,7 @@ def test_a_page_of_large_values_is_sent_in_constant_memory(tmp_path: Path) -> No
     assert peak < 6 << 20
 
 
+@pytest.mark.no_cover
 def test_an_error_after_the_answer_began_breaks_the_connection(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     served.ledger.put_many([(f"k{number:03}", "v") for number in range(200)])
     entry_json = pages.entry_json
@@ -415,6 +417,7 @@ def test_an_error_before_the_answer_began_is_a_proper_one(served: Served, monkey
     assert (answer.status, answer.error["kind"]) == (503, "corruption")
 
 
+@pytest.mark.no_cover
 def test_readers_that_read_nothing_do_not_stop_others(served: Served) -> None:
     served.ledger.put_many([(f"k{number:05}", "v" * 20_000) for number in range(500)])  # more than a socket holds
     stuck = [socket.create_connection((served.host, served.port), timeout=20) for _ in range(40)]

@@ -342,6 +342,7 @@ def test_there_is_a_limit_to_the_answer_cached_or_not(
         assert (answer.status, answer.error["kind"]) == (413, "too_large")
 
 
+@pytest.mark.no_cover
 def test_as_many_keys_as_are_allowed_are_answered(served: Served) -> None:
     served.ledger.put_many([(f"k{number}", f"{number}") for number in range(10_000)])
     for _ in range(2):

@@ -138,6 +138,7 @@ def test_the_checkpoint_covers_every_write_that_was_answered(served: Served) -> 
         assert head_of(served).size > index
 
 
+@pytest.mark.no_cover
 def test_the_root_follows_from_the_tiles_of_every_level(served: Served) -> None:
     head = head_of(served)
     assert head.origin == "log.example/tiles"
@@ -150,6 +151,7 @@ def test_the_root_follows_from_the_tiles_of_every_level(served: Served) -> None:
         bottom = above
 
 
+@pytest.mark.no_cover
 def test_the_root_follows_from_the_entry_bundles(served: Served) -> None:
     head = head_of(served)
     entries = []

@@ -200,6 +200,7 @@ def test_a_comment_keeps_a_silent_connection_alive(served: Served, monkeypatch: 
 
 
 @pytest.mark.parametrize("lane", [True, False])
+@pytest.mark.no_cover
 def test_thousands_of_entries_come_once_and_in_order_to_all(tmp_path: Path, lane: bool) -> None:
     count, writers = 4000, 4
     with serve(tmp_path / "data", lane=lane) as served, ExitStack() as readers:
@@ -490,6 +491,7 @@ def test_a_failure_that_nobody_foresaw_breaks_the_connection(served: Served, mon
 # --- others ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.no_cover
 def test_many_who_read_all_of_the_log_leave_threads_to_others(served: Served) -> None:
     served.ledger.put_many([(f"k{number}", b"v" * 100) for number in range(5000)])
     with ExitStack() as readers:

@@ -270,6 +270,7 @@ def test_every_write_of_a_round_is_forgotten_by_the_cache(ledger: Ledger) -> Non
     assert [ledger.get(key) for key in keys] == [b"new", b"new", None, b"new", b"old"]
 
 
+@pytest.mark.no_cover
 def test_readers_beside_a_writer_never_go_back(tmp_path: Path) -> None:
     """A small cache that turns all the time. Whoever has seen a version, or begins after its put, sees no older one."""
     with open_on(MemoryStore(), tmp_path, cache_capacity=6) as ledger:

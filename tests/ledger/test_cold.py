@@ -83,6 +83,7 @@ def ledger(tmp_path: Path) -> Iterator[ServedLedger]:
         yield opened
 
 
+@pytest.mark.no_cover
 def test_every_read_is_as_it_was_when_values_were_hot(ledger: ServedLedger, tmp_path: Path) -> None:
     fill(ledger, 1)
     archive(ledger)
@@ -302,6 +303,7 @@ def page(ledger: ServedLedger, start: int, limit: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("limit", [50, 64, 100, 700])
+@pytest.mark.no_cover
 def test_the_log_page_after_page_loads_each_segment_once(scattered: ServedLedger, limit: int) -> None:
     pages = [page(scattered, start, limit) for start in range(0, scattered.size, limit)]
     assert [value for each in pages for value in each] == whole_log()
@@ -311,6 +313,7 @@ def test_the_log_page_after_page_loads_each_segment_once(scattered: ServedLedger
     assert scattered.objects.requests <= 2 * (alone + 1)
 
 
+@pytest.mark.no_cover
 def test_readers_of_the_log_at_once_share_each_load(scattered: ServedLedger) -> None:
     scattered.cold._whole = WholeSegments(scattered.objects, scattered.spool, capacity_bytes=1 << 20)
     barrier = threading.Barrier(8)
@@ -324,6 +327,7 @@ def test_readers_of_the_log_at_once_share_each_load(scattered: ServedLedger) -> 
     assert scattered.cold.whole.loads == 2
 
 
+@pytest.mark.no_cover
 def test_single_reads_here_and_there_in_the_log_load_no_segment(scattered: ServedLedger) -> None:
     chance = random.Random(1)
     for _ in range(2 * SCATTERED_READS):

@@ -138,6 +138,7 @@ class Node:
 
 
 @pytest.mark.parametrize("block", [*range(4), *(pytest.param(more, marks=pytest.mark.soak) for more in range(4, 40))])
+@pytest.mark.no_cover
 def test_every_acknowledged_write_survives_random_crashes(block: int) -> None:
     per_ledger = 15
     for seed in range(block * CRASHES_A_BLOCK, (block + 1) * CRASHES_A_BLOCK, per_ledger):

@@ -452,6 +452,7 @@ def test_a_signed_size_inside_a_batch_is_checked(store: MemoryStore, tmp_path: P
         assert any(place.startswith("entry 3: its leaf") for place in found)
 
 
+@pytest.mark.no_cover
 def test_a_damaged_block_of_a_table_file_is_named_once_and_read_around(tmp_path: Path) -> None:
     folder = tmp_path / "ledger"
     with Ledger.open(folder, clock=Clock()) as ledger:
