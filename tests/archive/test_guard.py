@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,7 @@ from scribe_ledger.ledger.guard import Superseded
 from scribe_ledger.ledger.served import ServedLedger
 from scribe_ledger.objects import paths
 from scribe_ledger.objects.folder import FolderStore
+from scribe_ledger.objects.identity import encode_identity, read_identity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -222,8 +224,9 @@ def test_a_copy_of_the_ledger_s_own_store_with_another_id_is_refused(tmp_path: P
     with opened(tmp_path / "data", store, name=NAME) as ledger:
         ledger.put("a", "1")
         archive(ledger)
-        found = (store.get("scribe.json") or b"").replace(ledger.manifest.store_id.encode(), b"0" * 32)
-        store.put_bytes("scribe.json", found, replace=True)
+        found = read_identity(store)
+        assert found is not None
+        store.put_bytes("scribe.json", encode_identity(replace(found, store_id="0" * 32)), replace=True)
         with pytest.raises(ConfigurationError, match="0" * 32):
             ledger.check_store()
 

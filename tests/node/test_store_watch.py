@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from scribe_ledger.http.archiving import StoreHealth
 from scribe_ledger.ledger.served import ServedLedger
 from scribe_ledger.node import store_watch
 from scribe_ledger.node.store_watch import StoreWatch
+from scribe_ledger.objects.identity import encode_identity, read_identity
 from scribe_ledger.objects.opening import open_object_store
 
 if TYPE_CHECKING:
@@ -163,8 +164,9 @@ def test_another_store_that_turns_up_later_ends_what_a_member_serves(
         watch = StoreWatch(service, leading=member)  # type: ignore[arg-type]
         look(watch)
         assert service.store_health.ok is True
-        found = json.loads(opened.objects.get("scribe.json") or b"")
-        opened.objects.put_bytes("scribe.json", json.dumps({**found, "store_id": "0" * 32}).encode(), replace=True)
+        found = read_identity(opened.objects)
+        assert found is not None
+        opened.objects.put_bytes("scribe.json", encode_identity(replace(found, store_id="0" * 32)), replace=True)
         with pytest.raises(ConfigurationError, match="and this cluster uses"):
             look(watch)
         monkeypatch.setattr(store_watch, "CHECK_SECONDS", 0.001)

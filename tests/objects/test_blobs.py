@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import os
 import random
 import subprocess
@@ -20,6 +19,7 @@ from scribe_ledger.merkle.chunks import chunk_digests, chunk_root
 from scribe_ledger.model import CHUNK_BYTES
 from scribe_ledger.objects.blobs import Blob, BlobStore, SpooledBlob
 from scribe_ledger.objects.folder import FolderStore
+from scribe_ledger.objects.identity import StoreIdentity, encode_identity
 from scribe_ledger.objects.paths import blob_path, chunk_digests_path, digest_of_blob_path
 
 if TYPE_CHECKING:
@@ -394,7 +394,7 @@ def test_a_value_that_is_missing_from_another_store_is_not_damaged(tmp_path: Pat
     with pytest.raises(Unavailable, match="is not the object store") as refused:
         blobs.open(bytes(32), 1, bytes(32))
     assert "[storage] object_store" in refused.value.hint
-    identity = {"format": 1, "ledger_id": "a", "store_id": "1" * 32, "origin": "o", "vkey": "k", "created": 1}
-    objects.put_bytes("scribe.json", json.dumps(identity).encode())
+    identity = StoreIdentity(ledger_id="a" * 32, store_id="1" * 32, origin="o", vkey="k", created=1)
+    objects.put_bytes("scribe.json", encode_identity(identity))
     with pytest.raises(Corruption, match="are missing"):
         blobs.open(bytes(32), 1, bytes(32))

@@ -2,11 +2,16 @@
 
 The store id is random, so that two stores with the same ledger can be told apart: a copy of a bucket, or the second
 of two that were both made at first use. Whether a ledger may use the store it found, the ledger decides.
+
+Nothing else says what this object says, so it has the digest of its own fields, and one bit that is another is
+Corruption. One that was written before there was a digest must have the known fields and no other; it stays as it is.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -21,6 +26,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _STORE_ID_BYTES = 16
+_DIGEST = "sha256"
+_ID = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,9 +48,11 @@ class StoreIdentity:
 
 
 def read_identity(store: ObjectStore) -> StoreIdentity | None:
-    """Whose store it is; None if nobody has used it yet."""
-    content = store.get(IDENTITY)
-    return None if content is None else _decode(content, store.place(IDENTITY))
+    """Whose store it is; None if nobody has used it yet. Altered content is read once more: a network may err."""
+    try:
+        return _read(store)
+    except Corruption:
+        return _read(store)
 
 
 def claim(
@@ -71,7 +80,7 @@ def claim(
         created=created,
         policies=dict(policies),
     )
-    if store.put_bytes(IDENTITY, orjson.dumps(asdict(ours), option=orjson.OPT_INDENT_2)):
+    if store.put_bytes(IDENTITY, encode_identity(ours)):
         return ours
     found = read_identity(store)
     if found is None:
@@ -109,28 +118,87 @@ def not_that_store(store: ObjectStore, store_id: str) -> Unavailable:
     )
 
 
+def encode_identity(identity: StoreIdentity) -> bytes:
+    """The object's content: its fields, and their digest."""
+    fields = asdict(identity)
+    return orjson.dumps(fields | {_DIGEST: _digest_of(fields)}, option=orjson.OPT_INDENT_2)
+
+
+def _digest_of(fields: dict[str, Any]) -> str:
+    """Over their JSON with sorted names and no white space (RFC 8785), the digest itself left out."""
+    rest = {name: value for name, value in fields.items() if name != _DIGEST}
+    return sha256(orjson.dumps(rest, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _read(store: ObjectStore) -> StoreIdentity | None:
+    content = store.get(IDENTITY)
+    return None if content is None else _decode(content, store.place(IDENTITY))
+
+
 def _decode(content: bytes, place: str) -> StoreIdentity:
     try:
-        fields: dict[str, Any] = orjson.loads(content)
-        version = int(fields["format"])
-        if version == FORMAT:
-            return StoreIdentity(
-                ledger_id=_text(fields, "ledger_id"),
-                store_id=_text(fields, "store_id"),
-                origin=_text(fields, "origin"),
-                vkey=_text(fields, "vkey"),
-                created=int(fields["created"]),
-                policies={str(name): str(value) for name, value in fields.get("policies", {}).items()},
-            )
-    except (ValueError, KeyError, TypeError, AttributeError) as cause:
-        raise Corruption(f"{place} does not say whose store it is", hint="restore the object from a copy") from cause
+        fields = orjson.loads(content)
+        if not isinstance(fields, dict):
+            raise TypeError("it is no JSON object")
+        has_digest = _DIGEST in fields
+        if has_digest and fields[_DIGEST] != _digest_of(fields):
+            raise ValueError("its content does not have its digest")
+        version = _number(fields, "format")
+        if version <= FORMAT:
+            return _identity_of(fields, has_digest=has_digest)
+    except (ValueError, TypeError) as cause:  # those of orjson among them
+        raise Corruption(
+            f"{place} does not say whose store it is: {cause}", hint="restore the object from a copy of the store"
+        ) from cause
     raise ConfigurationError(
         f"{place} has format {version}", hint="a later version of Scribe Ledger wrote it: use that version"
     )
 
 
+def _identity_of(fields: dict[str, Any], *, has_digest: bool) -> StoreIdentity:
+    unknown = fields.keys() - StoreIdentity.__dataclass_fields__.keys()
+    if unknown and not has_digest:  # it may be the altered name of one that is missing
+        raise ValueError(f"it has the unknown field {min(unknown)!r}, and no digest")
+    return StoreIdentity(
+        format=_number(fields, "format", least=FORMAT),
+        ledger_id=_id(fields, "ledger_id"),
+        store_id=_id(fields, "store_id"),
+        origin=_text(fields, "origin"),
+        vkey=_text(fields, "vkey"),
+        created=_number(fields, "created"),
+        policies=_policies(fields),
+    )
+
+
+def _value(fields: dict[str, Any], name: str) -> Any:
+    if name not in fields:
+        raise ValueError(f"{name} is missing")
+    return fields[name]
+
+
 def _text(fields: dict[str, Any], name: str) -> str:
-    value = fields[name]
+    value = _value(fields, name)
     if not isinstance(value, str) or not value:
         raise ValueError(f"{name} is no text")
     return value
+
+
+def _id(fields: dict[str, Any], name: str) -> str:
+    value = _text(fields, name)
+    if not _ID.fullmatch(value):
+        raise ValueError(f"{name} is not 32 hex digits")
+    return value
+
+
+def _number(fields: dict[str, Any], name: str, least: int = 0) -> int:
+    value = _value(fields, name)
+    if type(value) is not int or value < least:  # True is an int too
+        raise ValueError(f"{name} is no number, or too small")
+    return value
+
+
+def _policies(fields: dict[str, Any]) -> dict[str, str]:
+    policies = _value(fields, "policies")
+    if not isinstance(policies, dict) or not all(isinstance(value, str) for value in policies.values()):
+        raise ValueError("policies are not names with their values")
+    return policies

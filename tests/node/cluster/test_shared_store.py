@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.cluster_of_nodes import ClusterOfNodes
+
+from scribe_ledger.objects.folder import FolderStore
+from scribe_ledger.objects.identity import encode_identity, read_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,16 +124,17 @@ def test_a_member_that_comes_back_with_another_store_or_none_says_so(shared: Clu
     shared.nodes[0].put("elsewhere", bytes(300_000))
     node = shared.followers()[0]
     shared.wait(lambda: len(node.get("elsewhere") or b"") == 300_000, "it has the entry")
-    adopted = json.loads((shared.folder / "objects" / "scribe.json").read_bytes())
+    adopted = read_identity(FolderStore(shared.folder / "objects"))
+    assert adopted is not None
     other = tmp_path / "other"
     other.mkdir()
-    (other / "scribe.json").write_text(json.dumps({**adopted, "store_id": "0" * 32}))
+    (other / "scribe.json").write_bytes(encode_identity(replace(adopted, store_id="0" * 32)))
 
     node.stop()
     node.configure(shared.seeds_of(node), shared.sections | {"storage": {"object_store": other.as_uri()}})
     node.start()
     assert node.wait_for_end() == 3
-    assert f"is the object store {'0' * 32}, and this cluster uses {adopted['store_id']}" in node.log
+    assert f"is the object store {'0' * 32}, and this cluster uses {adopted.store_id}" in node.log
 
     node.configure(shared.seeds_of(node), shared.sections | {"storage": {}})
     node.start()
