@@ -59,7 +59,7 @@ def fill(ledger: ServedLedger, seed: int, *, rounds: int = 8) -> None:
 
 def everything(ledger: ServedLedger) -> dict[str, Any]:
     """All that readers can learn, by every way of reading."""
-    keys = [entry.key for entry in ledger.log() if entry.key]
+    keys = [*dict.fromkeys(entry.key for entry in ledger.log() if entry.key)]
     half = ledger.size // 2
     return {
         "log": [(entry.index, entry.key, entry.value, entry.leaf_hash) for entry in ledger.log()],
