@@ -202,7 +202,7 @@ def test_a_comment_keeps_a_silent_connection_alive(served: Served, monkeypatch: 
 @pytest.mark.parametrize("lane", [True, False])
 @pytest.mark.no_cover
 def test_thousands_of_entries_come_once_and_in_order_to_all(tmp_path: Path, lane: bool) -> None:
-    count, writers = 4000, 4
+    count, writers = 2000, 4
     with serve(tmp_path / "data", lane=lane) as served, ExitStack() as readers:
         served.ledger.put_many([(f"old{number}", "v") for number in range(500)])
 
@@ -212,7 +212,7 @@ def test_thousands_of_entries_come_once_and_in_order_to_all(tmp_path: Path, lane
 
         starts = [0, 17, 499, 500, 501, 1000] * 2
         watchers = [
-            readers.enter_context(watching(served, f"?start={start}&values={str(place % 2 == 0).lower()}"))
+            readers.enter_context(watching(served, f"?start={start}&values={str(place < 6).lower()}"))
             for place, start in enumerate(starts)
         ]
         threads = [threading.Thread(target=write, args=[name]) for name in range(writers)]
