@@ -176,6 +176,9 @@ class MemoryStore(Store):
             self._check_open()
             return sum(len(k) + len(v) for table in self._tables.values() for k, v in table.records.items())
 
+    def reclaim(self, table: Table, stop: bytes) -> None:
+        """What was removed takes no room."""
+
     def close(self) -> None:
         with self._lock:
             self._set_closed(True)

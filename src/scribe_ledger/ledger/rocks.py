@@ -294,6 +294,14 @@ class RocksStore(Store):
         except _ENGINE_ERRORS as error:
             raise_engine_error(error)
 
+    def reclaim(self, table: Table, stop: bytes) -> None:
+        """A range that was removed lies in files until they are merged, which may be minutes after."""
+        self._check_open()
+        try:
+            self._db.get_column_family(table.value).compact_range(b"", stop)
+        except _ENGINE_ERRORS as error:
+            raise_engine_error(error)
+
     def leave_to_parent(self) -> None:
         """In a forked child: the engine's end would wait for threads that only the parent has."""
         self._closed = True

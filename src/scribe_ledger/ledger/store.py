@@ -109,6 +109,10 @@ class Store(Protocol):
 
     def disk_bytes(self) -> int: ...
 
+    def reclaim(self, table: Table, stop: bytes) -> None:
+        """Gives the room of removed records below ``stop`` back to the disk, soon else. Others go on meanwhile."""
+        ...
+
     def close(self) -> None:
         """Releases the engine. What was synced stays; what was not may be lost. Idempotent."""
         ...
