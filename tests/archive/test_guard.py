@@ -18,12 +18,20 @@ from scribe_ledger.ledger.guard import Superseded
 from scribe_ledger.ledger.served import ServedLedger
 from scribe_ledger.objects import paths
 from scribe_ledger.objects.folder import FolderStore
-from scribe_ledger.objects.identity import encode_identity, read_identity
+from scribe_ledger.objects.identity import StoreIdentity, encode_identity, read_identity
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from scribe_ledger.objects.store import ObjectStore
+
 pytestmark = pytest.mark.storage
+
+
+def read(store: ObjectStore) -> StoreIdentity:
+    found = read_identity(store)
+    assert found is not None
+    return found
 
 
 @pytest.fixture
@@ -45,7 +53,7 @@ def test_a_store_of_its_own_lets_a_ledger_write(tmp_path: Path, store: FolderSto
 def test_another_ledgers_store_is_refused(tmp_path: Path, store: FolderStore) -> None:
     with bystander(tmp_path / "other", store):
         pass
-    with opened(tmp_path / "ledger", store, name=NAME) as ledger, pytest.raises(Superseded, match="another"):
+    with opened(tmp_path / "ledger", store, name=NAME) as ledger, pytest.raises(ConfigurationError, match="another"):
         ledger.check_store()
 
 
@@ -216,8 +224,40 @@ def test_a_store_that_is_gone_or_another_is_never_taken_for_an_unused_one(tmp_pa
         assert list(mount.rglob("*")) == []
         with bystander(tmp_path / "other", FolderStore(mount)) as other:
             archive(other)
-        with pytest.raises(Forbidden, match="not of this ledger"):
+        with pytest.raises(ConfigurationError, match="not of this ledger"):
             ledger.check_store()
+
+
+@pytest.mark.parametrize("field", ["ledger_id", "store_id", "vkey"])
+def test_what_only_scribe_json_says_ends_archiving_and_no_write(tmp_path: Path, store: FolderStore, field: str) -> None:
+    """Nothing signs that file, so it proves nothing of this ledger; and once it is right all goes on."""
+    with bystander(tmp_path / "other", FolderStore(tmp_path / "other store")) as other:
+        theirs = replace(read(other.objects), store_id="0" * 32)
+    lose(tmp_path / "old", store, parts=1)
+    restore(store, tmp_path / "new", promote=True)  # so that there is an epoch whose signature would not hold
+    path, checked = ("old", "vkey") if field == "vkey" else ("new", field)
+    if field == "vkey":
+        store.delete(paths.epoch_path(1))
+    with opened(tmp_path / path, store) as ledger:
+        ledger.put("before", "1")
+        archiver = Archiver(ledger, ArchiveSettings(segment_size=1, age_threshold_secs=1 << 40, auto=False))
+        archiver.run_once(everything=True)
+        ledger.put("more", "to archive")
+        right = store.get("scribe.json") or b""
+        ours = read(store)
+        changes = {checked: getattr(theirs, checked)} | ({"origin": theirs.origin} if checked == "vkey" else {})
+        store.put_bytes("scribe.json", encode_identity(replace(ours, **changes)), replace=True)
+        with pytest.raises(ConfigurationError, match=r"scribe\.json") as error:
+            archiver.run_once(everything=True)
+        assert "bring the object back from a copy" in error.value.hint
+        ledger.put("small", "written all the same")
+        if checked != "vkey":
+            with pytest.raises(ConfigurationError):
+                ledger.put("large", b"l" * 3000)
+        store.put_bytes("scribe.json", right, replace=True)
+        archiver.run_once(everything=True)
+        ledger.put("large", b"l" * 3000)
+        assert ledger.manifest.archived_size == ledger.size - 1
 
 
 def test_a_copy_of_the_ledger_s_own_store_with_another_id_is_refused(tmp_path: Path, store: FolderStore) -> None:

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.http.membership import FIGURES
 
 from scribe_ledger.config import MetricsSettings
+from scribe_ledger.errors import KINDS
 from scribe_ledger.http.archiving import ArchiveFigures
 from scribe_ledger.http.exposition import METRICS, QUANTILES, Standing, prometheus, to_json
 from scribe_ledger.http.metrics import BATCH_BUCKETS, Histogram, Metrics
@@ -46,6 +47,9 @@ ARCHIVE = ArchiveFigures(
     pending_bytes=77,
     lag_seconds=2.5,
     runs={"ok": 3, "failed": 1},
+    running=True,
+    failures_in_a_row=1,
+    errors={"corruption": 1},
     sealed_entries=8,
     cold_hits=9,
     cold_misses=2,
@@ -227,8 +231,9 @@ def test_an_idle_node_has_all_that_needs_no_request() -> None:
     assert empty - of_a_cluster == {
         "scribe_http_requests_total",
         "scribe_http_request_duration_seconds",
-        "scribe_errors_total",
     }
+    kinds = {each.labels["kind"]: each.value for each in families["scribe_errors_total"].samples}
+    assert kinds == dict.fromkeys(KINDS, 0), "an alert sees an increase from 0 to 1, and none where 1 is the first"
 
 
 def test_raft_figures_of_a_member() -> None:
@@ -286,7 +291,7 @@ def test_json_has_the_fields_of_the_contract() -> None:
     assert (shape["state"], shape["current_term"], shape["current_leader"]) == ("standalone", 0, 3)
     assert shape["last_applied"] == 11, "the index of the last entry"
     assert shape["counts"]["requests"] == 4
-    assert shape["counts"]["errors"] == 1
+    assert shape["counts"]["errors"] == 2
     assert shape["counts"]["commits"] == 2
     assert {"p50", "p95", "p99", "count"} == set(shape["request_seconds"]) == set(shape["routes"]["GET /{key}"])
     assert shape["routes"]["GET /{key}"]["count"] == 3

@@ -310,7 +310,7 @@ def test_requests_are_counted_under_the_template_of_their_route(tmp_path: Path) 
         assert 'route="/tlog/tile/{tile}",status="404"' in text
         assert "secret" not in text
         assert 'scribe_errors_total{kind="not_found"} 2' in text
-        assert "internal" not in text
+        assert 'scribe_errors_total{kind="internal"} 0' in text
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from scribe_ledger.objects.identity import encode_identity, read_identity
 from scribe_ledger.objects.opening import open_object_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.http
@@ -44,7 +44,9 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 
 def service_of(ledger: ServedLedger) -> Any:
-    return SimpleNamespace(ledger=ledger, store_health=StoreHealth(ledger.objects.url, None))
+    woken: list[str] = []
+    archiver = SimpleNamespace(wake=lambda: woken.append("the archiver"), woken=woken)
+    return SimpleNamespace(ledger=ledger, store_health=StoreHealth(ledger.objects.url, None), archiver=archiver)
 
 
 def look(watch: StoreWatch) -> None:
@@ -74,8 +76,10 @@ def test_only_changes_are_told(ledger: ServedLedger, said: list[Any], monkeypatc
         look(watch)
     assert service.store_health[1:3] == (False, "cannot use s3://bucket: refused")
     down = False
+    assert service.archiver.woken == []
     for _ in range(3):
         look(watch)
+    assert service.archiver.woken == ["the archiver"], "once for each time that the store comes back"
     assert service.store_health[1:3] == (True, "")
     assert said == [
         ("warning", "the object store cannot be used"),
@@ -154,33 +158,62 @@ def test_a_member_that_names_none_where_there_is_one_is_told_which_setting_is_mi
         assert "[storage] object_store" in service.store_health.error
 
 
-def test_another_store_that_turns_up_later_ends_what_a_member_serves(
+def of_another_store(ledger: ServedLedger) -> bytes:
+    """``scribe.json`` as it would be of another store of the same ledger."""
+    found = read_identity(ledger.objects)
+    assert found is not None
+    return encode_identity(replace(found, store_id="0" * 32))
+
+
+async def watched_until(watch: StoreWatch, condition: Callable[[], bool]) -> None:
+    task = asyncio.ensure_future(watch.run())
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    task.cancel()
+
+
+def test_a_member_that_could_not_ask_at_first_and_finds_another_store_serves_no_more(
     tmp_path: Path, said: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(store_watch, "CHECK_SECONDS", 0.001)
     with ServedLedger.open(tmp_path / "data") as opened:
         member = Member()
         opened.adopt_store()
+        opened.objects.put_bytes("scribe.json", of_another_store(opened), replace=True)
+        service = SimpleNamespace(**vars(service_of(opened)), cluster=member)
+        watch = StoreWatch(service, leading=member)  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="and this cluster uses"):
+            look(watch)
+        asyncio.run(watched_until(watch, lambda: bool(member.failed)))
+    assert isinstance(member.failed[0], Unavailable), "a client can change no setting"
+    assert "and this cluster uses" in str(member.failed[0])
+
+
+@pytest.mark.parametrize("is_member", [True, False])
+def test_a_store_that_was_right_and_is_another_is_an_outage_until_it_is_right_again(
+    tmp_path: Path, said: list[Any], monkeypatch: pytest.MonkeyPatch, *, is_member: bool
+) -> None:
+    monkeypatch.setattr(store_watch, "CHECK_SECONDS", 0.001)
+    with ServedLedger.open(tmp_path / "data", inline_max=100) as opened:
+        member = Member() if is_member else None
+        opened.put("large", b"adopts the store" * 100)
+        right = opened.objects.get("scribe.json") or b""
         service = SimpleNamespace(**vars(service_of(opened)), cluster=member)
         watch = StoreWatch(service, leading=member)  # type: ignore[arg-type]
         look(watch)
         assert service.store_health.ok is True
-        found = read_identity(opened.objects)
-        assert found is not None
-        opened.objects.put_bytes("scribe.json", encode_identity(replace(found, store_id="0" * 32)), replace=True)
-        with pytest.raises(ConfigurationError, match="and this cluster uses"):
-            look(watch)
-        monkeypatch.setattr(store_watch, "CHECK_SECONDS", 0.001)
-
-        async def run() -> None:
-            task = asyncio.ensure_future(watch.run())
-            async with asyncio.timeout(20):
-                while not member.failed:  # noqa: ASYNC110
-                    await asyncio.sleep(0.001)
-            task.cancel()
-
-        asyncio.run(run())
-    assert isinstance(member.failed[0], Unavailable), "a client can change no setting"
-    assert "and this cluster uses" in str(member.failed[0])
+        opened.objects.put_bytes("scribe.json", of_another_store(opened), replace=True)
+        asyncio.run(watched_until(watch, lambda: service.store_health.ok is False))
+        assert "0" * 32 in service.store_health.error
+        assert opened.put("small", "written all the same").created
+        with pytest.raises(ConfigurationError, match="0" * 32):
+            opened.put("large", b"would go to another's" * 100)
+        opened.objects.put_bytes("scribe.json", right, replace=True)
+        asyncio.run(watched_until(watch, lambda: bool(service.store_health.ok)))
+        opened.put("large", b"goes on by itself" * 100)
+        assert service.archiver.woken
+        assert member is None or member.failed == []
 
 
 def test_a_member_that_does_not_lead_makes_no_store(tmp_path: Path, said: list[Any]) -> None:

@@ -7,9 +7,10 @@ archivers may work on one ledger: what a pass leaves behind is finished or taken
 only the leader's does all of this, and ends its pass at the next step when it leads no more; the others only evict.
 
 In the background passes follow one another when something is due. An error of the store, or of the disk, is remembered
-and the pass tried again later: no write ever fails by it. An error that says that the store holds another log, or that
-bytes are not what was written, ends archiving until somebody has looked, and ordered a pass that went well: the ledger
-goes on, unless a newer epoch has taken its place, in which case it takes no more writes.
+and the pass tried again later: no write ever fails by it. The next pass asks the store at least whether it may write
+there, so that none goes well which asked nothing. An error that says that the store is another ledger's, or that bytes
+are not what was written, ends archiving until somebody has put that right: the ledger goes on, unless a newer epoch has
+taken its place, in which case it takes no more writes.
 """
 
 from __future__ import annotations
@@ -26,19 +27,21 @@ from scribe_ledger.archive.leading import Alone, Deposed, NotLeading, not_leadin
 from scribe_ledger.archive.pacing import Pace, Stopping
 from scribe_ledger.archive.publishing import Publisher
 from scribe_ledger.archive.retiring import Retirer
+from scribe_ledger.archive.room import lacks_room
 from scribe_ledger.archive.sealing import Sealing, wanted
 from scribe_ledger.archive.settings import ArchiveSettings
 from scribe_ledger.archive.status import ArchiveResult, ArchiveStatus
 from scribe_ledger.archive.waiting import Waiting
 from scribe_ledger.archive.work import STEPS, Work
-from scribe_ledger.errors import ScribeError
+from scribe_ledger.errors import ConfigurationError, Corruption, ScribeError
 from scribe_ledger.ledger.folder import system_clock
 from scribe_ledger.ledger.signing import read_only
 from scribe_ledger.objects.epochs import Superseded
+from scribe_ledger.objects.identity import check_is, read_identity
 from scribe_ledger.segments.memory import give_back
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from scribe_ledger.archive.leading import Leading
     from scribe_ledger.ledger.served import ServedLedger
@@ -119,6 +122,7 @@ class Archiver:
         if term != self._term:
             self._publisher, self._retirer, self._term = Publisher(), Retirer(), term
         due = wanted(self._ledger, self._settings, self._waiting, everything=everything)
+        self._ask_again(work)
         evictor = Evictor(work)
         evicted = evictor.evict()  # first, since it makes room to seal in
         self._publisher.publish(work)  # what another process may have left
@@ -139,10 +143,21 @@ class Archiver:
         """A pass of a member that does not lead."""
         if everything:
             raise not_leading()
+        if self._failure is not None:
+            check_is(self._ledger.objects, self._ledger.manifest.store_id)
         evictor = Evictor(work)
         evicted = evictor.evict()
         evictor.report()
         return self._result(0, evicted, 0, 0)
+
+    def _ask_again(self, work: Work) -> None:
+        """After a failure, of the store itself: a pass that asks it nothing says nothing of it."""
+        if self._failure is None:
+            return
+        if self._ledger.manifest.store_id:
+            work.guard()
+        else:  # not claimed as long as there is nothing to put there
+            read_identity(self._ledger.objects)
 
     def _result(self, sealed: int, evicted: int, compacted: int, removed: int) -> ArchiveResult:
         manifest = self._ledger.manifest
@@ -186,6 +201,14 @@ class Archiver:
         self._stopped.set()
         self._background.join()
 
+    def wake(self) -> None:
+        """The store can be used again: a pass that failed is tried again within a second. From any thread."""
+        self._background.wake()
+
+    def lacks_room(self) -> bool:
+        """Whether less than the reserve is free, so that writes are refused. Cheap."""
+        return lacks_room(self._ledger, self._settings)
+
     def is_due(self) -> bool:
         """Whether enough is pending, or old enough, to be sealed now. Cheap, and asks nothing of the store."""
         return self._leading.term > 0 and wanted(self._ledger, self._settings, self._waiting) is not None
@@ -196,9 +219,24 @@ class Archiver:
         return self._failure is not None
 
     @property
+    def running(self) -> bool:
+        """Whether passes follow one another in the background."""
+        return self._background.running
+
+    @property
     def gave_up(self) -> bool:
         """Whether archiving in the background has ended without having been told to."""
         return self._background.gave_up
+
+    @property
+    def failures_in_a_row(self) -> int:
+        """Passes that failed since the last that went well."""
+        return self._failures_in_a_row
+
+    @property
+    def errors(self) -> Mapping[str, int]:
+        """What passes in the background failed with, by kind."""
+        return self._background.errors
 
     @property
     def lag_seconds(self) -> float:
@@ -215,7 +253,7 @@ class Archiver:
         pending, manifest, failure = ledger.pending, ledger.manifest, self._failure
         return ArchiveStatus(
             enabled=self._settings.auto,
-            running=self._background.running,
+            running=self.running,
             gave_up=self.gave_up,
             pending_entries=pending.entries,
             pending_bytes=pending.bytes,
@@ -251,7 +289,13 @@ class _Guard:
         if self._passed:
             return
         self._leading.catch_up()  # who lags would take the newest checkpoint for another ledger's
-        self._ledger.adopt_store()
-        self._ledger.check_store()
+        ledger = self._ledger
+        try:
+            if not ledger.manifest.store_id:
+                ledger.adopt_store()
+            ledger.check_store()
+        except (ConfigurationError, Corruption):
+            ledger.forget_store()  # nor may large values go there
+            raise
         self._passed = True
         self._reached("guard")

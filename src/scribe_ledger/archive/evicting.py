@@ -16,7 +16,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from scribe_ledger.archive.holding import held
-from scribe_ledger.archive.room import has_room_to_read
+from scribe_ledger.archive.room import has_room_to_read, lacks_room
 from scribe_ledger.archive.uploading import read_back
 from scribe_ledger.errors import VerificationError
 from scribe_ledger.objects.temporary import TemporaryFile
@@ -40,7 +40,10 @@ class Evictor:
         self._difference: VerificationError | None = None
 
     def evict(self) -> int:
-        """Drops values until the rest fits; of how many entries."""
+        """Drops values until the rest fits; of how many entries.
+
+        Where writes are refused for want of room, the disk has it back before this returns.
+        """
         work, ledger = self._work, self._work.ledger
         before = ledger.evicted
         while self._difference is None and hot_bytes(ledger) > work.settings.hot_size:
@@ -52,6 +55,8 @@ class Evictor:
             if ledger.evicted <= evicted:
                 break
             work.reached("evict")
+        if ledger.evicted and lacks_room(ledger, work.settings):
+            ledger.reclaim()
         return ledger.evicted - before
 
     def report(self) -> None:

@@ -20,7 +20,7 @@ from scribe_ledger.errors import Corruption, ScribeError
 from scribe_ledger.merkle.checkpoint import Checkpoint
 from scribe_ledger.merkle.tiles import TILE_HEIGHT, TILE_WIDTH, bundle_path, encode_bundle, tile_path
 from scribe_ledger.objects import paths
-from scribe_ledger.objects.epochs import newest_checkpoint, required_lineage
+from scribe_ledger.objects.epochs import newest_checkpoint, read_checkpoint, required_lineage, twice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,7 +92,7 @@ class Publisher:
         checkpoint = ledger.checkpoint(at=size)
         path, content = paths.checkpoint_path(size), checkpoint.text.encode()
         if not store.put_bytes(path, content):
-            _check_checkpoint(store, path, checkpoint)
+            twice(lambda: _check_checkpoint(store, path, checkpoint))
         self._published, self._copied = size, False
         work.reached("publish-checkpoint")
 
@@ -102,7 +102,9 @@ class Publisher:
         content = store.get(paths.checkpoint_path(size))
         if content is not None and store.get(paths.CHECKPOINT) != content:
             work.guard()
-            store.put_bytes(paths.CHECKPOINT, content, replace=True)
+            found = read_checkpoint(store, required_lineage(store), size)  # what is copied is what was signed
+            if found is not None:
+                store.put_bytes(paths.CHECKPOINT, found.text.encode(), replace=True)
         self._copied = True
 
 

@@ -15,7 +15,9 @@ from scribe_ledger.errors import StorageError
 from scribe_ledger.objects.durable import storage_errors
 
 if TYPE_CHECKING:
+    from scribe_ledger.archive.settings import ArchiveSettings
     from scribe_ledger.archive.work import Work
+    from scribe_ledger.ledger.served import ServedLedger
 
 LEAST_BYTES = 1 << 20
 """No segment is made smaller than that to fit in."""
@@ -45,9 +47,18 @@ def has_room_to_read(work: Work, size: int) -> bool:
     return _free(work) - size >= max(work.settings.disk_reserve // 2, LEAST_BYTES)
 
 
+def lacks_room(ledger: ServedLedger, settings: ArchiveSettings) -> bool:
+    """Whether less than the reserve is free."""
+    return _free_at(ledger) < settings.disk_reserve
+
+
 def _free(work: Work) -> int:
-    with storage_errors("tell the free space of", work.ledger.spool):
-        return disk_usage(work.ledger.spool).free
+    return _free_at(work.ledger)
+
+
+def _free_at(ledger: ServedLedger) -> int:
+    with storage_errors("tell the free space of", ledger.spool):
+        return disk_usage(ledger.spool).free
 
 
 def _too_little(work: Work, free: int, size: int, limit: str) -> StorageError:

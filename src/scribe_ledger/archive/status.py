@@ -26,9 +26,9 @@ class ArchiveStatus(NamedTuple):
     enabled: bool
     """Whether the settings ask for archiving in the background."""
     running: bool
-    """Whether it goes on: False before ``start``, after ``stop``, and after an error that needs an operator."""
+    """Whether it goes on: False before ``start``, after ``stop``, and while it has ended."""
     gave_up: bool
-    """Whether it was started, and has ended by such an error: until a pass that was ordered goes well."""
+    """Whether it was started, and has ended by an error that needs an operator: until a pass goes well."""
     pending_entries: int
     pending_bytes: int
     lag_seconds: float

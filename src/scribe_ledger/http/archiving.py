@@ -43,6 +43,11 @@ class ArchiveFigures(NamedTuple):
     """The age of the oldest entry that is pending."""
     runs: Mapping[str, int] = {}
     """Passes of the archiver, by how they ended."""
+    running: bool | None = None
+    """Whether archiving goes on that the settings ask for; None where it is not asked for."""
+    failures_in_a_row: int = 0
+    errors: Mapping[str, int] = {}
+    """What passes in the background failed with, by kind."""
     sealed_entries: int = 0
     cold_hits: int = 0
     cold_misses: int = 0
@@ -60,6 +65,9 @@ def archive_figures(ledger: ServedLedger, archiver: Archiver | None, health: Sto
             pending_bytes=pending.bytes,
             lag_seconds=archiver.lag_seconds,
             runs=dict(archiver.runs),
+            running=archiver.running if archiver.settings.auto and not ledger.identity.read_only else None,
+            failures_in_a_row=archiver.failures_in_a_row,
+            errors=dict(archiver.errors),
             sealed_entries=archiver.sealed_entries,
         )
     if ledger.evicted:  # else nothing was ever read from segments, and what reads them is not loaded

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import gc
 import platform
+from collections import Counter
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from scribe_ledger.errors import KINDS
 from scribe_ledger.http.clustering import SnapshotFigures
 from scribe_ledger.http.process_figures import ProcessFigures
 from scribe_ledger.version import __version__
@@ -59,6 +61,8 @@ METRICS = {
         Metric("scribe_archive_pending_bytes", "gauge", (), "Bytes of those entries' leaves and inline values."),
         Metric("scribe_archive_lag_seconds", "gauge", (), "Age of the oldest entry that is not archived; 0 for none."),
         Metric("scribe_archive_runs_total", "counter", ("result",), "Passes of the archiver, by how they ended."),
+        Metric("scribe_archive_running", "gauge", (), "1 while archiving goes on, 0 when it has ended."),
+        Metric("scribe_archive_failures_in_a_row", "gauge", (), "Passes that failed since the last that went well."),
         Metric("scribe_archive_sealed_entries_total", "counter", (), "Entries that this process put into segments."),
         Metric("scribe_object_store_up", "gauge", (), "1 if the object store was in order at the last look."),
         Metric("scribe_cold_reads_total", "counter", ("result",), "Reads of evicted values: hit from memory, or miss."),
@@ -71,7 +75,7 @@ METRICS = {
             "From a request's head to the last byte of its answer given to the socket.",
         ),
         Metric("scribe_http_connections", "gauge", (), "Connections open."),
-        Metric("scribe_errors_total", "counter", ("kind",), "Errors answered, by kind."),
+        Metric("scribe_errors_total", "counter", ("kind",), "Errors answered, or met by the archiver, by kind."),
         Metric("scribe_commit_batch_entries", "histogram", (), "Entries made durable together by one commit."),
         Metric("scribe_commit_sync_duration_seconds", "histogram", (), "How long a commit's sync of the disk took."),
         Metric("scribe_queue_entries", "gauge", (), "Entries that wait to be committed."),
@@ -174,7 +178,10 @@ def _samples(metrics: Metrics, standing: Standing) -> Iterator[tuple[str, list[_
     yield "scribe_storage_bytes", [((tier,), size) for tier, size in ledger["storage_bytes"].items()]
     yield "scribe_http_requests_total", [(labels, stats.count) for labels, stats in requests]
     yield "scribe_http_request_duration_seconds", list(requests)
-    yield "scribe_errors_total", [((kind,), count) for kind, count in sorted(metrics.errors.items())]
+    errors = Counter(dict.fromkeys(KINDS, 0))  # all from the beginning: one that appears as 1 has not increased
+    errors.update(metrics.errors)
+    errors.update(archive.errors)
+    yield "scribe_errors_total", [((kind,), count) for kind, count in sorted(errors.items())]
     collections = [(str(number), row["collections"]) for number, row in enumerate(gc.get_stats())]
     yield "python_gc_collections_total", [((generation,), count) for generation, count in collections]
     yield "scribe_archive_runs_total", [((result,), count) for result, count in sorted(archive.runs.items())]
@@ -192,6 +199,8 @@ def _samples(metrics: Metrics, standing: Standing) -> Iterator[tuple[str, list[_
         "scribe_archive_pending_entries": archive.pending_entries,
         "scribe_archive_pending_bytes": archive.pending_bytes,
         "scribe_archive_lag_seconds": archive.lag_seconds,
+        "scribe_archive_running": None if archive.running is None else int(archive.running),
+        "scribe_archive_failures_in_a_row": archive.failures_in_a_row,
         "scribe_archive_sealed_entries_total": archive.sealed_entries,
         "scribe_object_store_up": None if archive.store_up is None else int(archive.store_up),
         "scribe_cold_requests_total": archive.cold_requests,
@@ -262,6 +271,7 @@ def _escaped(text: str) -> str:
 
 # --- JSON ------------------------------------------------------------------------------------------------------
 
+_IN_COUNTS = {"runs", "errors"}
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
@@ -281,7 +291,7 @@ def to_json(metrics: Metrics, standing: Standing) -> dict[str, Any]:
             "keys": ledger["keys"],
             "live_keys": ledger["live_keys"],
             "requests": overall.count,
-            "errors": metrics.errors.total(),
+            "errors": metrics.errors.total() + sum(archive.errors.values()),
             "commits": metrics.commit_entries.count,
             "cache_hits": metrics.cache_hits,
             "cache_misses": metrics.cache_misses,
@@ -292,7 +302,7 @@ def to_json(metrics: Metrics, standing: Standing) -> dict[str, Any]:
         "storage_bytes": dict(ledger["storage_bytes"]),
         "archive": {
             **ledger["archive"],
-            **{name: value for name, value in archive._asdict().items() if name != "runs"},
+            **{name: value for name, value in archive._asdict().items() if name not in _IN_COUNTS},
             "runs": dict(archive.runs),
         },
         "request_seconds": _quantiles(overall),

@@ -2,7 +2,8 @@
 
 A node that was lost and replaced, or a folder that is an older copy, finds here what went on without it. Asked before
 the first write of a library, when a node starts, and before each pass of the archiver; whoever gets ``Superseded``
-refuses writes from then on. Reads go on.
+refuses writes from then on. Reads go on. It takes signatures to say so: a newer epoch, or a checkpoint with a key of
+this ledger. ``scribe.json`` bears none, so what only that file says is a store that cannot be used, and no more.
 
 It reads three small objects and lists the checkpoints from this ledger's archived end on, so its cost does not grow.
 """
@@ -12,13 +13,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.errors import ConfigurationError, Corruption, Unavailable, counted
-from scribe_ledger.objects.epochs import Lineage, Superseded, newest_checkpoint, read_lineage
+from scribe_ledger.objects.epochs import Lineage, Superseded, lineage_of, newest_checkpoint, twice
+from scribe_ledger.objects.identity import read_identity
 from scribe_ledger.objects.paths import IDENTITY, epoch_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scribe_ledger.merkle.checkpoint import Checkpoint
+    from scribe_ledger.objects.identity import StoreIdentity
     from scribe_ledger.objects.store import ObjectStore
 
 __all__ = ["Standing", "Superseded", "check_standing"]
@@ -42,38 +45,50 @@ class Standing(NamedTuple):
 
 
 def check_standing(store: ObjectStore, ours: Standing) -> None:
-    """Raises ``Superseded`` if the store holds more than this ledger, or another one.
+    """Raises ``Superseded`` if the store proves that this ledger went on elsewhere, or further.
 
-    An unused store is fine for a ledger that has used none. Another store than the one of before is
+    An unused store is fine for a ledger that has used none. Another ledger's, or another one than before, is
     ``ConfigurationError``; one that is empty may not be mounted just now: ``Unavailable``.
     """
-    lineage = read_lineage(store)
-    if lineage is None:
+    twice(lambda: _check(store, ours))
+
+
+def _check(store: ObjectStore, ours: Standing) -> None:
+    identity = read_identity(store)
+    if identity is None:
         if ours.store_id:
             raise Unavailable(
                 f"{store.place(IDENTITY)} is not there, and this ledger's objects were",
                 hint="mount the store again, or copy all of its objects back",
             )
         return
-    _check_ledger(store, ours, lineage)
-    if ours.store_id not in ("", lineage.identity.store_id):
-        raise ConfigurationError(
-            f"{store.url} is the store {lineage.identity.store_id}, and this ledger's objects are in {ours.store_id}",
-            hint="name the store that was used before, or copy all of its objects to this one",
-        )
+    _check_identity(store, ours, identity)
+    lineage = lineage_of(store, identity)
     _check_epoch(store, ours, lineage)
     newest = newest_checkpoint(store, lineage, beyond=max(ours.archived_size - 1, 0))
     if newest is not None:
         _check_head(store, ours, newest)
 
 
-def _check_ledger(store: ObjectStore, ours: Standing, lineage: Lineage) -> None:
-    found = lineage.identity
+def _check_identity(store: ObjectStore, ours: Standing, found: StoreIdentity) -> None:
+    place = store.place(IDENTITY)
     if found.ledger_id != ours.ledger_id:
-        raise Superseded(
-            f"{store.url} is the store of {found.origin!r} (ledger {found.ledger_id}), not of this ledger,"
+        raise ConfigurationError(
+            f"{place} says that the store is that of {found.origin!r} (ledger {found.ledger_id}), not of this ledger,"
             f" {ours.ledger_id}",
-            hint="give every ledger a bucket, or a prefix of one, of its own",
+            hint="bring the object back from a copy if it was altered; else give every ledger a bucket, or a prefix of"
+            " one, of its own",
+        )
+    if ours.store_id not in ("", found.store_id):
+        raise ConfigurationError(
+            f"{place} says that this is the store {found.store_id}, and this ledger's objects are in {ours.store_id}",
+            hint="bring the object back from a copy if it was altered; else name the store that was used before, or"
+            " copy all of its objects to this one",
+        )
+    if ours.epoch == 0 and found.vkey != ours.public_key:
+        raise ConfigurationError(
+            f"{place} has the key {found.vkey}, and this ledger {ours.public_key}",
+            hint="bring the object back from a copy",
         )
 
 

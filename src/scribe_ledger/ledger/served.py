@@ -15,7 +15,9 @@ from scribe_ledger.ledger.folder import SPOOL
 from scribe_ledger.ledger.latest import LatestReader
 from scribe_ledger.ledger.ledger import Ledger
 from scribe_ledger.ledger.proposing import Proposer
+from scribe_ledger.ledger.records import U64
 from scribe_ledger.ledger.sequencer import Replayed
+from scribe_ledger.ledger.store import Table
 from scribe_ledger.merkle.leaf import timestamps_of
 from scribe_ledger.objects.blobs import Blob
 
@@ -214,6 +216,11 @@ class ServedLedger(Ledger):
         self._check_open()
         return self._adopt_store()
 
+    def forget_store(self) -> None:
+        """Whoever needs the object store next asks it anew whose it is. Waits for one who does just now."""
+        with self._adopting:
+            self._adopted = None
+
     def check_store(self) -> None:
         """Raises ``Superseded`` where the object store says that this ledger has gone on elsewhere."""
         self._check_open()
@@ -241,6 +248,11 @@ class ServedLedger(Ledger):
         """Drops the values of archived entries below ``stop`` from this machine. Their objects must have been read."""
         self._check_open()
         self._sequencer.evict(stop)
+
+    def reclaim(self) -> None:
+        """Gives the room of evicted values back to the disk now. It may take seconds; others go on meanwhile."""
+        self._check_open()
+        self._store.reclaim(Table.VALUES, U64.pack(self.evicted))
 
     def refers_to_blob(self, digest: bytes) -> bool:
         """Whether an entry has that large value."""

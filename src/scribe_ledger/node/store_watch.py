@@ -1,10 +1,12 @@
 """``StoreWatch``: looks at the object store when the node starts and now and then afterwards, and says what it finds.
 
 A store that cannot be reached is a warning: the node works on what it has. A store of another ledger is a refusal to
-start, and so is, for a member, another one than its ledger has adopted; what turns out later ends what a member serves.
-A member whose settings name no store, though its cluster has one, is degraded, and has no archiver. A store in which
-another node has gone on with this ledger (a higher epoch, or entries that this one never had) ends writing here,
-loudly, and reads go on.
+start, and so is, for a member, another one than its ledger has adopted. A member that could not ask when it started
+ends what it serves. Where the right store was found before, it is an outage: it may be altered, or mounted wrongly, and
+be right again; nobody is refused for it who does not need the store, and the archiver is woken when it is. A member
+whose settings name no store, though its cluster has one, is degraded, and has no archiver. A store in which another
+node has gone on with this ledger (a higher epoch, or entries that this one never had) ends writing here, loudly, and
+reads go on.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from scribe_ledger.errors import ConfigurationError, ScribeError, Unavailable
+from scribe_ledger.errors import ConfigurationError, Corruption, ScribeError, Unavailable
 from scribe_ledger.http.archiving import StoreHealth
 from scribe_ledger.ledger.guard import Superseded
 from scribe_ledger.objects.identity import not_that_store, read_identity
@@ -44,6 +46,8 @@ class StoreWatch:
         self._leading = leading
         self._ledger = service.ledger
         self._guarded = float("-inf")
+        self._was_right = False
+        """Whether this ledger's own store was found under that URL since the start."""
         self._looking: asyncio.Future[None] | None = None
 
     async def begin(self) -> None:
@@ -56,9 +60,9 @@ class StoreWatch:
             await asyncio.sleep(CHECK_SECONDS)
             try:
                 await self.look()
-            except ConfigurationError as error:  # it could not be asked when the node started
+            except ConfigurationError as error:
                 self._note(error)
-                if self._service.cluster is not None:
+                if self._service.cluster is not None and not self._was_right:
                     found = Unavailable(error.message, hint=error.hint)
                     found.__cause__ = error
                     self._service.cluster.fail(found)
@@ -92,17 +96,25 @@ class StoreWatch:
         """In a thread."""
         if self._has_none:
             return
+        try:
+            self._check()
+        except (ConfigurationError, Corruption):
+            self._ledger.forget_store()  # large values must not go where another's are
+            raise
+
+    def _check(self) -> None:
         leading = self._leading
         if leading is not None:  # before the check writes anything: where a mount is missing, that is not the store
             is_used = _check_is_shared(self._ledger, is_named=self._is_named)
             if not is_used and not leading.term:
                 return  # the leader makes it; a member that lags may not know that it has
+            self._was_right = is_used or self._was_right
         self._ledger.objects.check()
         if leading is not None and not leading.term:
             return
-        if monotonic() - self._guarded >= GUARD_SECONDS:
-            if self._leading is not None:
-                self._leading.catch_up()
+        if monotonic() - self._guarded >= GUARD_SECONDS or (leading is None and not _is_own(self._ledger)):
+            if leading is not None:
+                leading.catch_up()
             _guard(self._ledger)
             self._guarded = monotonic()
 
@@ -116,6 +128,16 @@ class StoreWatch:
             log.warning("the object store cannot be used", object_store=url, error=str(error))
         elif error is None and before.ok is False:
             log.info("the object store can be used again", object_store=url)
+            if service.archiver is not None:
+                service.archiver.wake()
+
+
+def _is_own(ledger: ServedLedger) -> bool:
+    """Whether the store says that it is still the one that was adopted; who adopted none has none to miss."""
+    if not ledger.manifest.store_id:
+        return True
+    found = read_identity(ledger.objects)
+    return found is not None and (found.ledger_id, found.store_id) == (ledger.ledger_id, ledger.manifest.store_id)
 
 
 def _check_is_shared(ledger: ServedLedger, *, is_named: bool) -> bool:
@@ -151,9 +173,10 @@ def _guard(ledger: ServedLedger) -> None:
     """
     if ledger.identity.read_only or isinstance(ledger.failure, Superseded):
         return
-    if not ledger.manifest.store_id and read_identity(ledger.objects) is None:
-        return
-    ledger.adopt_store()
+    if not ledger.manifest.store_id:
+        if read_identity(ledger.objects) is None:
+            return
+        ledger.adopt_store()
     try:
         ledger.check_store()
     except Superseded as error:

@@ -3,11 +3,13 @@
 An epoch begins by a create-only object, so of two promotions at once one wins. Each handover must hold by itself and
 follow from the one before; then the newest key signs for the log, and the keys before it only up to their last head.
 A checkpoint that an old node published later than that is passed over: its entries are not in this ledger.
+
+A network may err: what was read wrong is read once more, and only what is wrong twice is wrong in the store.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from scribe_ledger.errors import (
     ConfigurationError,
@@ -33,8 +35,11 @@ from scribe_ledger.objects.paths import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scribe_ledger.objects.store import ObjectStore
 
+_T = TypeVar("_T")
 _HINT = "restore the object from a copy of the store"
 
 
@@ -88,11 +93,26 @@ class Lineage(NamedTuple):
                 )
 
 
+def twice(read: Callable[[], _T]) -> _T:
+    """Reads what a network may have altered on its way, once more if it was wrong."""
+    try:
+        return read()
+    except (Corruption, ConfigurationError):
+        return read()
+
+
 def read_lineage(store: ObjectStore) -> Lineage | None:
     """Whose store it is, and all of its epochs, every signature checked; None if it is nobody's."""
+    return twice(lambda: _read_lineage(store))
+
+
+def _read_lineage(store: ObjectStore) -> Lineage | None:
     identity = read_identity(store)
-    if identity is None:
-        return None
+    return None if identity is None else lineage_of(store, identity)
+
+
+def lineage_of(store: ObjectStore, identity: StoreIdentity) -> Lineage:
+    """The epochs of the ledger that ``scribe.json`` names, each read once."""
     try:
         keys = [Verifier.parse(identity.vkey)]
     except SerializationError as error:
@@ -115,11 +135,15 @@ def newest_checkpoint(store: ObjectStore, lineage: Lineage, *, beyond: int = 0) 
     Only checkpoints of sizes ``beyond`` are looked for, so that who knows the earlier ones need not list them again. An
     object that is missing although another refers to it is an error that names it: a shorter log would look whole.
     """
+    return twice(lambda: _newest_checkpoint(store, lineage, beyond))
+
+
+def _newest_checkpoint(store: ObjectStore, lineage: Lineage, beyond: int) -> Checkpoint | None:
     newest = lineage.handovers[-1].first if lineage.handovers else None
     listed = store.list(CHECKPOINTS, after=checkpoint_path(beyond) if beyond else "")
     sizes = sorted(size for found in listed if (size := parse_checkpoint_path(found.path)) is not None)
     while sizes and (newest is None or sizes[-1] > newest.size):
-        found = read_checkpoint(store, lineage, sizes.pop())
+        found = _read_checkpoint(store, lineage, sizes.pop())
         if found is not None and found.origin == lineage.key.name:
             newest = found
     _check_copy(store, lineage, max(beyond, 0 if newest is None else newest.size))
@@ -128,6 +152,10 @@ def newest_checkpoint(store: ObjectStore, lineage: Lineage, *, beyond: int = 0) 
 
 def read_checkpoint(store: ObjectStore, lineage: Lineage, size: int) -> Checkpoint | None:
     """The checkpoint of one size, checked; None if there is none, or it is by a key whose epoch had ended."""
+    return twice(lambda: _read_checkpoint(store, lineage, size))
+
+
+def _read_checkpoint(store: ObjectStore, lineage: Lineage, size: int) -> Checkpoint | None:
     path = checkpoint_path(size)
     content = store.get(path)
     if content is None:
@@ -154,17 +182,16 @@ def put_handover(store: ObjectStore, handover: Handover) -> None:
     path = epoch_path(handover.epoch)
     if store.put_bytes(path, handover.text.encode()):
         return
-    there = store.get(path)
-    if there is None or _key_in(there) != handover.key:
+    if handover.key not in (_key_at(store, path), _key_at(store, path)):
         raise Superseded(
             f"somebody else has begun epoch {handover.epoch} of this ledger: {store.place(path)}",
             hint="one promotion wins: serve the ledger that was promoted, and remove this folder",
         )
 
 
-def _key_in(content: bytes) -> Verifier | None:
+def _key_at(store: ObjectStore, path: str) -> Verifier | None:
     try:
-        return Handover.parse(content.decode()).key
+        return Handover.parse((store.get(path) or b"").decode()).key
     except (VerificationError, UnicodeDecodeError):
         return None
 
