@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +12,7 @@ import orjson
 import pytest
 
 from scribe_ledger.archive.archiver import Archiver, ArchiveSettings
+from scribe_ledger.archive.check.signed import check_owner
 from scribe_ledger.archive.check.store import Report, check_store_contents
 from scribe_ledger.archive.recovery import restore
 from scribe_ledger.errors import StorageError
@@ -21,6 +23,7 @@ from scribe_ledger.merkle.checkpoint import Checkpoint, sign_checkpoint
 from scribe_ledger.merkle.note import Signer
 from scribe_ledger.objects import paths
 from scribe_ledger.objects.folder import FolderStore
+from scribe_ledger.objects.identity import encode_identity, read_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -207,16 +210,12 @@ def test_any_object_that_is_gone_is_named(archive: Archive) -> None:
 @pytest.mark.no_cover
 def test_any_object_with_a_flipped_byte_is_named(archive: Archive) -> None:
     for path in every_path(archive):
-        if path == "scribe.json":  # most of its bytes are names, which nothing can be held against
-            continue
         file = file_of(archive, path)
         content = file.read_bytes()
         for at in {0, len(content) // 3, len(content) // 2, len(content) - 1}:
             file.write_bytes(flip(content, at))
             found = faults(archive)
-            if path == "scribe.json":
-                assert path in found or all(place.startswith(("checkpoint", "segments")) for place in found)
-            elif path.startswith("checkpoints/"):
+            if path.startswith("checkpoints/"):
                 assert found[0] == path, (path, at)
             else:
                 assert found == [path], (path, at)
@@ -227,8 +226,6 @@ def test_any_object_with_a_flipped_byte_is_named(archive: Archive) -> None:
 @pytest.mark.no_cover
 def test_an_object_that_was_cut_or_grew_is_named(archive: Archive) -> None:
     for path in every_path(archive):
-        if path == "scribe.json":
-            continue
         file = file_of(archive, path)
         content = file.read_bytes()
         for changed in (content[:-1], content[: len(content) // 2], b"", content + b"x"):
@@ -249,22 +246,85 @@ def test_objects_that_were_swapped_are_both_named(archive: Archive, prefix: str)
 def test_scribe_json_is_held_against_everything(archive: Archive) -> None:
     file = file_of(archive, paths.IDENTITY)
     content = file.read_bytes()
-    fields = orjson.loads(content)
+    found = read_identity(archive.store)
+    assert found is not None
     other = str(Signer.generate("example.org/log").verifier)
-    segments, checkpoints = listed(archive, "segments"), listed(archive, "checkpoints")
-    cases: list[tuple[object, list[str]]] = [
-        (fields | {"ledger_id": "0" * 32}, segments),
-        (fields | {"store_id": "0" * 32}, [paths.MANIFEST]),
-        (fields | {"origin": "example.org/other"}, [paths.IDENTITY]),
-        (fields | {"vkey": other}, [*checkpoints, paths.CHECKPOINT]),
-        (fields | {"vkey": "no key"}, [paths.IDENTITY]),
-        (["not", "it"], [paths.IDENTITY]),
+    checkpoints = listed(archive, "checkpoints")
+    cases: list[tuple[dict[str, object], list[str], list[str]]] = [
+        ({"ledger_id": "0" * 32}, [paths.IDENTITY], [paths.IDENTITY]),
+        ({"store_id": "0" * 32}, [paths.MANIFEST], [paths.IDENTITY, paths.MANIFEST]),
+        ({"origin": "example.org/other"}, [paths.IDENTITY], [paths.IDENTITY]),
+        ({"vkey": other}, [*checkpoints, paths.CHECKPOINT], [*checkpoints, paths.CHECKPOINT, paths.IDENTITY]),
+        ({"vkey": "no key"}, [paths.IDENTITY], [paths.IDENTITY]),
+        ({"policies": {"nverwrite": "forbid"}}, [paths.IDENTITY], [paths.IDENTITY]),
+        ({"policies": {"overwrite": "forbid", "deletes": "tombstone"}}, [], [paths.IDENTITY]),
     ]
-    for changed, expected in cases:
-        file.write_bytes(orjson.dumps(changed))
-        assert sorted(faults(archive)) == sorted(expected), changed
+    for changes, alone, beside in cases:
+        file.write_bytes(encode_identity(replace(found, **changes)))  # type: ignore[arg-type]
+        assert sorted(faults(archive)) == sorted(alone), changes
+        assert sorted(faults(archive, ledger=archive.ledger)) == sorted(beside), changes
     file.write_bytes(content)
-    assert faults(archive) == []
+    assert faults(archive, ledger=archive.ledger) == []
+
+
+def test_policies_that_were_changed_since_the_store_was_claimed_are_not_held_against_it(archive: Archive) -> None:
+    archive.ledger.configure(overwrite="forbid")
+    assert faults(archive, ledger=archive.ledger) == [], "the entry is not archived yet"
+    archive.archive()
+    assert faults(archive, ledger=archive.ledger) == [], "an entry in the store counts"
+
+
+def test_a_restored_ledger_knows_when_its_store_was_claimed(archive: Archive, tmp_path: Path) -> None:
+    restore(archive.store, tmp_path / "new")
+    found = read_identity(archive.store)
+    assert found is not None
+    with ServedLedger.open(tmp_path / "new", object_store=archive.store) as ledger:
+        assert faults(archive, ledger=ledger) == []
+        file_of(archive, paths.IDENTITY).write_bytes(encode_identity(replace(found, created=found.created + 1)))
+        assert faults(archive, ledger=ledger) == [paths.IDENTITY]
+
+
+# --- the beginning of an epoch -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def promoted(archive: Archive, tmp_path: Path) -> Iterator[ServedLedger]:
+    """The ledger of the store in its first epoch, which the old key has endorsed."""
+    restore(archive.store, tmp_path / "promoted", promote=True, old_key=signer_of(archive))
+    with ServedLedger.open(tmp_path / "promoted", object_store=archive.store) as ledger:
+        yield ledger
+
+
+def test_an_epoch_that_the_ledger_knows_and_the_store_lacks_is_named(archive: Archive, promoted: ServedLedger) -> None:
+    assert faults(archive, ledger=promoted) == []
+    file_of(archive, paths.epoch_path(1)).unlink()
+    assert faults(archive) == [], "nothing in the store tells that it was there"
+    assert faults(archive, ledger=promoted) == [paths.epoch_path(1)]
+
+
+@pytest.mark.usefixtures("promoted")
+def test_a_folder_that_a_promotion_has_replaced_is_told_by_the_epoch(archive: Archive) -> None:
+    assert faults(archive, ledger=archive.ledger) == [paths.epoch_path(1)]
+
+
+def test_an_epoch_that_somebody_else_began_is_named(archive: Archive, promoted: ServedLedger, tmp_path: Path) -> None:
+    file_of(archive, paths.epoch_path(1)).unlink()
+    restore(archive.store, tmp_path / "other", promote=True)
+    assert faults(archive, ledger=promoted) == [paths.epoch_path(1)]
+
+
+@pytest.mark.usefixtures("promoted")
+def test_a_flipped_bit_in_any_byte_of_an_epoch_is_noticed(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = paths.epoch_path(1)
+    content = file_of(archive, path).read_bytes()
+    get, altered = archive.store.get, bytearray(content)
+    monkeypatch.setattr(archive.store, "get", lambda asked: bytes(altered) if asked == path else get(asked))
+    for at in range(len(content)):
+        altered[:] = content
+        altered[at] ^= 1 << at % 8
+        report = Report("")
+        check_owner(archive.store, report, "")
+        assert [fault.place for fault in report.faults] == [path], (at, bytes(altered))
 
 
 def test_a_checkpoint_by_another_key_is_named(archive: Archive) -> None:
@@ -298,20 +358,20 @@ def test_the_key_that_the_caller_trusts_must_be_the_stores(archive: Archive) -> 
 # --- two accounts of one range: the signed root decides ----------------------------------------------------------
 
 
-def forge_segment(archive: Archive, tmp_path: Path) -> str:
+def forge_segment(archive: Archive, tmp_path: Path, *, at: int = 1, ledger_id: str = "") -> str:
     """A segment under a name that is right, one of whose entries never was. It takes the place of the true one."""
     from scribe_ledger.merkle.leaf import decode_leaf, encode_leaf
     from scribe_ledger.segments.writing import gather, seal
 
-    true = archive.ledger.manifest.segments[1]
+    true = archive.ledger.manifest.segments[at]
     groups = [*archive.ledger.groups(true.first_index, true.stop)]
     leaf = decode_leaf(groups[0].leaves[7])
     groups[0].leaves[7] = encode_leaf(leaf._replace(metadata={"who": "mallory"}))
-    with seal(gather(groups), ledger_id=archive.ledger.ledger_id, folder=tmp_path) as sealed:
+    with seal(gather(groups), ledger_id=ledger_id or archive.ledger.ledger_id, folder=tmp_path) as sealed:
         file_of(archive, true.path).unlink()
         archive.store.put_file(sealed.segment.path, sealed.path)
         manifest = orjson.loads(file_of(archive, paths.MANIFEST).read_bytes())
-        manifest["segments"][1] = sealed.segment.to_json()
+        manifest["segments"][at] = sealed.segment.to_json()
         file_of(archive, paths.MANIFEST).write_bytes(orjson.dumps(manifest))
         return sealed.segment.path
 
@@ -322,6 +382,12 @@ def test_a_segment_of_entries_that_never_were_is_named_and_not_its_tiles(archive
     assert [fault.place for fault in report.faults] == [forged]
     assert "entry 263 is not the entry of the signed tree" in report.faults[0].what
     assert report.size == archive.ledger.size
+
+
+def test_one_segment_that_names_another_ledger_is_named_and_not_scribe_json(archive: Archive, tmp_path: Path) -> None:
+    assert faults(archive) == []
+    forged = forge_segment(archive, tmp_path, at=0, ledger_id="0" * 32)
+    assert faults(archive) == [forged]
 
 
 def test_without_tiles_the_root_shows_that_a_segment_is_forged(archive: Archive, tmp_path: Path) -> None:

@@ -321,17 +321,19 @@ def test_an_empty_value_that_grew_is_found(blobs: BlobStore, tmp_path: Path) -> 
 def test_a_missing_value_is_corruption_and_never_absent(blobs: BlobStore, tmp_path: Path) -> None:
     blob = blobs.store([VALUE])
     value_file(tmp_path, blob).unlink()
-    assert_corrupt(blobs, blob, "is missing, though the ledger holds an entry for it")
+    assert_corrupt(blobs, blob, rf"the value /.*{blob.sha256.hex()} is missing, though the ledger holds an entry")
 
 
 def test_missing_chunk_digests_are_corruption(blobs: BlobStore, tmp_path: Path) -> None:
     blob = blobs.store([VALUE])
     digests_file(tmp_path, blob).unlink()
-    assert_corrupt(blobs, blob, "the chunk digests of the value .* are missing, though the ledger")
+    assert_corrupt(
+        blobs, blob, rf"the file of chunk digests /.*{blob.sha256.hex()}\.chunks is missing, though the ledger"
+    )
 
 
 def test_a_blob_that_was_never_stored_is_corruption(blobs: BlobStore) -> None:
-    assert_corrupt(blobs, Blob(sha256(b"never").digest(), 5, bytes(32)), "are missing")
+    assert_corrupt(blobs, Blob(sha256(b"never").digest(), 5, bytes(32)), "is missing")
 
 
 def test_altered_chunk_digests_are_found(blobs: BlobStore, tmp_path: Path) -> None:
@@ -396,5 +398,5 @@ def test_a_value_that_is_missing_from_another_store_is_not_damaged(tmp_path: Pat
     assert "[storage] object_store" in refused.value.hint
     identity = StoreIdentity(ledger_id="a" * 32, store_id="1" * 32, origin="o", vkey="k", created=1)
     objects.put_bytes("scribe.json", encode_identity(identity))
-    with pytest.raises(Corruption, match="are missing"):
+    with pytest.raises(Corruption, match="is missing"):
         blobs.open(bytes(32), 1, bytes(32))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
+from scribe_ledger.archive.footers import outvoted_by_segments
 from scribe_ledger.archive.large_values import check_large_values
 from scribe_ledger.archive.promotion import promote as promote_folder
 from scribe_ledger.archive.refilling import Progress, Refill
@@ -36,6 +37,8 @@ from scribe_ledger.ledger.served import ServedLedger
 from scribe_ledger.ledger.store import Table
 from scribe_ledger.objects.durable import storage_errors, sync_directory
 from scribe_ledger.objects.epochs import Lineage, newest_checkpoint, required_lineage
+from scribe_ledger.objects.paths import IDENTITY as CLAIM
+from scribe_ledger.objects.paths import SEGMENTS
 from scribe_ledger.segments.memory import give_back
 
 if TYPE_CHECKING:
@@ -167,11 +170,34 @@ def _rebuild(store: ObjectStore, path: Path, lineage: Lineage, *, check_values: 
     head = newest_checkpoint(store, lineage)
     if head is None or head.size == 0:
         raise NotFound(f"nothing of {lineage.identity.origin!r} is archived in {store.url}: there is no checkpoint yet")
+    _check_ledger_id(store, lineage)
     work = _Work(store, path, lineage, head, check_values, progress)
     unfit: dict[str, Corruption] = {}
     if not _fill(work, unfit):
         while not _fill(work, unfit, anew=True):
             pass
+
+
+def _check_ledger_id(store: ObjectStore, lineage: Lineage) -> None:
+    """Before any segment is blamed for what ``scribe.json`` says."""
+    named = outvoted_by_segments(store, lineage, store.list(SEGMENTS))
+    if named:
+        raise Corruption(
+            f"{store.place(CLAIM)} says that the ledger is {lineage.identity.ledger_id}, and all segments are of"
+            f" {named}",
+            hint="restore the object from a copy of the store",
+        )
+
+
+def _policy_of(store: ObjectStore, lineage: Lineage) -> Policy:
+    """Those of when the store was claimed. What the log says of them later it says again while it is taken over."""
+    try:
+        return Policy().changed(lineage.identity.policies)
+    except ConfigurationError as error:
+        raise Corruption(
+            f"{store.place(CLAIM)} has policies that this program does not know: {error.message}",
+            hint="restore the object from a copy; if a later version of Scribe Ledger wrote it, use that version",
+        ) from error
 
 
 class _Work(NamedTuple):
@@ -271,7 +297,7 @@ def _open_half(folder: DataFolder, store: ObjectStore, lineage: Lineage, head: C
     hot = RocksStore(folder.path / STORE)
     try:
         if hot.table(Table.META).get(machine.STATE_KEY) is None:
-            machine.create(hot, Policy().changed(told.policies))
+            machine.create(hot, _policy_of(store, lineage))
         folder.write_head(head)
         return ServedLedger(
             folder,

@@ -75,6 +75,9 @@ class Handover:
         note.verify(self.key)
         if self.is_endorsed:
             note.verify(old)
+        for signature in note.signatures:  # nobody else signs one: another is an altered line of these two
+            if not signature.is_by(self.key) and not signature.is_by(old):
+                raise VerificationError(f"the handover has a signature by {signature.name!r}, which is neither key")
         if Handover.parse(self.text) != self:
             raise VerificationError("the handover's fields are not those of its text")
 

@@ -104,7 +104,7 @@ class BlobStore:
         path = blob_path(sha256)
         file = self._objects.open(path)
         if file is None:
-            raise self._missing(f"the value {sha256.hex()} is missing", path)
+            raise self._missing("the value", path, sha256)
         try:
             self._check_size(file, sha256, size)
             return BlobReader(file, digests, place=self._objects.place(path))
@@ -153,7 +153,7 @@ class BlobStore:
         place = f"the file of chunk digests {self._objects.place(path)}"
         content = self._read_chunk_digests(sha256, size)
         if content is None:
-            raise self._missing(f"the chunk digests of the value {sha256.hex()} are missing", path)
+            raise self._missing("the file of chunk digests", path, sha256)
         digests = decode_chunk_digests(content, place=place)
         if Blob(digests.sha256, digests.size, digests.root()) != Blob(sha256, size, chunk_root):
             raise Corruption(
@@ -173,10 +173,11 @@ class BlobStore:
                 hint="restore the object from a copy",
             )
 
-    def _missing(self, what: str, path: str) -> Corruption:
+    def _missing(self, what: str, path: str, sha256: bytes) -> Corruption:
         check_is(self._objects, self._store_id())
         return Corruption(
-            f"{what}, though the ledger holds an entry for it: {self._objects.place(path)}",
+            f"{what} {self._objects.place(path)} is missing, though the ledger holds an entry for the value"
+            f" {sha256.hex()}",
             hint="is this the ledger's store? Else name that: --object-store, or [storage] object_store. Restore the"
             " object from a copy, or put the same value again",
         )

@@ -56,7 +56,7 @@ class Directory(NamedTuple):
         return RowGroup(indexes, values)
 
 
-def decode_directory(segment: Segment, ending: bytes, *, ledger_id: str, place: str) -> Directory:
+def decode_directory(segment: Segment, ending: bytes, *, ledger_id: str | None, place: str) -> Directory:
     """The directory from the end of an object, held against its digest, the ledger and the manifest."""
     parquet = checked_metadata(place, ending)
     with parquet_errors(place, "its footer"):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.archive.check.blobs import BlobRef
+from scribe_ledger.archive.check.folder import changed_by
 from scribe_ledger.archive.check.report import Finding
 from scribe_ledger.errors import Corruption
 from scribe_ledger.merkle.hashing import HASH_BYTES, ZERO_HASH
@@ -47,6 +48,8 @@ class RowsFound(NamedTuple):
     last_timestamp: int = 0
     blobs: tuple[BlobRef, ...] = ()
     """Each large value once, with one entry that refers to it."""
+    changed_policies: frozenset[str] = frozenset()
+    """Those that its config entries tell."""
 
 
 def check_rows(store: ObjectStore, path: str, ledger_id: str) -> RowsFound:
@@ -97,6 +100,7 @@ class _Check:
         self._findings: list[Finding] = []
         self._hashes: list[bytes] = []
         self._blobs: dict[bytes, BlobRef] = {}
+        self._changed_policies: set[str] = set()
         self._first_timestamp = self._timestamp = -1
         self._log_bytes = 0
 
@@ -128,6 +132,7 @@ class _Check:
             self._first_timestamp,
             self._timestamp,
             tuple(self._blobs.values()),
+            frozenset(self._changed_policies),
         )
 
     # --- what stands in the order of the file ---------------------------------------------------------------------
@@ -168,6 +173,8 @@ class _Check:
                     self._blobs.setdefault(digest, BlobRef(digest, size, chunk_root, index))
             elif value is None or len(value) != size or sha256(value).digest() != digest:
                 self._note(f"the value of entry {index} does not match its digest")
+            elif kind == Kind.CONFIG:
+                self._changed_policies |= changed_by(value)
         if self._first_timestamp < 0 and rows.leaves:
             self._first_timestamp = HEADER.unpack_from(rows.leaves[0])[5]
 

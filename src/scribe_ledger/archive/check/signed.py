@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from scribe_ledger.archive.check.tree import Signed
 from scribe_ledger.errors import ConfigurationError, Corruption, SerializationError, VerificationError, counted
+from scribe_ledger.ledger.policy import Policy
 from scribe_ledger.merkle.checkpoint import Checkpoint
 from scribe_ledger.merkle.note import Verifier
 from scribe_ledger.objects import paths
@@ -36,6 +37,10 @@ def check_owner(store: ObjectStore, report: Report, public_key: str) -> Lineage 
     report.ledger_id, report.origin = lineage.identity.ledger_id, lineage.key.name
     if lineage.keys[0].name != lineage.identity.origin:
         report.fault(paths.IDENTITY, f"its key is of {lineage.keys[0].name!r}, and its origin another")
+    try:
+        Policy().changed(lineage.identity.policies)
+    except ConfigurationError as error:
+        report.fault(paths.IDENTITY, f"this program does not know its policies: {error.message}")
     if public_key:
         try:
             lineage.check_pinned(public_key)

@@ -18,6 +18,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from scribe_ledger.archive.check.blobs import check_blobs
+from scribe_ledger.archive.check.folder import check_heads_are, check_owner_is, check_policies_are
 from scribe_ledger.archive.check.plan import Directory, check_directory, plan, read_directory
 from scribe_ledger.archive.check.ranges import check_range
 from scribe_ledger.archive.check.report import Finding, Report
@@ -26,6 +27,7 @@ from scribe_ledger.archive.check.strays import Known, check_strays
 from scribe_ledger.archive.check.tiles import check_tiles
 from scribe_ledger.archive.check.tree import SignedTree
 from scribe_ledger.archive.check.workers import Workers
+from scribe_ledger.archive.footers import outvoted_by_segments
 from scribe_ledger.errors import Corruption, SerializationError, counted
 from scribe_ledger.objects import paths
 from scribe_ledger.objects.folder import FolderStore
@@ -87,6 +89,7 @@ class _StoreCheck:
         self._report = report
         self._progress = progress
         self._blobs: set[bytes] = set()
+        self._changed_policies: set[str] = set()
         self._timestamp = 0
         self._said: dict[str, tuple[str, object]] = {}
 
@@ -102,18 +105,22 @@ class _StoreCheck:
     ) -> None:
         report = self._report
         lineage = check_owner(self._store, report, public_key)
+        if self._ledger is not None and lineage is not None:
+            check_owner_is(self._ledger, lineage, report)
         checkpoints = check_checkpoints(self._store, lineage, report)
         if self._ledger is not None:
-            self._check_against_ledger(self._ledger, lineage, checkpoints)
+            check_heads_are(self._ledger, checkpoints, report)
         copy = read_directory(self._store, report)
         directory = self._directory(copy, lineage, checkpoints)
         ends = check_ends(self._store, self._ends(directory), checkpoints, report)
         segments = [*self._store.list(paths.SEGMENTS)]
         published = checkpoints[-1].size if checkpoints else 0
-        planned = plan(segments, directory, published, report.ledger_id, report)
+        planned = plan(segments, directory, published, self._ledger_id(lineage, segments), report)
         with Workers(self._store, reopen, jobs or _jobs_worth(segments)) as workers:
             tree = self._check_ranges(workers, planned, checkpoints, directory)
         self._conclude(tree, checkpoints)
+        if self._ledger is not None and lineage is not None and report.ok:  # else entries that tell may be missing
+            check_policies_are(self._ledger, lineage, self._changed_policies, planned.stop, report)
         known = Known(
             planned,
             directory,
@@ -156,21 +163,13 @@ class _StoreCheck:
             report.warn(paths.MANIFEST, f"it is behind: version {copy.version} of {own.version}")
         return own if check_directory(own, report) else copy
 
-    def _check_against_ledger(self, ledger: ServedLedger, lineage: Lineage | None, checkpoints: list[Signed]) -> None:
-        report, identity = self._report, lineage.identity if lineage is not None else None
-        if identity is not None and identity.ledger_id != ledger.ledger_id:
-            report.fault(paths.IDENTITY, f"the store is of the ledger {identity.ledger_id}, not {ledger.ledger_id}")
-        elif identity is not None and ledger.manifest.store_id not in ("", identity.store_id):
-            report.fault(paths.IDENTITY, f"the ledger's objects are in the store {ledger.manifest.store_id}")
-        for signed in checkpoints:
-            if signed.size > ledger.size:
-                report.fault(signed.path, f"the ledger has only {counted(ledger.size)}: its folder is an older copy")
-            elif ledger.root(signed.size) != signed.root:
-                report.fault(signed.path, "its root is not that of the ledger at this size")
-        published = checkpoints[-1].size if checkpoints else 0
-        if published < ledger.manifest.archived_size:
-            what = f"{counted(ledger.manifest.archived_size)} archived, and {published} published"
-            report.warn(paths.CHECKPOINTS, f"{what}: the next pass of the archiver goes on")
+    def _ledger_id(self, lineage: Lineage | None, segments: list[ListedObject]) -> str:
+        """What every segment must name; where they all name another than ``scribe.json``, that is what is wrong."""
+        named = "" if lineage is None else outvoted_by_segments(self._store, lineage, segments)
+        if named:
+            what = f"it says that the ledger is {self._report.ledger_id}, and all segments are of {named}"
+            self._report.fault(paths.IDENTITY, what)
+        return named or self._report.ledger_id
 
     def _ends(self, directory: Directory | None) -> set[int]:
         """Where segments end, and with the ledger at hand those that were merged, whose checkpoints stay."""
@@ -219,6 +218,7 @@ class _StoreCheck:
         if found.rows.first_timestamp < self._timestamp:
             self._report.fault(task.path, f"entry {task.first} has a timestamp before that of the entry before it")
         self._timestamp = found.rows.last_timestamp
+        self._changed_policies |= found.rows.changed_policies
 
     def _check_blobs(self, workers: Workers, blobs: list[BlobRef], least: int) -> list[BlobRef]:
         """What is left to look at: few are not worth the while yet."""
