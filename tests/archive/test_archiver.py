@@ -165,7 +165,7 @@ def test_settings_come_from_a_configuration() -> None:
         overrides={
             "storage.segment_size": 1000,
             "storage.hot_size": 5,
-            "storage.disk_reserve": 11,
+            "storage.disk_reserve": 1 << 30,
             "storage.tiering.age_threshold_secs": 7,
             "storage.tiering.enable_compression": False,
             "storage.tiering.compression_level": 3,
@@ -177,7 +177,7 @@ def test_settings_come_from_a_configuration() -> None:
     assert ArchiveSettings.of(config) == ArchiveSettings(
         segment_size=1000,
         hot_size=5,
-        disk_reserve=11,
+        disk_reserve=1 << 30,
         age_threshold_secs=7,
         compression=None,
         compression_level=3,

@@ -13,8 +13,10 @@ from scribe_ledger.config import Config, ConfigurationWarning, NodeSettings
 from scribe_ledger.config.catalogue import ENVIRONMENT, FLAGS, OTHER_VARIABLES, SETTINGS, as_toml
 from scribe_ledger.config.configuration import MOST_INLINE_OF_MEMBER
 from scribe_ledger.config.old_spellings import OLD_ENVIRONMENT
+from scribe_ledger.config.sections import LEAST_RESERVE
 from scribe_ledger.config.validation import value_of
 from scribe_ledger.errors import ConfigurationError
+from scribe_ledger.ledger.rocks import ALL_MEMTABLES_BYTES
 from scribe_ledger.model import MAX_LEAF_BYTES, MAX_MESSAGE_BYTES, MAX_REQUEST_ID_BYTES, MESSAGE_HEAD_BYTES
 
 if TYPE_CHECKING:
@@ -236,6 +238,24 @@ def test_a_secret_that_can_be_guessed_is_pointed_out_and_not_shown(load: Load, s
 @pytest.mark.parametrize("secret", ["", "sixteen letters!"])
 def test_a_longer_secret_and_none_are_not(load: Load, secret: str) -> None:
     assert load(f'[cluster]\nsecret = "{secret}"').warnings == ()
+
+
+def test_a_reserve_too_small_to_start_again_is_raised_and_pointed_out(load: Load) -> None:
+    with pytest.warns(ConfigurationWarning, match=f"too little room to start again.*{LEAST_RESERVE} is kept free"):
+        config = load("[storage]\ndisk_reserve = 1")
+    assert config.warnings[0].startswith("config.toml: storage.disk_reserve = 1 ")
+    assert (config.storage.disk_reserve, config.storage.kept_free) == (1, LEAST_RESERVE)
+
+
+@pytest.mark.parametrize("reserve", [0, LEAST_RESERVE, LEAST_RESERVE + 1])
+def test_any_other_is_kept_as_it_is(load: Load, reserve: int) -> None:
+    config = load(f"[storage]\ndisk_reserve = {reserve}")
+    assert (config.storage.kept_free, config.warnings) == (reserve, ())
+
+
+def test_half_of_the_least_reserve_takes_all_that_the_engine_holds_in_memory() -> None:
+    assert LEAST_RESERVE // 2 == ALL_MEMTABLES_BYTES
+    assert f"below {LEAST_RESERVE} counts" in SETTINGS["storage.disk_reserve"].meaning
 
 
 @pytest.mark.parametrize("member", ["[network]\nseed_peers = ['b:9001']", "[discovery]\nenabled = true\nmdns = true"])

@@ -7,6 +7,7 @@ from tests.consensus.group import Group
 from tests.consensus.test_replica_writes import is_forward, units_of
 
 from scribe_ledger.consensus import frames
+from scribe_ledger.consensus.bundles import encode_units
 from scribe_ledger.errors import OutcomeUnknown, Unavailable
 
 pytestmark = pytest.mark.consensus
@@ -41,6 +42,20 @@ def test_writes_of_others_are_refused_at_once_and_taken_again_when_there_is_room
     assert units_of(group.write(2, "d", "e")) == [b"d", b"e"]
     group.pass_time(2)
     group.assert_all_have("d", "e")
+
+
+def test_what_does_not_fit_beside_what_was_taken_since_the_last_look_is_refused() -> None:
+    group = without_room(entry_bytes=1)
+    leader = group[1]
+    leader.has_room = True
+    bound = leader.counters.accepted_bytes + len(encode_units([b"a"])) + len(encode_units([b"bcd"]))
+    leader.limit_room(lambda size: leader.counters.accepted_bytes + size <= bound)
+    assert units_of(group.write(2, "a")) == [b"a"]
+    assert_refused(group.write(3, "bcde"))
+    assert units_of(group.write(3, "bcd")) == [b"bcd"]
+    assert_refused(group.write(2, "e"))
+    group.pass_time(2)
+    group.assert_all_have("a", "bcd")
 
 
 def test_what_this_node_itself_asks_is_taken_so_that_archiving_can_make_room() -> None:

@@ -27,7 +27,7 @@ from scribe_ledger.errors import (
     StorageError,
 )
 from scribe_ledger.ledger.folder import HEAD, IDENTITY, KEY, STORE
-from scribe_ledger.ledger.rocks import RocksStore
+from scribe_ledger.ledger.rocks import RocksStore, raise_engine_error
 from scribe_ledger.ledger.signing import Signing
 from scribe_ledger.ledger.store import Table, TableReader, TableView
 
@@ -94,6 +94,34 @@ def test_a_full_disk_fails_writes_and_loses_nothing(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS * 2, check=False)
     assert done.returncode == 0, done.stderr
     check_filled(json.loads(done.stdout), "the disk is full")
+
+
+def test_a_ledger_on_a_full_disk_says_what_it_needs_to_open_and_has_all_of_it_then(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = 'mount -t tmpfs -o size=24m none "$1" && exec "$2" "$3" "$1"'
+    command = [*private_mounts(), "sh", "-c", script, "sh", str(disk), sys.executable, str(HERE / "full_at_start.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS * 2, check=False)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    for failure in seen["failures"]:
+        assert failure["kind"] == "storage" and "the disk is full" in failure["message"]
+        assert "nothing that was acknowledged is lost" in failure["hint"]
+    assert (seen["size"], seen["sound"], seen["next"]) == (200, True, 200)
+
+
+def test_what_opening_needs_on_a_full_disk_is_the_size_of_the_logs_and_a_margin(tmp_path: Path) -> None:
+    store = tmp_path / "data" / STORE
+    store.mkdir(parents=True)
+    for name in ("000004.log", "000009.log"):
+        with (store / name).open("wb") as file:
+            file.truncate(20 << 20)
+    (store / "000007.sst").write_bytes(bytes(100))
+    with pytest.raises(StorageError, match="the disk is full in") as caught:
+        raise_engine_error(Exception("IO error: No space left on device: While appending"), opening=store)
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("make about 56 MiB of room on this disk")
+    assert f"Remove nothing below {tmp_path / 'data'}" in caught.value.hint
 
 
 # --- no rights -----------------------------------------------------------------------------------------------------

@@ -48,6 +48,18 @@ def test_writes_are_refused_below_the_reserve_and_taken_again_above_it() -> None
     assert service.writes_refused is None
 
 
+def test_just_above_the_reserve_where_a_unit_did_not_fit_all_are_refused() -> None:
+    disk, service = watch()
+    disk.judge(RESERVE + 9, missed_bytes=10)
+    assert "1010 bytes" in service.writes_refused.message
+    disk.judge(RESERVE + 9)
+    assert service.writes_refused is not None, "else it would come and go"
+    disk.judge(RESERVE + 10)
+    assert service.writes_refused is None
+    disk.judge(RESERVE + RESERVE // 16, missed_bytes=RESERVE)
+    assert service.writes_refused is None, "one large unit does not keep out the small ones"
+
+
 def test_a_refusal_for_another_reason_stays() -> None:
     disk, service = watch()
     service.writes_refused = other = StorageError("something else")

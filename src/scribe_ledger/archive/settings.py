@@ -39,7 +39,7 @@ class ArchiveSettings:
         return cls(
             segment_size=config.storage.segment_size,
             hot_size=config.storage.hot_size,
-            disk_reserve=config.storage.disk_reserve,
+            disk_reserve=config.storage.kept_free,
             age_threshold_secs=tiering.age_threshold_secs,
             compression=tiering.compression if tiering.enable_compression else None,
             compression_level=tiering.compression_level,

@@ -97,7 +97,12 @@ class Config(Settings):
         config = cls.model_validate(merged.document())
         config._origins = {key: given.origin for key, given in merged.given.items()}
         config._path = file
-        config._warnings = (*outdated, *config._seed_warnings(), *config._secret_warnings())
+        config._warnings = (
+            *outdated,
+            *config._seed_warnings(),
+            *config._secret_warnings(),
+            *config._reserve_warnings(),
+        )
         if config.is_cluster_member():
             config._warnings = config.member_warnings
         for message in config._warnings:
@@ -223,6 +228,14 @@ class Config(Settings):
         place = self._origins["cluster.secret"].place()
         problem = f"{place} has fewer than {LEAST_SECRET} characters: whoever records a handshake can guess it offline"
         return [f"{problem}; choose 32 random ones, the same on all members"]
+
+    def _reserve_warnings(self) -> list[str]:
+        given, kept = self.storage.disk_reserve, self.storage.kept_free
+        if given == kept:
+            return []
+        place = f"{self.source('storage.disk_reserve')}: storage.disk_reserve = {given}"
+        problem = f"{place} would leave too little room to start again after a crash, so {kept} is kept free"
+        return [f"{problem}; set that or more, or 0 for no reserve at all"]
 
     def _inline_warnings(self) -> list[str]:
         """An object store would take such a value: that one is named is no reason to be silent."""

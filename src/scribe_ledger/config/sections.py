@@ -207,6 +207,11 @@ class TieringSettings(Section):
     archival_check_interval_secs: Positive = Field(default=300, description="Seconds between looks for work.")
 
 
+LEAST_RESERVE = 128 << 20
+"""Bytes of disk. Half of it is what sealing leaves, and takes all that the engine may hold in memory: a start after a
+crash writes that as tables before any log is removed."""
+
+
 class StorageSettings(Section):
     """`[storage]`: the hot store, its caches, and where the archive lives."""
 
@@ -234,10 +239,16 @@ class StorageSettings(Section):
     )
     disk_reserve: Whole = Field(
         default=268_435_456,
-        description="With less than this many bytes of disk free, writes get 503; in a cluster, on the leader's disk.",
+        description="With less than this many bytes of disk free, writes get 503; in a cluster, on the leader's disk. "
+        "What is above 0 and below 134217728 counts as that; 0: no reserve.",
     )
     s3: S3Settings | None = None
     tiering: TieringSettings = TieringSettings()
+
+    @property
+    def kept_free(self) -> int:
+        """The reserve as it is kept: one that leaves no room to start again would be none."""
+        return max(self.disk_reserve, LEAST_RESERVE) if self.disk_reserve else 0
 
 
 class ConsensusSettings(Section):

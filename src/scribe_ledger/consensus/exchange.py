@@ -97,6 +97,8 @@ class Counters:
     leader_changes: int = 0
     proposals: int = 0
     """Units that it put in the log as the leader, its own and others'."""
+    accepted_bytes: int = 0
+    """Of units that were submitted here, and of others' that it put in the log as the leader."""
     forwarded: int = 0
     """Units that it sent to another leader, each sending counted."""
     bundles: int = 0

@@ -95,6 +95,7 @@ class Proposals:
         self._soonest = min(self._soonest, deadline)
         self._units += 1
         self._bytes += size
+        self._counters.accepted_bytes += size
         self._queue.append((unit, local, done, deadline, alone))
 
     # --- sending -----------------------------------------------------------------------------------------------

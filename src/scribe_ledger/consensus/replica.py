@@ -292,6 +292,10 @@ class Replica:
     def has_room(self, has_room: bool) -> None:
         self._taker.has_room = has_room
 
+    def limit_room(self, fits: Callable[[int], bool]) -> None:
+        """``fits`` says whether a bundle of that many bytes may be taken, as ``has_room`` whether any may."""
+        self._taker.fits = fits
+
     # --- turns -------------------------------------------------------------------------------------------------
 
     @_guarded

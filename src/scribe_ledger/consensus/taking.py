@@ -86,6 +86,8 @@ class Taker:
         self.taking = Taking()
         self.has_room = True
         """Whether bundles are taken at all."""
+        self.fits: Callable[[int], bool] = lambda _: True
+        """Whether there is room for so many bytes beside what was taken since the disk was looked at."""
 
     def receive(self, node: Node, origin: int, forward: Forward) -> Forwarded | None:
         """Puts a bundle in the log of this term, where it may be. What is returned is to be answered."""
@@ -98,7 +100,7 @@ class Taker:
             return None
         if verdict is Verdict.MISSING:
             return self._refusal(node, forward, MISSING, following)
-        if verdict is Verdict.REFUSED or not self.has_room:
+        if verdict is Verdict.REFUSED or not (self.has_room and self.fits(len(forward.body))):
             self.taking.refused(origin, forward)
             return self._refusal(node, forward, NO_ROOM, forward.sequence)
         reason = self._take(origin, forward, count)
@@ -112,6 +114,7 @@ class Taker:
             return NOT_NOW
         self.taking.took(origin, forward)
         self._counters.taken += 1
+        self._counters.accepted_bytes += len(forward.body)
         self._counters.proposals += count
         return 0
 

@@ -94,6 +94,16 @@ class Cluster(Protocol):
         """Entries and bytes that were submitted here and wait to be decided."""
         ...
 
+    @property
+    def accepted_bytes(self) -> int:
+        """Of units that this node took since it began: its own, and as the leader those of others."""
+        ...
+
+    @property
+    def settled_bytes(self) -> int:
+        """Of those, what does not wait here any more."""
+        ...
+
     async def close(self) -> None:
         """Refuses what comes, and returns when all that was accepted is answered. Idempotent."""
         ...

@@ -14,6 +14,8 @@ from scribe_ledger.http.clustering import LEADER
 from scribe_ledger.http.cosigned import Cosigned
 from scribe_ledger.http.feed import Feed
 from scribe_ledger.http.readers import Readers
+from scribe_ledger.http.room import Room
+from scribe_ledger.ledger.commands import queue_bytes
 from scribe_ledger.ledger.gathering import Gatherer
 from scribe_ledger.objects.identity import outage
 from scribe_ledger.objects.paths import blob_path
@@ -104,6 +106,7 @@ class Service:
         self.store_health = StoreHealth("" if self.has_no_store else ledger.objects.url, None)
         self._loop = asyncio.get_running_loop()
         self._writer = Gatherer(ledger.write_all) if cluster is None else cluster
+        self.room = Room(self._writer)
         self._growth: asyncio.Future[None] | None = None
         ledger.on_commit(self._commit)
 
@@ -116,9 +119,11 @@ class Service:
 
     async def write(self, unit: Sequence[Command]) -> Receipts:
         """Commits a unit; its large values become blobs first, in a thread."""
-        self.check_takes_writes()
+        size = queue_bytes(unit)
+        self.check_takes_writes(size)
         if self.ledger.needs_blob(unit):
             self.check_takes_large_values()
+            self.room.take_large(size)
             unit = await self._store_within("the large values", partial(self.ledger.prepare, unit))
             self.check_takes_writes()
         return await self._writer.write(unit)
@@ -263,19 +268,24 @@ class Service:
         """Whether the members of a cluster share none. The folder that would be one is never used then."""
         return self.cluster is not None and not (self.config.has_explicit_object_store or self.ledger.manifest.store_id)
 
-    def check_takes_writes(self) -> None:
+    def check_takes_writes(self, size: int = 0) -> None:
         """Before a value is received and stored that nobody may refer to."""
         if self._closed:
             raise _STOPPING.again()
         refusal = self.trouble
         if refusal is not None:
             raise refusal.again()
+        if self._writer.accepted_bytes + size >= self.room.low_at and (
+            self.cluster is None or self.cluster.state == LEADER
+        ):
+            self.room.check(size)
 
-    def check_takes_large_values(self) -> None:
+    def check_takes_large_values(self, size: int = 0) -> None:
         """The same for a value that becomes a blob: it comes over this node's disk."""
         refusal = self.writes_refused or (None if self.cluster is None else self.cluster.takes_large_values)
         if refusal is not None:
             raise refusal.again()
+        self.room.check_large(size)
 
     @property
     def trouble(self) -> ScribeError | None:

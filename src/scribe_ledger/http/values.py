@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from scribe_ledger.http.request import Request
+    from scribe_ledger.http.service import Service
     from scribe_ledger.ledger.commands import Command
     from scribe_ledger.objects.blobs import Blob, SpooledBlob, Spooler
 
@@ -199,7 +200,7 @@ async def put_value(request: Request) -> Response:
     claims = claimed_digests(request)
     request.service.check_takes_writes()
     if (request.content_length or 0) > request.service.inline_max:
-        request.service.check_takes_large_values()
+        request.service.check_takes_large_values(request.content_length or 0)
     if request.awaits_leave:
         await _check_condition(request, command)
     value = await _receive(request, claims)
@@ -256,6 +257,7 @@ async def _receive(request: Request, claims: dict[str, bytes]) -> bytes | Blob:
     with ledger.begin_value() as spooler:
         filling = bytearray(min(request.content_length or CHUNK_BYTES, CHUNK_BYTES))
         spare, size = bytearray(), 0
+        counted = 0
         written: asyncio.Future[None] | None = None
         most = service.max_value_size or 1 << 63
         async with aclosing(request.pieces(most, setting="[api] max_value_size")) as pieces:
@@ -269,6 +271,7 @@ async def _receive(request: Request, claims: dict[str, bytes]) -> bytes | Blob:
                         if size == CHUNK_BYTES:
                             if written is not None:
                                 await written
+                            counted = _take_room(service, counted, spooler.size + size)
                             written = service.disk.start(spooler.write, filling)
                             filling, spare, size = spare or bytearray(CHUNK_BYTES), filling, 0
             finally:
@@ -277,8 +280,17 @@ async def _receive(request: Request, claims: dict[str, bytes]) -> bytes | Blob:
         last = memoryview(filling)[:size]
         if spooler.size + size <= service.inline_max:
             return ledger.keep_value(_finish(spooler, last, claims))
+        _take_room(service, counted, spooler.size + size)
         received = await service.disk.run(_finish, spooler, last, claims)
     return received if isinstance(received, bytes) else await service.keep(received)
+
+
+def _take_room(service: Service, counted: int, received: int) -> int:
+    """Counts what goes to the disk, once it is known to be a large value; how much of it is counted."""
+    if received <= service.inline_max:
+        return counted
+    service.room.take_large(received - counted)
+    return received
 
 
 def _finish(spooler: Spooler, rest: memoryview, claims: dict[str, bytes]) -> bytes | SpooledBlob:

@@ -53,6 +53,9 @@ class Gatherer:
         self._loop = asyncio.get_running_loop()
         self._waiting = _Round()
         self._entries = self._bytes = 0
+        self.accepted_bytes = 0
+        """Of all units that were queued since it began."""
+        self._round_bytes = 0
         self._under_way = False
         self._closed = False
         self._idle = asyncio.Event()
@@ -65,6 +68,11 @@ class Gatherer:
     def waiting(self) -> tuple[int, int]:
         """Entries and bytes that wait, without those of the round under way."""
         return self._entries, self._bytes
+
+    @property
+    def settled_bytes(self) -> int:
+        """Of those that were accepted, what is answered by now."""
+        return self.accepted_bytes - self._bytes - self._round_bytes
 
     def submit(self, unit: Sequence[Command], done: Callable[[Outcome], object]) -> None:
         """Queues a unit; ``done`` gets receipts or the error, later and from the loop. Nothing in it needs a blob."""
@@ -79,6 +87,7 @@ class Gatherer:
         self._waiting.done.append(done)
         self._entries += entries
         self._bytes += size
+        self.accepted_bytes += size
         if not self._under_way:
             self._under_way = True
             self._idle.clear()
@@ -104,16 +113,19 @@ class Gatherer:
         """Hands the next round to the thread, or rests."""
         taken = self._waiting
         if not taken.units:
+            self._round_bytes = 0
             self._under_way = False
             self._idle.set()
             return
         if len(taken.units) <= MAX_ROUND_UNITS:
             self._waiting = _Round()
+            self._round_bytes = self._bytes
             self._entries = self._bytes = 0
         else:
             taken = taken.split(MAX_ROUND_UNITS)
             self._entries -= sum(map(len, taken.units))
-            self._bytes -= sum(map(queue_bytes, taken.units))
+            self._round_bytes = sum(map(queue_bytes, taken.units))
+            self._bytes -= self._round_bytes
         self._rounds.put(taken)
 
     def _finish(self, taken: _Round, outcomes: Sequence[Outcome]) -> None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import rocksdict
@@ -48,6 +49,8 @@ BLOCK_CACHE_BYTES = 320 << 20
 WAL_BYTES = 64 << 20
 MAX_OPEN_FILES = 512
 FLUSH_SECONDS = 10.0
+MARGIN_BYTES = 16 << 20
+"""What opening needs beside the size of the logs: filters and indexes of tables, and what other parts write."""
 _UNCOMPRESSED = frozenset({Table.TREE, Table.BLOBS})
 _SEARCHED_BY_KEY = frozenset({Table.KEYS, Table.HISTORY, Table.BLOBS})
 _ENGINE_ERRORS = (Exception,)
@@ -372,10 +375,22 @@ def raise_engine_error(error: Exception, *, opening: Path | None = None) -> NoRe
             hint="run `scribe fsck`; restore this folder from a copy",
         ) from error
     if "No space left" in text:
-        raise StorageError(f"the disk is full{where}: {text}", hint="free space, then open the ledger again") from error
+        hint = "free space, then open the ledger again" if opening is None else _room_to_open(opening)
+        raise StorageError(f"the disk is full{where}: {text}", hint=hint) from error
     if "Read-only file system" in text or "Permission denied" in text:
         raise StorageError(f"the folder cannot be written{where}: {text}", hint="check owner and mount") from error
     raise StorageError(f"the storage engine failed{where}: {text}") from error
+
+
+def _room_to_open(path: Path) -> str:
+    """Opening writes what the logs hold as tables, and only then removes the logs."""
+    with suppress(OSError):
+        needed = sum(log.stat().st_size for log in path.glob("*.log")) + MARGIN_BYTES
+        return (
+            f"make about {needed >> 20} MiB of room on this disk, or make it larger, then open the ledger again:"
+            f" nothing that was acknowledged is lost. Remove nothing below {path.parent}: all of it is the ledger's"
+        )
+    return "free space, then open the ledger again"
 
 
 def _database_options(cache: rocksdict.Cache) -> Options:

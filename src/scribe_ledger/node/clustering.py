@@ -119,6 +119,14 @@ class NodeCluster:
     def waiting(self) -> tuple[int, int]:
         return self._replica.waiting
 
+    @property
+    def accepted_bytes(self) -> int:
+        return self._replica.counters.accepted_bytes
+
+    @property
+    def settled_bytes(self) -> int:
+        return self._replica.counters.accepted_bytes - self._replica.waiting[1]
+
     async def close(self) -> None:
         self._closed = True
         until = self._loop.time() + CLOSE_SECONDS

@@ -3,12 +3,15 @@
 A disk that is full in the middle of a sync freezes a ledger until it is opened again; one that is nearly full is only
 an answer of 503 until somebody has made room. In a cluster it is the leader's disk that counts, for all members alike:
 it refuses what they send, and gives way to a voter with room. Any other member must apply what the cluster writes.
+
+Between two looks the service's ``room`` counts what is accepted, and asks for the next one when half of it is taken.
 """
 
 from __future__ import annotations
 
 import asyncio
 import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
     from scribe_ledger.http.service import Service
 
 CHECK_SECONDS = 1.0
+PAUSE_SECONDS = 0.02
+"""Between two looks, however fast room is taken."""
+NARROW_PART = 16
+"""Of the reserve: so little above it no writes are taken where one did not fit. A larger one is refused alone."""
 log = structlog.get_logger("scribe.disk")
 
 
@@ -31,22 +38,35 @@ class DiskWatch:
     def __init__(self, service: Service, folder: Path, reserve_bytes: int) -> None:
         self._service = service
         self._folder = folder
-        self._reserve_bytes = reserve_bytes
+        self._reserve_bytes = self._needed_bytes = reserve_bytes
         self._refusal: Unavailable | None = None
+        self._low = asyncio.Event()
 
     async def run(self) -> None:
         """Until it is cancelled. What it raises is for its owner to act on."""
+        self._service.room.on_low = self._low.set
         while True:
+            self._low.clear()
             await self.look()
-            await asyncio.sleep(CHECK_SECONDS)
+            await asyncio.sleep(PAUSE_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._low.wait(), CHECK_SECONDS)
 
     async def look(self) -> None:
+        room = self._service.room
+        mark = room.mark()
         # Of a file in it: a folder that was removed is missed even if an object is stored under its name anew.
         usage = await asyncio.to_thread(shutil.disk_usage, self._folder / IDENTITY)
-        self.judge(usage.free)
+        missed, room.missed_bytes = room.missed_bytes, 0
+        self.judge(usage.free, missed)
+        if self._reserve_bytes:
+            room.set(usage.free - self._reserve_bytes, mark)
 
-    def judge(self, free_bytes: int) -> None:
-        if free_bytes >= self._reserve_bytes:
+    def judge(self, free_bytes: int, missed_bytes: int = 0) -> None:
+        """``missed_bytes`` is what a unit lacked that did not fit: just above the reserve none might, for good."""
+        if self._refusal is None:
+            self._needed_bytes = self._reserve_bytes + min(missed_bytes, self._reserve_bytes // NARROW_PART)
+        if free_bytes >= self._needed_bytes:
             if self._refusal is not None:
                 log.warning("there is room on the disk again: writes are taken", free_bytes=free_bytes)
                 self._set(None)
@@ -58,7 +78,7 @@ class DiskWatch:
             )
             self._set(
                 Unavailable(
-                    f"the node's disk has less than {self._reserve_bytes} bytes free, too little to take writes",
+                    f"the node's disk has less than {self._needed_bytes} bytes free, too little to take writes",
                     hint="make room there, or lower [storage] disk_reserve",
                 )
             )

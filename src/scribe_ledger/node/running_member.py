@@ -246,6 +246,7 @@ class RunningMember:
         self._serving = Serving(
             config, ledger, listener, logs, signals, cluster=self.cluster, on_stopping=self._begin_to_stop
         )
+        replica.limit_room(self._serving.service.room.fits)
         self._is_made = True
 
     async def run(self) -> bool:

@@ -77,7 +77,7 @@ class Serving:
 
     async def run(self, sockets: list[socket.socket]) -> None:
         """Returns when the node was asked to stop, and raises what it failed by. It closes the sockets."""
-        disk = DiskWatch(self.service, self._config.data_dir, self._config.storage.disk_reserve)
+        disk = DiskWatch(self.service, self._config.data_dir, self._config.storage.kept_free)
         store = StoreWatch(self.service, leading=self._cluster, is_named=self._config.has_explicit_object_store)
         watches: list[asyncio.Task[None]] = []
         try:

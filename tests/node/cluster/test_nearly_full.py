@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.cluster
 MEGABYTE = 1 << 20
-RESERVE = 24 * MEGABYTE
+RESERVE = 128 * MEGABYTE
+"""The least there is."""
 
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
     """A file system of its own, where that is allowed."""
     folder.mkdir()
-    size = f"size={4 * RESERVE}"
+    size = f"size={RESERVE + 72 * MEGABYTE}"
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)], check=False, capture_output=True
     )
