@@ -302,6 +302,18 @@ def test_an_epoch_that_the_ledger_knows_and_the_store_lacks_is_named(archive: Ar
     assert faults(archive, ledger=promoted) == [paths.epoch_path(1)]
 
 
+def test_an_epoch_that_is_gone_is_named_in_place_of_its_checkpoints(archive: Archive, promoted: ServedLedger) -> None:
+    for number in range(2):
+        promoted.put("key", b"%d" % number)
+        Archiver(promoted, SETTINGS).run_once(everything=True)
+    assert faults(archive, ledger=promoted) == []
+    file_of(archive, paths.epoch_path(1)).unlink()
+    assert faults(archive, ledger=promoted)[0] == paths.epoch_path(1)
+    report = check(archive)
+    assert report.faults[0].place == paths.epoch_path(1)
+    assert not [fault for fault in report.faults if fault.place.startswith("checkpoint")]
+
+
 @pytest.mark.usefixtures("promoted")
 def test_a_folder_that_a_promotion_has_replaced_is_told_by_the_epoch(archive: Archive) -> None:
     assert faults(archive, ledger=archive.ledger) == [paths.epoch_path(1)]

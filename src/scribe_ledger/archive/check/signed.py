@@ -8,6 +8,7 @@ from scribe_ledger.archive.check.tree import Signed
 from scribe_ledger.errors import ConfigurationError, Corruption, SerializationError, VerificationError, counted
 from scribe_ledger.ledger.policy import Policy
 from scribe_ledger.merkle.checkpoint import Checkpoint
+from scribe_ledger.merkle.handover import may_be_later
 from scribe_ledger.merkle.note import Verifier
 from scribe_ledger.objects import paths
 from scribe_ledger.objects.epochs import read_lineage
@@ -98,7 +99,10 @@ def _read(store: ObjectStore, path: str, lineage: Lineage | None, report: Report
     try:
         checkpoint = Checkpoint.parse((store.get(path) or b"").decode())
         if lineage is not None and lineage.epoch_of(checkpoint) is None:
-            report.fault(path, f"it is of {checkpoint.origin!r}, whose store this is not")
+            if may_be_later(checkpoint.origin, lineage.key.name):  # not the fault of each of its checkpoints
+                report.fault(paths.epoch_path(lineage.epoch + 1), f"missing: {path} is of {checkpoint.origin!r}")
+            else:
+                report.fault(path, f"it is of {checkpoint.origin!r}, whose store this is not")
             return None
     except UnicodeDecodeError:
         report.fault(path, "it is no text")
