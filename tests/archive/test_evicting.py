@@ -150,6 +150,22 @@ def test_an_object_is_looked_at_in_memory_where_no_file_fits(pair: Pair, monkeyp
     check_ledger(pair.own, 1)
 
 
+def test_the_room_of_evicted_values_is_given_back_at_once_where_writes_wait_for_it(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_back: list[int] = []
+    monkeypatch.setattr(pair.own, "reclaim", lambda: given_back.append(pair.own.evicted))
+    free = [1 << 30]
+    monkeypatch.setattr(room, "disk_usage", lambda _: SimpleNamespace(free=free[0]))
+    archive = archiver(pair.own, hot_size=0, disk_reserve=1 << 20)
+    archive.run_once(everything=True)
+    assert (pair.own.evicted, given_back) == (pair.own.size, []), "there is room"
+    write_round(pair.own, 1)
+    free[0] = 1 << 20
+    archive.run_once(everything=True)
+    assert given_back[-1] == pair.own.evicted == pair.own.size
+
+
 def altering(groups: Iterator[Group], *, leaves: bool) -> Iterator[Group]:
     """With one bit of entry 5 turned round, in its timestamp or its value."""
     for group in groups:

@@ -194,6 +194,7 @@ def test_archiving_that_has_ended_degrades_and_one_that_was_not_begun_does_not(t
         assert get(served, "/health").json["status"] == "ok"
         archiver._run = broken  # type: ignore[method-assign,assignment]
         archiver.start()
+        assert "\nscribe_archive_running " in get(served, "/metrics/prometheus").text
         deadline = time.monotonic() + 20
         while not archiver.gave_up:
             assert time.monotonic() < deadline
@@ -201,6 +202,11 @@ def test_archiving_that_has_ended_degrades_and_one_that_was_not_begun_does_not(t
         archiver._failure = None  # as if somebody else had forgotten it
         health = get(served, "/health").json
         assert (health["status"], health["archive"]["running"]) == ("degraded", False)
+        text = get(served, "/metrics/prometheus").text
+        assert "\nscribe_archive_running 0\n" in text
+        assert "\nscribe_archive_failures_in_a_row 1\n" in text
+        assert '\nscribe_errors_total{kind="corruption"} 1\n' in text
+        assert "\nscribe_healthy 1\n" in text, "it takes writes"
 
 
 def test_a_store_that_is_down_degrades_and_does_not_stop(tmp_path: Path) -> None:

@@ -275,6 +275,21 @@ def test_disk_bytes_grow_with_what_is_written(store: Store) -> None:
     assert store.disk_bytes() >= before + 100_000
 
 
+def test_the_room_of_a_removed_range_is_given_back_at_once_when_it_is_asked_for(store: Store) -> None:
+    chance = random.Random(1)
+    for group in range(40):
+        batch = store.batch()
+        batch.put(Table.VALUES, b"%04d" % group, chance.randbytes(200_000))
+        store.write(batch)
+    before = store.disk_bytes()
+    batch = store.batch()
+    batch.delete_range(Table.VALUES, b"0000", b"0036")
+    store.write(batch)
+    store.reclaim(Table.VALUES, b"0036")
+    assert store.disk_bytes() < before / 5
+    assert [key for key, _ in store.table(Table.VALUES).scan()] == [b"0036", b"0037", b"0038", b"0039"]
+
+
 # --- closing ---------------------------------------------------------------------------------------------------
 
 

@@ -43,7 +43,7 @@ class Background:
         self._changing = threading.Lock()
         self._thread: threading.Thread | None = None
         self._ended = False
-        """Whether the last pass met what needs an operator. The thread waits, and will look again."""
+        """Whether a pass met what needs an operator, and none has gone well since. The thread looks again."""
         self._failures = 0
         """In a row, for the length of the pauses."""
         self._woken = False
@@ -70,7 +70,7 @@ class Background:
 
     def wake(self) -> None:
         """Ends a pause after a failure within a second: what the pass failed by may be over."""
-        if self._failures or self._ended:
+        if self._failures or self._archiver.failing:
             self._woken = True
 
     def resume(self) -> None:
@@ -141,9 +141,9 @@ class Background:
                 pause,
                 error,
             )
+            self._ended = True
         else:
             _say_failed(error, self._failures, pause)
-        self._ended = isinstance(error, NEEDS_OPERATOR)
         return pause
 
     def _count(self, error: BaseException) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LEAST_BYTES = 1 << 20
 """No segment is made smaller than that to fit in."""
+NEAR_PART = 8
+"""Of the reserve: with so little above it some writes are refused already, those that would not fit."""
 
 
 def check_room_to_merge(work: Work, size: int) -> None:
@@ -48,8 +50,9 @@ def has_room_to_read(work: Work, size: int) -> bool:
 
 
 def lacks_room(ledger: ServedLedger, settings: ArchiveSettings) -> bool:
-    """Whether less than the reserve is free."""
-    return _free_at(ledger) < settings.disk_reserve
+    """Whether so little is free that writes are refused, or will soon be."""
+    reserve = settings.disk_reserve
+    return bool(reserve) and _free_at(ledger) < reserve + reserve // NEAR_PART
 
 
 def _free(work: Work) -> int:
