@@ -12,6 +12,7 @@ import pytest
 from tests.running import request, start_node
 
 from scribe_ledger import Ledger
+from scribe_ledger.config.sections import LEAST_RESERVE
 from scribe_ledger.errors import StorageError
 from scribe_ledger.node.disk import DiskWatch
 
@@ -46,6 +47,13 @@ def test_writes_are_refused_below_the_reserve_and_taken_again_above_it() -> None
     assert service.writes_refused is refusal
     disk.judge(RESERVE)
     assert service.writes_refused is None
+
+
+def test_nobody_is_told_to_lower_a_reserve_that_is_the_least() -> None:
+    for reserve, lower in ((LEAST_RESERVE, False), (LEAST_RESERVE + 1, True)):
+        service = Refusing()
+        DiskWatch(cast("Service", service), Path(), reserve).judge(0)
+        assert ("lower [storage] disk_reserve" in service.writes_refused.hint) is lower
 
 
 def test_just_above_the_reserve_where_a_unit_did_not_fit_all_are_refused() -> None:

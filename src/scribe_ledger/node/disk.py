@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from scribe_ledger.config.sections import LEAST_RESERVE
 from scribe_ledger.errors import Unavailable
 from scribe_ledger.ledger.folder import IDENTITY
 
@@ -79,7 +80,7 @@ class DiskWatch:
             self._set(
                 Unavailable(
                     f"the node's disk has less than {self._needed_bytes} bytes free, too little to take writes",
-                    hint="make room there, or lower [storage] disk_reserve",
+                    hint=_hint(self._reserve_bytes),
                 )
             )
 
@@ -87,3 +88,9 @@ class DiskWatch:
         if self._service.writes_refused is self._refusal:  # else somebody else has a reason of his own
             self._service.writes_refused = refusal
         self._refusal = refusal
+
+
+def _hint(reserve_bytes: int) -> str:
+    if reserve_bytes == LEAST_RESERVE:
+        return "make room there: [storage] disk_reserve keeps no less, but for 0, which keeps nothing"
+    return "make room there, or lower [storage] disk_reserve"
