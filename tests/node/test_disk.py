@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -14,9 +16,13 @@ from tests.running import request, start_node
 from scribe_ledger import Ledger
 from scribe_ledger.config.sections import LEAST_RESERVE
 from scribe_ledger.errors import StorageError
+from scribe_ledger.http.room import Room
+from scribe_ledger.node import disk
 from scribe_ledger.node.disk import DiskWatch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scribe_ledger.http.service import Service
 
 pytestmark = pytest.mark.http
@@ -38,14 +44,14 @@ def watch() -> tuple[DiskWatch, Refusing]:
 
 
 def test_writes_are_refused_below_the_reserve_and_taken_again_above_it() -> None:
-    disk, service = watch()
-    disk.judge(RESERVE - 1)
+    looking, service = watch()
+    looking.judge(RESERVE - 1)
     refusal = service.writes_refused
     assert refusal.kind == "unavailable"
     assert "1000 bytes" in refusal.message
-    disk.judge(RESERVE - 2)
+    looking.judge(RESERVE - 2)
     assert service.writes_refused is refusal
-    disk.judge(RESERVE)
+    looking.judge(RESERVE)
     assert service.writes_refused is None
 
 
@@ -57,23 +63,47 @@ def test_nobody_is_told_to_lower_a_reserve_that_is_the_least() -> None:
 
 
 def test_just_above_the_reserve_where_a_unit_did_not_fit_all_are_refused() -> None:
-    disk, service = watch()
-    disk.judge(RESERVE + 9, missed_bytes=10)
+    looking, service = watch()
+    looking.judge(RESERVE + 9, missed_bytes=10)
     assert "1010 bytes" in service.writes_refused.message
-    disk.judge(RESERVE + 9)
+    looking.judge(RESERVE + 9)
     assert service.writes_refused is not None, "else it would come and go"
-    disk.judge(RESERVE + 10)
+    looking.judge(RESERVE + 10)
     assert service.writes_refused is None
-    disk.judge(RESERVE + RESERVE // 16, missed_bytes=RESERVE)
+    looking.judge(RESERVE + RESERVE // 16, missed_bytes=RESERVE)
     assert service.writes_refused is None, "one large unit does not keep out the small ones"
 
 
+def test_the_disk_is_looked_at_as_soon_as_half_of_the_room_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "CHECK_SECONDS", 3600.0)
+    free = [RESERVE + 600, RESERVE - 1]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free.pop(0)))
+    writer = SimpleNamespace(accepted_bytes=0, settled_bytes=0)
+    service = SimpleNamespace(writes_refused=None, room=Room(writer))
+
+    async def until(is_so: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not is_so():  # noqa: ASYNC110  # the watch tells nobody
+                await asyncio.sleep(0.001)
+
+    async def write() -> None:
+        running = asyncio.create_task(DiskWatch(cast("Service", service), Path(), RESERVE).run())
+        await until(lambda: service.room.low_at == 100)
+        assert service.writes_refused is None
+        writer.accepted_bytes = 100
+        assert service.room.fits(10)
+        await until(lambda: service.writes_refused is not None)
+        running.cancel()
+
+    asyncio.run(write())
+
+
 def test_a_refusal_for_another_reason_stays() -> None:
-    disk, service = watch()
+    looking, service = watch()
     service.writes_refused = other = StorageError("something else")
-    disk.judge(0)
+    looking.judge(0)
     assert service.writes_refused is other
-    disk.judge(RESERVE)
+    looking.judge(RESERVE)
     assert service.writes_refused is other
 
 
