@@ -208,6 +208,25 @@ def test_while_writes_are_refused_for_want_of_room_no_pause_is_long(
         archive.stop()
 
 
+def test_what_was_evicted_is_given_back_when_room_runs_short_later(
+    ledger: ServedLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SimpleNamespace(free=1 << 40)
+    monkeypatch.setattr(room, "disk_usage", lambda _: disk)
+    write_round_of_small_values(ledger)
+    archive = started(ledger, check_interval_secs=3600, hot_size=0, disk_reserve=1 << 30)
+    try:
+        await_until(lambda: ledger.evicted == ledger.size and archive.runs["ok"])
+        assert ledger.reclaimable
+        disk.free = (1 << 30) - 1
+        await_until(lambda: not ledger.reclaimable)
+        passes = archive.runs.total()
+        time.sleep(0.1)
+        assert archive.runs.total() <= passes + 1, "once"
+    finally:
+        archive.stop()
+
+
 def write_round_of_small_values(ledger: ServedLedger) -> None:
     ledger.put_many([(f"key {number}", "value") for number in range(50)])
 

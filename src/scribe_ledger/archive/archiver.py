@@ -209,6 +209,10 @@ class Archiver:
         """Whether less than the reserve is free, so that writes are refused. Cheap."""
         return lacks_room(self._ledger, self._settings)
 
+    def may_give_room(self) -> bool:
+        """Whether it lacks, and a pass would give some back: of values that were evicted. Cheap."""
+        return self._ledger.reclaimable and self.lacks_room()
+
     def is_due(self) -> bool:
         """Whether enough is pending, or old enough, to be sealed now. Cheap, and asks nothing of the store."""
         return self._leading.term > 0 and wanted(self._ledger, self._settings, self._waiting) is not None

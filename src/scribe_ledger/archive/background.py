@@ -19,6 +19,8 @@ from scribe_ledger.archive.pacing import Stopping
 from scribe_ledger.errors import ConfigurationError, Corruption, Forbidden, LedgerClosed, ScribeError, StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scribe_ledger.archive.archiver import Archiver
     from scribe_ledger.archive.status import ArchiveResult
 
@@ -163,12 +165,12 @@ class Background:
 
     def _has_reason(self, waited: float) -> bool:
         if not self._failures:
-            return self._looks_due()
-        return not self._ended and waited >= URGENT_SECONDS and self._lacks_room()
+            return self._looks_due() or self._asks(self._archiver.may_give_room)
+        return not self._ended and waited >= URGENT_SECONDS and self._asks(self._archiver.lacks_room)
 
-    def _lacks_room(self) -> bool:
+    def _asks(self, question: Callable[[], bool]) -> bool:
         try:
-            return self._archiver.lacks_room()
+            return question()
         except StorageError:  # whoever watches the disk says so
             return False
 

@@ -38,6 +38,8 @@ class Evictor:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._difference: VerificationError | None = None
+        self._lacked_room = False
+        """Once in this pass: then all that it evicts is given back, or a few writes more would be refused again."""
 
     def evict(self) -> int:
         """Drops values until the rest fits; of how many entries.
@@ -55,7 +57,8 @@ class Evictor:
             if ledger.evicted <= evicted:
                 break
             work.reached("evict")
-        if ledger.evicted and lacks_room(ledger, work.settings):
+        if ledger.reclaimable and (self._lacked_room or lacks_room(ledger, work.settings)):
+            self._lacked_room = True
             ledger.reclaim()
         return ledger.evicted - before
 

@@ -65,6 +65,8 @@ class ServedLedger(Ledger):
         """Why the ledger's key signs nothing here now. Asked from any thread."""
         super().__init__(*parts, **options)
         self._around_commit: AroundCommit | None = None
+        self._reclaimed = 0
+        """The values below this index take no room any more, as far as this process has seen to it."""
         self.latest = LatestReader(self._store, self._machine).read
         """A key's latest leaf and small value together; None where there is more to say."""
 
@@ -252,7 +254,14 @@ class ServedLedger(Ledger):
     def reclaim(self) -> None:
         """Gives the room of evicted values back to the disk now. It may take seconds; others go on meanwhile."""
         self._check_open()
-        self._store.reclaim(Table.VALUES, U64.pack(self.evicted))
+        evicted = self.evicted
+        self._store.reclaim(Table.VALUES, U64.pack(evicted))
+        self._reclaimed = evicted
+
+    @property
+    def reclaimable(self) -> bool:
+        """Whether evicted values may still take room on the disk."""
+        return self.evicted > self._reclaimed
 
     def refers_to_blob(self, digest: bytes) -> bool:
         """Whether an entry has that large value."""
