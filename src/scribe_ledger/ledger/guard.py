@@ -58,8 +58,9 @@ def _check(store: ObjectStore, ours: Standing) -> None:
     if identity is None:
         if ours.store_id:
             raise Unavailable(
-                f"{store.place(IDENTITY)} is not there, and this ledger's objects were",
-                hint="mount the store again, or copy all of its objects back",
+                f"{store.place(IDENTITY)} is missing: this is not the object store that this ledger's objects are in,"
+                f" {ours.store_id}",
+                hint="mount it again, or copy all of its objects back",
             )
         return
     _check_identity(store, ours, identity)
