@@ -54,7 +54,9 @@ _STORE = opened(
 _ARCHIVING = opened(
     {
         "enabled": described(FLAG, "Whether entries are archived in the background."),
-        "running": described(FLAG, "False, where it is enabled, after an error that an operator must look at, until a pass goes well."),
+        "running": described(
+            FLAG, "False, where it is enabled, after an error that an operator must look at, until a pass goes well."
+        ),
         "archived_size": described(COUNT, "How many entries of the log are archived, from its beginning."),
         "manifest_version": COUNT,
         "pending_entries": described(COUNT, "Entries that are not archived yet."),
