@@ -253,6 +253,9 @@ def test_a_deletion_that_the_store_refuses_is_reported_once_and_holds_up_nobody(
         assert ledger.blobs_being_removed() == []
         store.asked.clear()
         assert archive.run_once().removed == 0
+        assert {operation for operation, _ in store.asked} == {"get", "list"}, "whether it may write there, and no more"
+        store.asked.clear()
+        assert archive.run_once().removed == 0
         assert store.asked == []
         assert ledger.put("key", VALUE).created
     store.deny = None
