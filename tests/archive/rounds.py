@@ -15,6 +15,7 @@ from tests.ledger.opening import START, Clock
 
 from scribe_ledger import verify
 from scribe_ledger.archive.archiver import Archiver, ArchiveSettings
+from scribe_ledger.errors import Overloaded
 from scribe_ledger.ledger.served import ServedLedger
 from scribe_ledger.merkle.chunks import chunk_digests, chunk_root
 from scribe_ledger.merkle.hashing import hash_leaf
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 INLINE_MAX = 600
 SEGMENT_SIZE = 40_000
 HOT_SIZE = 6_000
+PATIENCE_SECONDS = 20
 
 
 def settings(**changes: Any) -> ArchiveSettings:
@@ -78,7 +80,21 @@ def write_round(ledger: ServedLedger, number: int) -> None:
         with ledger.begin_value() as value:
             value.write(stray_value(number))
             ledger.keep_value(value.finish())
-    ledger.write([op.command() for op in ops_of(number)])
+    _write_when_it_may(ledger, ops_of(number))
+
+
+def _write_when_it_may(ledger: ServedLedger, ops: list[Op]) -> None:
+    """An archiver beside it may just be removing a large value that the round has again, and says so."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            ledger.write([op.command() for op in ops])
+        except Overloaded:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def rounds_in(ledger: ServedLedger) -> int:
