@@ -85,16 +85,19 @@ def write_round(ledger: ServedLedger, number: int) -> None:
 
 def _write_when_it_may(ledger: ServedLedger, ops: list[Op]) -> None:
     """An archiver beside it may just be removing a large value that the round has again, and says so."""
+    try:
+        ledger.write([op.command() for op in ops])
+    except Overloaded:
+        await_until(lambda: not ledger.blobs_being_removed())
+        _write_when_it_may(ledger, ops)
+
+
+def await_until(condition: Callable[[], object]) -> None:
+    """Of what another thread does: it tells nobody."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            ledger.write([op.command() for op in ops])
-        except Overloaded:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def rounds_in(ledger: ServedLedger) -> int:

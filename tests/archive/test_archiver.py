@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from base64 import b64encode
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +18,7 @@ import pytest
 from tests.archive.rounds import (
     SEGMENT_SIZE,
     archiver,
+    await_until,
     check_archived,
     check_ledger,
     open_ledger,
@@ -40,7 +40,7 @@ from scribe_ledger.objects import paths, temporary
 from scribe_ledger.objects.epochs import Superseded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from scribe_ledger.segments.writing import Group
 
@@ -525,13 +525,6 @@ def write_round_in_spite_of_that(ledger: ServedLedger, number: int) -> None:
 
 
 # --- in the background -----------------------------------------------------------------------------------------
-
-
-def await_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.01)
 
 
 def test_the_background_archives_what_is_due_without_being_asked(ledger: ServedLedger) -> None:

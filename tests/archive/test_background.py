@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import time
+from collections import Counter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.archive.lost import archive, lose, opened
-from tests.archive.rounds import archiver, open_ledger, write_round
+from tests.archive.rounds import archiver, await_until, open_ledger, write_round
 from tests.archive.stores import NotingStore
 
 from scribe_ledger.archive import background, room
@@ -18,15 +18,13 @@ from scribe_ledger.errors import Unavailable
 from scribe_ledger.objects import paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from scribe_ledger.archive.archiver import Archiver
     from scribe_ledger.ledger.served import ServedLedger
 
 pytestmark = pytest.mark.storage
-
-PATIENCE_SECONDS = 20
 
 
 class ErringStore(NotingStore):
@@ -59,13 +57,6 @@ def ledger(tmp_path: Path, store: ErringStore) -> Iterator[ServedLedger]:
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "LOOK_SECONDS", 0.01)
-
-
-def await_until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def started(ledger: ServedLedger, **changes: Any) -> Archiver:
@@ -193,14 +184,20 @@ def test_while_writes_are_refused_for_want_of_room_no_pause_is_long(
 ) -> None:
     monkeypatch.setattr(background, "FIRST_PAUSE_SECONDS", 3600)
     monkeypatch.setattr(background, "URGENT_SECONDS", 0.02)
-    disk = SimpleNamespace(free=1 << 40)
-    monkeypatch.setattr(room, "disk_usage", lambda _: disk)
+    disk, looks = SimpleNamespace(free=1 << 40), Counter[str]()
+
+    def look(_: object) -> SimpleNamespace:
+        looks["disk"] += 1
+        return disk
+
+    monkeypatch.setattr(room, "disk_usage", look)
     store.down = True
     write_round_of_small_values(ledger)
     archive = started(ledger, check_interval_secs=3600, disk_reserve=1 << 30)
     try:
         await_until(lambda: archive.failing)
-        time.sleep(0.1)
+        looks.clear()
+        await_until(lambda: looks["disk"] >= 3)
         assert archive.runs["failed"] == 1, "there is room"
         disk.free = (1 << 30) - 1
         await_until(lambda: archive.runs["failed"] >= 3)
@@ -220,8 +217,15 @@ def test_what_was_evicted_is_given_back_when_room_runs_short_later(
         assert ledger.reclaimable
         disk.free = (1 << 30) - 1
         await_until(lambda: not ledger.reclaimable)
-        passes = archive.runs.total()
-        time.sleep(0.1)
+        passes, looks = archive.runs.total(), Counter[str]()
+        is_due = archive.is_due
+
+        def look() -> bool:
+            looks["due"] += 1
+            return is_due()
+
+        monkeypatch.setattr(archive, "is_due", look)
+        await_until(lambda: looks["due"] >= 5)
         assert archive.runs.total() <= passes + 1, "once"
     finally:
         archive.stop()

@@ -10,6 +10,7 @@ import os
 import shutil
 import threading
 import time
+from importlib import import_module
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -41,9 +42,8 @@ _COMPRESSION: tuple[Compression, int] = ("zstd", 6)
 
 def archive(task: Task) -> dict[str, Measured]:
     """Sealing by itself, pyarrow writing the same tables, and one whole pass of the archiver."""
-    import pyarrow.compute  # imported when they are first used, which is once a process and no entry's cost
-    import pyarrow.parquet  # noqa: F401
-
+    for name in ("pyarrow.compute", "pyarrow.parquet"):  # else imported when first used, and no entry's cost
+        import_module(name)
     measured = _seal_alone(task)
     store, steps = FolderStore(task.store), _Steps()
     with ServedLedger.open(task.ledger, create=False, object_store=store) as ledger:
