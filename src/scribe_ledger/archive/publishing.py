@@ -20,7 +20,8 @@ from scribe_ledger.errors import Corruption, ScribeError
 from scribe_ledger.merkle.checkpoint import Checkpoint
 from scribe_ledger.merkle.tiles import TILE_HEIGHT, TILE_WIDTH, bundle_path, encode_bundle, tile_path
 from scribe_ledger.objects import paths
-from scribe_ledger.objects.epochs import newest_checkpoint, read_checkpoint, required_lineage, twice
+from scribe_ledger.objects.epochs import newest_checkpoint, read_checkpoint, required_lineage
+from scribe_ledger.objects.rereading import twice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

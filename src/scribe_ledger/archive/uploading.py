@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from scribe_ledger.errors import Corruption
+from scribe_ledger.objects.rereading import twice
 from scribe_ledger.segments.faults import SegmentMissing
 from scribe_ledger.segments.scanning import download, pieces_of
 
@@ -64,10 +65,7 @@ def read_back(store: ObjectStore, segment: Segment, pace: Callable[[], None], be
 
 def fetch(store: ObjectStore, segment: Segment, folder: Path) -> TemporaryFile:
     """The object as a temporary file, held against its digest. Close it."""
-    try:
-        return download(store, segment, folder)
-    except Corruption:
-        return download(store, segment, folder)
+    return twice(lambda: download(store, segment, folder))
 
 
 class _Nowhere:

@@ -13,9 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.errors import ConfigurationError, Corruption, Unavailable, counted
-from scribe_ledger.objects.epochs import Lineage, Superseded, lineage_of, newest_checkpoint, twice
+from scribe_ledger.objects.epochs import Lineage, Superseded, lineage_of, newest_checkpoint
 from scribe_ledger.objects.identity import read_identity
 from scribe_ledger.objects.paths import IDENTITY, epoch_path
+from scribe_ledger.objects.rereading import twice
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ A network may err: what was read wrong is read once more, and only what is wrong
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.errors import (
     ConfigurationError,
@@ -33,13 +33,11 @@ from scribe_ledger.objects.paths import (
     parse_checkpoint_path,
     parse_epoch_path,
 )
+from scribe_ledger.objects.rereading import twice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from scribe_ledger.objects.store import ObjectStore
 
-_T = TypeVar("_T")
 _HINT = "restore the object from a copy of the store"
 
 
@@ -91,14 +89,6 @@ class Lineage(NamedTuple):
                     f"epoch {handover.epoch} was begun without the key {handover.after}, which says nothing of it",
                     hint=f"if its operator vouches for it, give the key of that epoch: {handover.key}",
                 )
-
-
-def twice(read: Callable[[], _T]) -> _T:
-    """Reads what a network may have altered on its way, once more if it was wrong."""
-    try:
-        return read()
-    except (Corruption, ConfigurationError):
-        return read()
 
 
 def read_lineage(store: ObjectStore) -> Lineage | None:

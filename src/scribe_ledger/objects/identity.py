@@ -18,6 +18,7 @@ import orjson
 
 from scribe_ledger.errors import ConfigurationError, Corruption, Unavailable
 from scribe_ledger.objects.paths import IDENTITY
+from scribe_ledger.objects.rereading import twice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,10 +50,7 @@ class StoreIdentity:
 
 def read_identity(store: ObjectStore) -> StoreIdentity | None:
     """Whose store it is; None if nobody has used it yet. Altered content is read once more: a network may err."""
-    try:
-        return _read(store)
-    except Corruption:
-        return _read(store)
+    return twice(lambda: _read(store))
 
 
 def claim(
