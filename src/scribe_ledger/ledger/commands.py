@@ -20,7 +20,7 @@ from scribe_ledger.objects.blobs import Blob
 _LENGTHS = [length.to_bytes(2, "big") for length in range(MAX_KEY_BYTES + 1)]
 _PLAIN = b"\0\0\0\0"
 """The end of a leaf without content type and metadata."""
-_ANY_BYTES = (bytearray, memoryview)
+_BYTES = (bytes, bytearray, memoryview)
 _KINDS = {kind.value: kind for kind in Kind}
 
 
@@ -275,7 +275,10 @@ def keys_of(units: Iterable[Sequence[Command]]) -> Sequence[bytes]:
         return units.commands.columns.keys
     found: list[bytes] = []
     for unit in units:
-        found += unit.columns.keys if isinstance(unit, Puts) else [command.key for command in unit]
+        if len(unit) == 1:
+            found.append(unit[0].key)
+        else:
+            found += columns_of(unit).keys
     return found
 
 
@@ -349,12 +352,14 @@ def required(number: int, name: str) -> int:
 
 
 def key_bytes(key: object, what: str = "key") -> bytes:
-    if isinstance(key, str):
+    if type(key) is bytes:
+        name = key
+    elif isinstance(key, str):
         try:
             name = key.encode()
         except UnicodeEncodeError as error:
             raise InvalidRequest(f"the {what} is not valid Unicode", hint=f"give the {what} as bytes") from error
-    elif isinstance(key, bytes | bytearray | memoryview):
+    elif isinstance(key, _BYTES):
         name = bytes(key)
     else:
         raise InvalidRequest(f"the {what} is {type(key).__name__}", hint="keys are str or bytes")
@@ -378,7 +383,7 @@ def value_bytes(value: object, what: str = "value") -> bytes:
             return value.encode()
         except UnicodeEncodeError as error:
             raise InvalidRequest(f"the {what} is not valid Unicode", hint=f"give the {what} as bytes") from error
-    if isinstance(value, _ANY_BYTES):
+    if isinstance(value, _BYTES):
         return bytes(value)
     hint = "put_stream stores what a file holds" if hasattr(value, "read") else f"{what}s are str or bytes"
     raise InvalidRequest(f"the {what} is {type(value).__name__}", hint=hint)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import struct
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.errors import InvalidRequest, SerializationError, TooLarge
@@ -39,6 +40,9 @@ DIGEST = slice(HEADER.size - 64, HEADER.size - 32)
 _U16 = struct.Struct(">H")
 _NO_TEXTS = b"\0\0\0\0"
 """How a leaf ends that has neither content type nor metadata."""
+_NO_METADATA = b"\0\0"
+_KEPT_CONTENT_TYPES = 1024
+"""How many encodings are kept: a program writes few types, again and again."""
 _METADATA_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CONTENT_TYPE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
@@ -125,7 +129,10 @@ def encode_tail(
         raise TooLarge(f"the key has {len(key)} bytes", hint=f"a key has at most {MAX_KEY_BYTES} bytes")
     if not content_type and not metadata:
         return _U16.pack(len(key)) + key + _NO_TEXTS
-    return b"".join((_U16.pack(len(key)), key, _encode_content_type(content_type), _encode_metadata(metadata or {})))
+    if not isinstance(content_type, str):
+        raise InvalidRequest(f"the content type is {type(content_type).__name__}, not str")
+    pairs = _encode_metadata(metadata) if metadata else _NO_METADATA
+    return b"".join((_U16.pack(len(key)), key, _encode_content_type(content_type), pairs))
 
 
 def decode_leaf(data: bytes) -> Leaf:
@@ -205,9 +212,8 @@ def _check_consistent(leaf: Leaf) -> None:
         raise SerializationError(f"the fields of leaf {leaf.index} contradict each other")
 
 
+@lru_cache(maxsize=_KEPT_CONTENT_TYPES)
 def _encode_content_type(content_type: str) -> bytes:
-    if not isinstance(content_type, str):
-        raise InvalidRequest(f"the content type is {type(content_type).__name__}, not str")
     if content_type and not _CONTENT_TYPE.fullmatch(content_type):
         raise InvalidRequest("the content type has characters that are not printable ASCII")
     if len(content_type) > MAX_CONTENT_TYPE_BYTES:
