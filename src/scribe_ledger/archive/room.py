@@ -11,6 +11,7 @@ from __future__ import annotations
 from shutil import disk_usage
 from typing import TYPE_CHECKING
 
+from scribe_ledger.config.sections import MAKE_ROOM, narrow_margin
 from scribe_ledger.errors import StorageError
 from scribe_ledger.objects.durable import storage_errors
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 LEAST_BYTES = 1 << 20
 """No segment is made smaller than that to fit in."""
-NEAR_PART = 8
-"""Of the reserve: with so little above it some writes are refused already, those that would not fit."""
 
 
 def check_room_to_merge(work: Work, size: int) -> None:
@@ -52,7 +51,7 @@ def has_room_to_read(work: Work, size: int) -> bool:
 def lacks_room(ledger: ServedLedger, settings: ArchiveSettings) -> bool:
     """Whether so little is free that writes are refused, or will soon be."""
     reserve = settings.disk_reserve
-    return bool(reserve) and _free_at(ledger) < reserve + reserve // NEAR_PART
+    return bool(reserve) and _free_at(ledger) < reserve + 2 * narrow_margin(reserve)
 
 
 def _free(work: Work) -> int:
@@ -68,5 +67,5 @@ def _too_little(work: Work, free: int, size: int, limit: str) -> StorageError:
     return StorageError(
         f"the disk of {work.ledger.spool} has {free} bytes free: a segment of about {size} bytes would leave less than"
         f" {limit}",
-        hint="make room there, or lower [storage] disk_reserve",
+        hint=MAKE_ROOM,
     )

@@ -210,6 +210,13 @@ class TieringSettings(Section):
 LEAST_RESERVE = 128 << 20
 """Bytes of disk. Half of it is what sealing leaves, and takes all that the engine may hold in memory: a start after a
 crash writes that as tables before any log is removed."""
+MAKE_ROOM = f"make room there; [storage] disk_reserve may be lowered too, though not below {LEAST_RESERVE} bytes"
+"""What to do where too little is free."""
+
+
+def narrow_margin(reserve_bytes: int) -> int:
+    """So little above the reserve no writes are taken where one did not fit. A larger one is refused alone."""
+    return reserve_bytes // 16
 
 
 class StorageSettings(Section):

@@ -12,6 +12,7 @@ from collections import deque
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from scribe_ledger.config.sections import MAKE_ROOM
 from scribe_ledger.consensus.bundles import UNIT_OVERHEAD_BYTES, encode_units
 from scribe_ledger.consensus.exchange import NEVER
 from scribe_ledger.consensus.frames import NO_ROOM, NOT_LEADER, UNREADABLE, Forward, encode_forward
@@ -289,7 +290,7 @@ def _not_sent(leader: int) -> Unavailable:
 def no_room() -> Unavailable:
     return Unavailable(
         "the disk of the cluster's leader is nearly full, and it takes no writes; nothing was written",
-        hint="make room there, or lower its [storage] disk_reserve; where a voter has room it leads in a moment",
+        hint=f"where a voter has room it leads in a moment; else {MAKE_ROOM}",
     )
 
 

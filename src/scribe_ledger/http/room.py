@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from scribe_ledger.config.sections import MAKE_ROOM
 from scribe_ledger.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -93,5 +94,5 @@ class Room:
 def _no_room() -> Unavailable:
     return Unavailable(
         "the node's disk has too little room for this beside what was accepted already",
-        hint="retry after a moment; if it stays, make room there, or lower [storage] disk_reserve",
+        hint=f"retry after a moment; if it stays, {MAKE_ROOM}",
     )

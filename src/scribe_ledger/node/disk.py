@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from scribe_ledger.config.sections import LEAST_RESERVE
+from scribe_ledger.config.sections import MAKE_ROOM, narrow_margin
 from scribe_ledger.errors import Unavailable
 from scribe_ledger.ledger.folder import IDENTITY
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 CHECK_SECONDS = 1.0
 PAUSE_SECONDS = 0.02
 """Between two looks, however fast room is taken."""
-NARROW_PART = 16
-"""Of the reserve: so little above it no writes are taken where one did not fit. A larger one is refused alone."""
 log = structlog.get_logger("scribe.disk")
 
 
@@ -66,7 +64,7 @@ class DiskWatch:
     def judge(self, free_bytes: int, missed_bytes: int = 0) -> None:
         """``missed_bytes`` is what a unit lacked that did not fit: just above the reserve none might, for good."""
         if self._refusal is None:
-            self._needed_bytes = self._reserve_bytes + min(missed_bytes, self._reserve_bytes // NARROW_PART)
+            self._needed_bytes = self._reserve_bytes + min(missed_bytes, narrow_margin(self._reserve_bytes))
         if free_bytes >= self._needed_bytes:
             if self._refusal is not None:
                 log.warning("there is room on the disk again: writes are taken", free_bytes=free_bytes)
@@ -80,7 +78,7 @@ class DiskWatch:
             self._set(
                 Unavailable(
                     f"the node's disk has less than {self._needed_bytes} bytes free, too little to take writes",
-                    hint=_hint(self._reserve_bytes),
+                    hint=MAKE_ROOM,
                 )
             )
 
@@ -88,9 +86,3 @@ class DiskWatch:
         if self._service.writes_refused is self._refusal:  # else somebody else has a reason of his own
             self._service.writes_refused = refusal
         self._refusal = refusal
-
-
-def _hint(reserve_bytes: int) -> str:
-    if reserve_bytes == LEAST_RESERVE:
-        return "make room there: [storage] disk_reserve keeps no less, but for 0, which keeps nothing"
-    return "make room there, or lower [storage] disk_reserve"
