@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from scribe_ledger.consensus.transport.contract import Reason
 from scribe_ledger.http.clustering import PeerFigures, RaftFigures
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from scribe_ledger.consensus.member import Member
     from scribe_ledger.http.clustering import SnapshotFigures
 
+_NONE_REFUSED = {str(reason): 0 for reason in Reason if reason is not Reason.OURSELVES}
+"""All from the beginning: for an alert, one that appears as 1 has not increased."""
 LEADER, FOLLOWER, LEARNER, CANDIDATE, REMOVED = "leader", "follower", "learner", "candidate", "removed"
 
 
@@ -131,7 +134,7 @@ def figures_of(member: Member, *, snapshots: Mapping[str, SnapshotFigures], refu
         log_bytes=replica.log_bytes,
         compactions=member.cutter.cuts,
         snapshots=snapshots,
-        refused_connections=refused,
+        refused_connections={**_NONE_REFUSED, **refused},
         diverged=member.diverged is not None,
         disagreeing=len(member.standing.others),
     )

@@ -43,12 +43,13 @@ def test_bootstrap_with_a_wrong_secret_founds_nothing_and_says_why(tmp_path: Pat
         assert "the original's discovery port" in wiped.log[: wiped.log.index("looks for a cluster")]
         assert "founds the cluster" not in wiped.log
 
-        def refused() -> int:
+        def refused(reason: str) -> int:
             raft = member.ask("GET", "/metrics/prometheus")[1].decode()
-            lines = [line for line in raft.splitlines() if "refused" in line and 'reason="secret"' in line]
-            return int(float(lines[0].split()[-1]))
+            [line] = [line for line in raft.splitlines() if "refused" in line and f'reason="{reason}"' in line]
+            return int(float(line.split()[-1]))
 
-        assert 1 <= refused() <= 8
+        assert 1 <= refused("secret") <= 8
+        assert refused("tls") == 0, "there from the beginning, so that the first counts as an increase"
 
 
 def test_a_raft_port_that_is_open_to_anybody_is_said_before_it_is_opened(tmp_path: Path) -> None:
