@@ -39,6 +39,14 @@ def test_who_was_never_heard_counts_from_when_it_was_expected() -> None:
     assert liveness.states(105.1) == {7: "failed", 8: "alive"}
 
 
+def test_silence_of_who_was_never_heard_grows_from_when_it_was_expected() -> None:
+    liveness = watching(7)
+    assert liveness.silence(7, 175.0) == 75.0
+    liveness.note(7, 180.0, 1)
+    assert liveness.silence(7, 181.0) == 1.0
+    assert liveness.silence(9, 181.0) == float("inf")
+
+
 def test_who_is_not_expected_is_not_kept() -> None:
     liveness = watching(7)
     liveness.note(9, 101.0, 1)

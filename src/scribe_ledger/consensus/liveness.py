@@ -39,9 +39,13 @@ class Liveness:
         if sign is not None and now >= sign.at:
             self._signs[raft_id] = _Sign(now, wall_ms)
 
-    def state(self, raft_id: int, now: float) -> State:
+    def silence(self, raft_id: int, now: float) -> float:
+        """Seconds since it was heard, or first expected; infinite for whom nobody expects."""
         sign = self._signs.get(raft_id)
-        silence = float("inf") if sign is None else now - sign.at
+        return float("inf") if sign is None else now - sign.at
+
+    def state(self, raft_id: int, now: float) -> State:
+        silence = self.silence(raft_id, now)
         if silence >= self._failed_after:
             return "failed"
         return "suspect" if silence >= self._suspect_after else "alive"

@@ -288,8 +288,8 @@ class Member:
             ).frame()
             for peer in membership.ids - {self.me.raft_id}:
                 self._transport.send(peer, [frame])
-                heard = self.silence(peer)
-                if heard is not None:
+                heard = self._transport.last_heard(peer)
+                if isfinite(heard):
                     self.liveness.note(peer, now - heard, int((time.time() - heard) * 1000))
             self._look_for_removal()
             self._compare()
@@ -369,8 +369,9 @@ class Member:
         return able | ({self.me.raft_id} if self.replica.has_room else set())
 
     def silence(self, raft_id: int) -> float | None:
-        """Seconds since a peer was heard; None if it never was."""
-        seconds = self._transport.last_heard(raft_id)
+        """Seconds since a peer was heard, or first expected if it never was; None if nobody expects it."""
+        heard = self._transport.last_heard(raft_id)
+        seconds = heard if isfinite(heard) else self.liveness.silence(raft_id, self._loop.time())
         return seconds if isfinite(seconds) else None
 
     def _look_for_removal(self) -> None:

@@ -27,7 +27,7 @@ class PeerFigures(NamedTuple):
     lag_entries: int | None
     """Raft entries that it has not confirmed; None where this node does not lead and cannot know."""
     last_contact_seconds: float | None
-    """Since it was heard last; None if it never was."""
+    """Since it was heard last, or was first expected if it never was; None if nobody expects it yet."""
 
 
 class SnapshotFigures(NamedTuple):

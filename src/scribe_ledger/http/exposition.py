@@ -93,7 +93,9 @@ METRICS = {
         Metric("scribe_raft_forwarded_total", "counter", (), "Units that this node sent on to the leader."),
         Metric("scribe_raft_voters", "gauge", (), "Members that count for the majority."),
         Metric("scribe_raft_peer_lag_entries", "gauge", ("peer",), "Entries that a member lacks, on the leader alone."),
-        Metric("scribe_raft_peer_last_contact_seconds", "gauge", ("peer",), "Since a member was heard last."),
+        Metric(
+            "scribe_raft_peer_last_contact_seconds", "gauge", ("peer",), "Since a member was heard, or first expected."
+        ),
         Metric("scribe_raft_log_entries", "gauge", (), "Entries in Raft's log on this node."),
         Metric("scribe_raft_log_bytes", "gauge", (), "Bytes of Raft's log on this node."),
         Metric("scribe_raft_compactions_total", "counter", (), "How often Raft's log was cut."),

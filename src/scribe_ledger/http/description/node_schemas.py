@@ -358,7 +358,7 @@ _STATUS_EXAMPLE = {
 _PEER = opened(
     {
         "lag_entries": nullable(COUNT, "Raft entries that it lacks; null where this node does not lead."),
-        "last_contact_seconds": nullable(NUMBER, "Since it was heard last; null if it never was."),
+        "last_contact_seconds": nullable(NUMBER, "Since it was heard, or first expected if it never was."),
     },
     ["lag_entries", "last_contact_seconds"],
 )
