@@ -287,7 +287,18 @@ def test_who_is_no_member_cannot_leave() -> None:
     leader = Leader(membership([1]))
     leader.tick()
     leader.steward.leave(9, done=leader.done, ticks=100)
+    assert leader.run() == []
     assert isinstance(leader.answers[0], NotFound)
+
+
+def test_who_has_joined_since_the_leader_looked_can_leave() -> None:
+    leader = Leader(membership([1]))
+    leader.match[9] = 0
+    leader.tick()
+    leader.membership = membership([1], [9])
+    leader.steward.leave(9, done=leader.done, ticks=100)
+    assert leader.run() == ["remove:9"]
+    assert leader.answers == [None]
 
 
 def test_leadership_goes_to_a_voter_that_answers() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.consensus.stewardship.actions import Change, HandOver, RaiseApplyVersion, View
 from scribe_ledger.consensus.stewardship.duties import duty, newer_rules
-from scribe_ledger.consensus.stewardship.wishes import Add, GiveUp, Know, Lead, Remove, Settled, Wish, unknown
+from scribe_ledger.consensus.stewardship.wishes import Add, GiveUp, Know, Lead, Remove, Settled, Wish
 from scribe_ledger.consensus.stewardship.yielding import ROOM, STORE, Yielding
 from scribe_ledger.errors import ConsensusError, Overloaded, Unavailable
 
@@ -85,9 +85,6 @@ class Steward:
 
     def leave(self, node_id: int, *, done: Callable[[ScribeError | None], object], ticks: int) -> None:
         """Removes a member, dead or alive. A leader hands over first: then the next one must be asked."""
-        if self.view is not None and not self.view.labelled(node_id):
-            done(unknown(node_id))
-            return
         self._wish(Remove(node_id), done, ticks)
 
     def transfer(self, node_id: int, *, done: Callable[[ScribeError | None], object], ticks: int) -> None:

@@ -47,16 +47,22 @@ class Add:
         return Change(steps, (self.info,), why=f"node {self.info.node_id} joins")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Remove:
-    """No member has this label any more. Where two have it, the one that replaces the other goes first."""
+    """No member has this label any more. Where two have it, the one that replaces the other goes first.
+
+    That nobody has it is known at the next tick: what the leader saw at its last one may lack a member that has joined.
+    """
 
     node_id: int
+    found: bool = False
+    """There was one, so that none is left is what was asked for."""
 
     def next(self, view: View) -> Next:
         found = view.labelled(self.node_id)
         if not found:
-            return Settled()
+            return Settled(None if self.found else unknown(self.node_id))
+        self.found = True
         learners = [each for each in found if each not in view.membership.voters]
         if learners:
             return Change((("remove", learners[0]),), why=f"node {self.node_id} leaves")
