@@ -81,6 +81,7 @@ class Receiver:
             on_conflict=self.conflicts.append,
             clock=lambda: self.now,
             givers=lambda: (1, 2, 3),
+            known=lambda _: None,
         )
 
     async def look(self) -> None:

@@ -11,7 +11,8 @@ right is not for one member to say (``standing``). So this member stays as it is
 member leads, after a pause where it is the same one.
 
 A payload that is not what it says is removed before anything of it is written. The next one is asked of another voter,
-which has what the leader has; the same member is asked again after a pause.
+which has what the leader has; the same member is asked again after a pause. Where all of them gave a bad one, this
+member is ``stuck``: it goes on asking, and says so.
 
 A member whose own ledger is in doubt offers nothing.
 """
@@ -27,7 +28,15 @@ import structlog
 
 from scribe_ledger.consensus.snapshots.description import FULL
 from scribe_ledger.consensus.snapshots.installing import Refused, install_incremental
-from scribe_ledger.errors import ConfigurationError, Conflict, Corruption, ScribeError, StorageError, VerificationError
+from scribe_ledger.errors import (
+    ConfigurationError,
+    Conflict,
+    Corruption,
+    ScribeError,
+    StorageError,
+    Unavailable,
+    VerificationError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -35,6 +44,7 @@ if TYPE_CHECKING:
 
     from scribe_ledger.consensus.exchange import ArrivedSnapshot
     from scribe_ledger.consensus.gossip import Gossip
+    from scribe_ledger.consensus.membership import MemberInfo
     from scribe_ledger.consensus.replica import Replica
     from scribe_ledger.consensus.snapshots.fetching import Fetcher
     from scribe_ledger.consensus.statemachine import StateMachine
@@ -70,9 +80,11 @@ class CatchingUp:
         on_conflict: Callable[[ScribeError], object],
         clock: Callable[[], float],
         givers: Callable[[], Iterable[int]],
+        known: Callable[[int], MemberInfo | None],
         may_give: Callable[[], bool] = lambda: True,
     ) -> None:
-        """``givers``: who may be asked in a leader's place. ``may_give``: whether this ledger is one to give."""
+        """``givers``: who may be asked in a leader's place. ``known``: what is known of a member, while there is no record
+        of the members, too. ``may_give``: whether this ledger is one to give."""
         self._replica = replica
         self._machine = machine
         self._data_dir = data_dir
@@ -84,11 +96,15 @@ class CatchingUp:
         self._on_conflict = on_conflict
         self._clock = clock
         self._givers = givers
+        self._known = known
         self._may_give = may_give
         self._conflict: tuple[int, float] = (0, float("-inf"))
         """With whose ledger, and until when that one is not asked again."""
         self._refused: dict[int, float] = {}
         """Who gave a bad snapshot, and until when that one is not asked."""
+        self._stuck: tuple[ScribeError | None, float] = (None, float("-inf"))
+        """Why nobody was left to ask, and until when that counts."""
+        self._last_refusal = ""
         self.giver = 0
         """Who was asked last for the payload of a snapshot."""
         self._other_giver = 0
@@ -155,6 +171,7 @@ class CatchingUp:
             return  # the leader takes the silence for a message that was lost, and says it again
         giver = self._giver_for(arrived.sender)
         if giver is None:
+            self._stuck = self._nobody_left(), self._clock() + REFUSED_PAUSE_SECONDS
             return  # so here
         if not self._replica.begin_install(arrived.index):
             self._answer(arrived.sender, arrived.index, ok=False)
@@ -162,6 +179,12 @@ class CatchingUp:
         self._installing = True
         self._other_giver = giver if giver != arrived.sender else 0
         self._spawn(self._install(arrived))
+
+    @property
+    def stuck(self) -> ScribeError | None:
+        """Why this member does not catch up, though it asks: an operator must look at those who give."""
+        error, until = self._stuck
+        return error if self._clock() < until else None
 
     def choose_giver(self) -> int:
         """Whom to ask for the payload now: whoever leads, unless that one's was bad."""
@@ -188,7 +211,7 @@ class CatchingUp:
                 self._on_full()
                 return
             await asyncio.shield(asyncio.to_thread(install_incremental, machine, self._data_dir))
-            taken = True
+            taken, self._stuck = True, (None, self._clock())
             self.installed[kind] += 1
             self.seconds[kind] += time.monotonic() - begun
             log.info("a snapshot was installed", position=found.position, entries=machine.extent.size)
@@ -213,11 +236,25 @@ class CatchingUp:
     def _refuse(self, error: Refused) -> None:
         self.refused += 1
         self._refused[self.giver] = self._clock() + REFUSED_PAUSE_SECONDS
-        info = self._replica.membership.members.get(self.giver)
-        node = None if info is None else info.node_id
+        self._last_refusal = error.message
         log.warning(
-            "a snapshot is not what it says: it is removed", error=error.message, giver=node, raft_id=str(self.giver)
+            "a snapshot is not what it says: it is removed",
+            error=error.message,
+            giver=self._label(self.giver),
+            raft_id=str(self.giver),
         )
+
+    def _nobody_left(self) -> ScribeError:
+        nodes = [self._label(each) or f"with Raft id {each}" for each in sorted(self._refused)]
+        return Unavailable(
+            f"this node does not catch up: all that could give it a snapshot (node {', '.join(map(str, nodes))}) gave"
+            f" one that is not what it says; the last: {self._last_refusal}",
+            hint="run `scribe fsck` on a copy of the folder of each of them; they are asked again after a minute",
+        )
+
+    def _label(self, raft_id: int) -> int | None:
+        info = self._known(raft_id)
+        return None if info is None else info.node_id
 
     def _answer(self, peer: int, index: int, *, ok: bool) -> None:
         self._send(peer, [_INSTALLED.pack(INSTALLED, index, ok)])

@@ -1,5 +1,6 @@
 """``Readiness``: whether a member is to be sent work yet. It may serve before: what it answers is right all the same.
-One that takes a snapshot over holds writes until it has, so that their outcome is known.
+One that takes a snapshot over holds writes until it has, so that their outcome is known. One that is given bad ones
+alone will not have, so that is said first.
 
 Nodes that found a cluster by agreement mean to be several: as long as the founder is the only voter, what it
 acknowledges is on one disk, and its end stops the cluster. So ``cluster.json`` says how many voters it awaits, once:
@@ -15,6 +16,7 @@ from scribe_ledger.errors import Unavailable
 from scribe_ledger.ledger.belonging import read_belonging, write_belonging
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from scribe_ledger.consensus.member import Member
@@ -25,9 +27,11 @@ if TYPE_CHECKING:
 class Readiness:
     """Made before the member starts: it reads a small file."""
 
-    def __init__(self, data_dir: Path, member: Member) -> None:
+    def __init__(self, data_dir: Path, member: Member, *, stuck: Callable[[], ScribeError | None]) -> None:
+        """``stuck``: why it does not catch up."""
         self._data_dir = data_dir
         self._member = member
+        self._stuck = stuck
         self._belonging = read_belonging(data_dir)
         self._awaits = 0 if self._belonging is None else self._belonging.awaits
         member.on_membership.append(self._look)
@@ -37,6 +41,8 @@ class Readiness:
         """Why this member should be sent no work yet."""
         replica = self._member.replica
         voters = replica.membership.voters
+        if (stuck := self._stuck()) is not None:
+            return stuck.again()
         if replica.raft_id not in voters:
             return Unavailable(
                 "this node is a learner: it does not count for the majority until it has caught up",

@@ -174,6 +174,7 @@ class RunningMember:
             on_conflict=standing.refused,
             clock=loop.time,
             givers=lambda: replica.membership.voters or tuple(member.acquaintances),
+            known=member.known,
             may_give=lambda: standing.doubt is None,
         )
         member.on_report.append(self.catching_up.on_report)
@@ -241,7 +242,7 @@ class RunningMember:
             archive_orders=self.archive_orders,
             snapshot_figures=self._snapshot_figures,
             refused=lambda: transport.refused,
-            readiness=Readiness(config.data_dir, member),
+            readiness=Readiness(config.data_dir, member, stuck=lambda: self.catching_up.stuck),
         )
         self._serving = Serving(
             config, ledger, listener, logs, signals, cluster=self.cluster, on_stopping=self._begin_to_stop

@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 from tests.consensus.looping import in_loop
 from tests.consensus.snapshots.nodes import MEMBERS, Line, Node
 
 from scribe_ledger.consensus.catching_up import REFUSED_PAUSE_SECONDS, CatchingUp
 from scribe_ledger.consensus.exchange import ArrivedSnapshot
+from scribe_ledger.consensus.membership import Membership
 from scribe_ledger.consensus.snapshots import sending
 from scribe_ledger.consensus.snapshots.description import FULL, INCREMENTAL, Description
 from scribe_ledger.consensus.snapshots.installing import Refused, finish_installation, install_incremental, ready
@@ -134,6 +136,7 @@ class Receiver:
             on_full=self._begin_again,
             on_conflict=lambda error: pytest.fail(str(error)),
             givers=lambda: givers,
+            known=MEMBERS.members.get,
             clock=lambda: self.now,
         )
 
@@ -187,6 +190,40 @@ async def test_the_only_giver_is_asked_again_after_a_pause(nodes: dict[int, Node
     await receiver.look()
     assert receiver.node.machine.extent == nodes[LEADER].machine.extent
     assert receiver.replica.finished == [None, None, b"message"]
+
+
+@in_loop
+async def test_who_gave_it_is_named_before_there_is_a_record_of_the_members(nodes: dict[int, Node]) -> None:
+    alter(nodes[LEADER], "a leaf")
+    receiver = Receiver(nodes, ())
+    receiver.replica.membership = Membership(0, 0)
+    with capture_logs() as logs:
+        await receiver.look()
+    [said] = [each for each in logs if each["event"] == "a snapshot is not what it says: it is removed"]
+    assert (said["giver"], said["raft_id"]) == (LEADER, str(LEADER))
+
+
+@in_loop
+async def test_where_all_gave_bad_ones_it_is_said_until_one_gives_a_good_one(nodes: dict[int, Node]) -> None:
+    for each in (LEADER, VOTER):
+        as_it_was = alter(nodes[each], "a leaf")
+    receiver = Receiver(nodes, (LEADER, VOTER))
+    for _ in range(2):
+        await receiver.look()
+        assert receiver.catching_up.stuck is None, "somebody may be left to ask"
+    await receiver.look()
+    stuck = receiver.catching_up.stuck
+    assert stuck is not None
+    assert "(node 1, 2) gave one that is not what it says" in stuck.message
+    put(nodes[VOTER], *as_it_was)
+    receiver.now += REFUSED_PAUSE_SECONDS - 1
+    await receiver.look()
+    receiver.now += 1
+    assert receiver.catching_up.stuck is not None, "also while it asks again"
+    await receiver.look()
+    await receiver.look()
+    assert receiver.node.machine.extent == nodes[VOTER].machine.extent
+    assert receiver.catching_up.stuck is None
 
 
 @pytest.mark.usefixtures("kind")
