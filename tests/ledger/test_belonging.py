@@ -23,6 +23,7 @@ from scribe_ledger.errors import (
 )
 from scribe_ledger.ledger import commands
 from scribe_ledger.ledger.belonging import (
+    RAFT_LOG,
     Belonging,
     create_member_folder,
     read_belonging,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scribe_ledger.ledger.replicated import Outcome
+    from scribe_ledger.merkle.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.storage
 
@@ -168,6 +170,44 @@ def test_the_library_reads_a_member_folder_and_does_not_write_to_it(tmp_path: Pa
     remove_belonging(tmp_path / "data")
     with Ledger.open(tmp_path / "data") as ledger:
         ledger.put("k", "w")
+
+
+def test_a_member_folder_gives_what_was_signed_before_and_signs_nothing(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "data") as ledger:
+        ledger.put("k", "v")
+        signed = ledger.checkpoint()
+        ledger.put("k", "w")
+    write_belonging(tmp_path / "data", Belonging(LEDGER_ID, 5))
+    head = (tmp_path / "data" / "head").read_bytes()
+    for kind in (Ledger, ServedLedger):
+        with kind.open(tmp_path / "data") as ledger:
+            copy = ledger.snapshot(tmp_path / kind.__name__)
+            check_signs_nothing(ledger, signed)
+        with Ledger.open(copy) as ledger:
+            check_signs_nothing(ledger, signed)
+    assert (tmp_path / "data" / "head").read_bytes() == head
+
+
+def check_signs_nothing(ledger: Ledger, signed: Checkpoint) -> None:
+    """It has two entries, and one of them is under a signature."""
+    for ask in (ledger.checkpoint, lambda: ledger.prove("k"), lambda: ledger.prove_history("k")):
+        with pytest.raises(Forbidden, match=r"not signed: 2 entries, root [0-9a-f]{64}") as refused:
+            ask()
+        assert "(--at 1)" in refused.value.hint
+    with pytest.raises(Forbidden):
+        ledger.checkpoint(0)
+    assert ledger.checkpoint(1) == signed
+    assert ledger.prove("k", at=1).checkpoint == signed
+    assert ledger.prove_consistency(1, 2).new_size == 2
+    assert ledger.verify().ok
+
+
+def test_a_member_folder_whose_mark_was_removed_is_not_taken_for_a_ledger_of_its_own(tmp_path: Path) -> None:
+    member(tmp_path / "data")
+    (tmp_path / "data" / RAFT_LOG).mkdir()
+    (tmp_path / "data" / CLUSTER).unlink()
+    with pytest.raises(Corruption, match=r"cluster\.json is missing"):
+        Ledger.open(tmp_path / "data")
 
 
 # --- writes ----------------------------------------------------------------------------------------------------

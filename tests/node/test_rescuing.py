@@ -6,11 +6,14 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
 from scribe_ledger import Ledger
+from scribe_ledger.cli.main import scribe
 from scribe_ledger.config import Config
+from scribe_ledger.consensus.agreement import ENTRIES, Divergence, Point
 from scribe_ledger.consensus.bundles import BUNDLE, Header, encode_entry, encode_units
-from scribe_ledger.consensus.formation.identity import NodeIdentity
+from scribe_ledger.consensus.formation.identity import IDENTITY, NodeIdentity
 from scribe_ledger.consensus.log.files import FileLog
 from scribe_ledger.consensus.log.store import LogWrite
 from scribe_ledger.consensus.membership import MemberInfo, Membership
@@ -31,6 +34,9 @@ BEFORE, LOGGED, COMMITTED = 2, 4, 2
 """Entries from before the cluster; entries of Raft's log after them; of which so many are known to be committed."""
 MEMBER = "raft", "snapshots", "incoming", "node.json", "node.key", "node.head", "cluster.json"
 """The last goes last."""
+
+
+MARK = Divergence(Point(ENTRIES, 2), b"h" * 32, b"m" * 32, "2, 3")
 
 
 class Crash(BaseException):
@@ -169,3 +175,57 @@ def test_a_ledger_that_stands_alone_needs_no_rescue(tmp_path: Path) -> None:
     Ledger.open(tmp_path / "alone").close()
     with pytest.raises(Conflict):
         rescue(tmp_path / "alone")
+
+
+# --- a ledger that a majority contradicted ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def marked(member: Path) -> Path:
+    with closing(NodeIdentity.load_or_create(member)) as identity:
+        identity.save_mark(MARK)
+    return member
+
+
+def test_a_folder_that_a_majority_contradicted_is_rescued_only_where_that_is_said(marked: Path) -> None:
+    with pytest.raises(Conflict) as refused:
+        rescue(marked)
+    for told in ("the first 2 entries", MARK.theirs.hex(), b"h".hex() * 32, "nodes 2, 3"):
+        assert told in refused.value.message
+    assert "another survivor" in refused.value.hint
+    assert "--diverged" in refused.value.hint
+    assert read_belonging(marked) is not None
+    with pytest.raises(Crash):
+        rescue(marked, diverged=True, step=_crash)
+    rescue(marked)  # what was begun goes on
+    check_alone(marked)
+
+
+def _crash(_: str) -> None:
+    raise Crash
+
+
+def test_a_folder_that_does_not_say_whether_it_was_contradicted_is_refused_too(member: Path) -> None:
+    (member / IDENTITY).write_text("{")
+    with pytest.raises(Corruption, match="cannot be read") as refused:
+        rescue(member)
+    assert "--diverged" in refused.value.hint
+    rescue(member, diverged=True)
+    check_alone(member)
+
+
+def test_every_command_on_a_folder_that_a_majority_contradicted_says_so(marked: Path) -> None:
+    def run(*arguments: str) -> tuple[int, str]:
+        answer = CliRunner().invoke(scribe, ["--data", str(marked), *arguments])
+        return answer.exit_code, answer.stderr
+
+    said = "and a majority of the voters (nodes 2, 3) has " + MARK.theirs.hex()
+    for command in (["get", "before/0"], ["fsck"], ["stats"]):
+        code, told = run(*command)
+        assert (code, said in told) == (0, True), told
+    for command in (["checkpoint"], ["prove", "before/0"], ["cluster", "rescue", "--yes"]):
+        code, told = run(*command)
+        assert (code != 0, said in told) == (True, True), told
+    code, told = run("cluster", "rescue", "--diverged", "--yes")
+    assert (code, said in told) == (0, True), told
+    check_alone(marked)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scribe_ledger.cli.output import counted, print_fields, print_json, say, shown, time_of
+from scribe_ledger.cli.output import counted, print_fields, print_json, say, shown, time_of, warn
 from scribe_ledger.cli.session import Session, ledger_options, pass_session
 
 if TYPE_CHECKING:
@@ -132,21 +132,28 @@ def snapshot(session: Session, listing: bool) -> None:
 
 @cluster.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--diverged", is_flag=True, help="Its ledger is to be kept, though a majority had found another.")
 @ledger_options
 @pass_session
-def rescue(session: Session, yes: bool) -> None:
+def rescue(session: Session, yes: bool, diverged: bool) -> None:
     """Make the folder of a stopped member, whose cluster lost its majority for good, a ledger that stands alone.
 
     All of its Raft log is applied, committed or not; ledger id, key and entries stay. It then runs alone, or founds a
     new cluster with --bootstrap. The other members must never come back: their folders are to be deleted.
+
+    A folder whose ledger a majority contradicted is refused without --diverged: it would sign another history.
     """
+    from scribe_ledger.node.rescuing import checked_mark
     from scribe_ledger.node.rescuing import rescue as rescue_folder
 
     data = _folder(session)
+    mark = checked_mark(data, diverged=diverged)
+    if mark is not None:
+        warn(shown(mark.error.message))
     if not yes:
         click.echo(_WARNING.format(data=shown(str(data))), err=True)
         click.confirm("rescue it?", abort=True, err=True)
-    rescued = rescue_folder(data)
+    rescued = rescue_folder(data, diverged=diverged)
     if session.json:
         print_json({**rescued._asdict(), "raft_id": str(rescued.raft_id), "data": str(data)})
         return

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from scribe_ledger.cli.output import shown, warn
+from scribe_ledger.errors import ScribeError
+from scribe_ledger.ledger.folder import CLUSTER
 from scribe_ledger.ledger.served import ServedLedger
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ class LocalTarget(ServedLedger):
         """With the object store that was typed, or that the settings name."""
         from scribe_ledger.cli.stores import store_of_folder
 
+        warn_of_mark(data)
         store = store_of_folder(data, object_store)
         try:
             ledger = cls.open(data, create=create, name=name, object_store=store)
@@ -71,3 +75,18 @@ class LocalTarget(ServedLedger):
 
         config = settings_of_folder(self.path)
         return ArchiveSettings() if config is None else ArchiveSettings.of(config)
+
+
+def warn_of_mark(data: Path) -> None:
+    """A member's folder can be read while its node is stopped, also one whose ledger is known to be wrong."""
+    if not (data / CLUSTER).exists():
+        return
+    from scribe_ledger.consensus.formation.identity import read_mark
+
+    try:
+        mark = read_mark(data)
+    except ScribeError as error:  # the ledger can be read all the same
+        warn(shown(error.message))
+        return
+    if mark is not None:
+        warn(shown(f"{data}: {mark.error.message}"))

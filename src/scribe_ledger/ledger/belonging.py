@@ -1,7 +1,8 @@
 """``cluster.json``: the mark of a data folder whose ledger is a cluster's, and how such a folder begins empty.
 
-Only the cluster decides what such a ledger holds, so nobody else may write to it: the library opens the folder for
-reading, and whoever copies it copies the mark. Founding sets the mark on a folder that has a ledger; joining makes a
+Only the cluster decides what such a ledger holds, and only a node that runs can know whether its own is the cluster's.
+So nobody else may write to it or sign it: the library opens the folder for reading, and gives what its node has signed
+before; whoever copies it copies the mark. Founding sets the mark on a folder that has a ledger; joining makes a
 ledger with the cluster's identity and key, and no entries.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from scribe_ledger.errors import ConfigurationError, Conflict, Corruption, Forbidden, SerializationError
+from scribe_ledger.errors import ConfigurationError, Conflict, Corruption, Forbidden, SerializationError, counted
 from scribe_ledger.ledger import machine
 from scribe_ledger.ledger.folder import CLUSTER, KEY, STORE, DataFolder, Identity, write_durably
 from scribe_ledger.ledger.rocks import RocksStore
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from scribe_ledger.ledger.store import Store
 
 FORMAT = 1
+RAFT_LOG = "raft"
+"""Of a member's node; only a folder with the mark has it."""
 
 
 class Belonging(NamedTuple):
@@ -45,6 +48,7 @@ def read_belonging(path: Path) -> Belonging | None:
     file = path / CLUSTER
     with storage_errors("read", file):
         if not file.exists():
+            _check_never_marked(path)
             return None
         text = file.read_text()
     try:
@@ -63,6 +67,14 @@ def read_belonging(path: Path) -> Belonging | None:
     raise ConfigurationError(
         f"{file} has format {form}, this program reads up to {FORMAT}", hint="use a newer scribe-ledger"
     )
+
+
+def _check_never_marked(path: Path) -> None:
+    if (path / RAFT_LOG).exists():
+        raise Corruption(
+            f"{path} is the folder of a cluster's member ({RAFT_LOG}), and its {CLUSTER} is missing",
+            hint="bring that file back, or start the node on an empty folder: it joins as a new member",
+        )
 
 
 def write_belonging(path: Path, belonging: Belonging) -> None:
@@ -85,6 +97,15 @@ def written_by_cluster(belonging: Belonging) -> Forbidden:
     return Forbidden(
         f"this folder belongs to member {belonging.raft_id} of the cluster of ledger {belonging.ledger_id}",
         hint="write through the cluster: `scribe put` or the client, with the address of a node",
+    )
+
+
+def signed_by_cluster(belonging: Belonging, size: int, root: bytes, signed: int) -> Forbidden:
+    """What it answers to whoever wants a head of it that its node has not signed; ``signed`` is the newest that was."""
+    return Forbidden(
+        f"this folder belongs to member {belonging.raft_id} of the cluster of ledger {belonging.ledger_id}, and nothing"
+        f" is signed in it while its node is stopped; not signed: {counted(size)}, root {root.hex()}",
+        hint=f"ask a node of the cluster; the newest that was signed here has {counted(signed)} (--at {signed})",
     )
 
 

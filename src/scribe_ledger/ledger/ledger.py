@@ -137,7 +137,8 @@ class Ledger:
         self._cache: ValueCache[bytes] = ValueCache(capacity_bytes=max_cache_size, capacity_entries=cache_capacity)
         self._caching = max_cache_size > 0 and cache_capacity > 0
         self._hit = self._cache.hit
-        self._signing = open_signing(folder, identity, self._machine, self._reader, objects)
+        belonging = None if self._is_replicated else read_belonging(folder.path)
+        self._signing = open_signing(folder, identity, self._machine, self._reader, objects, belonging)
         self._replicated = (
             ReplicatedMachine(store, self._machine, publish=self._publish, publish_all=self._publish_all)
             if self._is_replicated
@@ -155,7 +156,6 @@ class Ledger:
                 durability=durability,
                 flush_interval_ms=flush_interval_ms,
             )
-            belonging = read_belonging(folder.path)
             if belonging is not None:
                 self._sequencer.refuse(written_by_cluster(belonging))
         if identity.read_only and not folder.restoring:
@@ -507,7 +507,11 @@ class Ledger:
         return str(self._signing.verifier)
 
     def checkpoint(self, at: int | None = None) -> Checkpoint:
-        """The signed head of the log: size, root, origin; or what it was at an earlier size."""
+        """The signed head of the log: size, root, origin; or what it was at an earlier size.
+
+        ``Forbidden`` where nothing may be signed: a restored ledger, or the folder of a cluster's member, whose node
+        signs. What was signed before is given there too.
+        """
         self._check_open()
         size = self._size_as_of(at, "at")
         self._sequencer.flush_before_signing()

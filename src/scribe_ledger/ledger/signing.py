@@ -4,6 +4,7 @@ No checkpoint leaves before its size is committed and synced and the head file h
 open shorter than what it signed. Opening checks that promise.
 
 A ledger with its key signs any size. One that was restored has no key, and gives what was signed and published before.
+That of a cluster's member is signed by its node alone, which asks the others first: without it, it gives its head.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from scribe_ledger.errors import Corruption, Forbidden, VerificationError, counted
+from scribe_ledger.ledger.belonging import signed_by_cluster
 from scribe_ledger.ledger.folder import HEAD, Head
 from scribe_ledger.merkle.checkpoint import Checkpoint, sign_checkpoint
 from scribe_ledger.merkle.prooftext import ConsistencyProof, HistoryProof, Inclusion, Proof, history_pieces
@@ -20,6 +22,7 @@ from scribe_ledger.objects.paths import checkpoint_path
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from scribe_ledger.ledger.belonging import Belonging
     from scribe_ledger.ledger.folder import DataFolder, Identity
     from scribe_ledger.ledger.machine import Machine
     from scribe_ledger.ledger.reads import Reader
@@ -31,14 +34,25 @@ CHECKPOINTS_REMEMBERED = 64
 
 
 def open_signing(
-    folder: DataFolder, identity: Identity, machine: Machine, reader: Reader, objects: ObjectStore
+    folder: DataFolder,
+    identity: Identity,
+    machine: Machine,
+    reader: Reader,
+    objects: ObjectStore,
+    belonging: Belonging | None,
 ) -> Proving:
-    """The checkpoints and proofs of the ledger in a folder, with its key or without."""
+    """The checkpoints and proofs of the ledger in a folder, with its key or without.
+
+    ``belonging`` is that of a member's folder which its node has not opened.
+    """
     if identity.read_only:
         head = Head(folder.path / HEAD, folder.verifier_of(identity))
         return Published(head, machine, reader, objects, is_complete=not folder.restoring)
     signer = folder.load_key_of(identity)
-    return Signing(signer, Head(folder.path / HEAD, signer.verifier), machine, reader)
+    head = Head(folder.path / HEAD, signer.verifier)
+    if belonging is not None:
+        return Stopped(belonging, head, machine, reader)
+    return Signing(signer, head, machine, reader)
 
 
 def read_only() -> Forbidden:
@@ -139,6 +153,20 @@ class Signing(Proving):
         checkpoint = sign_checkpoint(self._signer, size, self._machine.nodes.root(size))
         self.head.record(checkpoint)
         return checkpoint
+
+
+class Stopped(Proving):
+    """A member's, without its node: nobody compares it with the others, so nothing is signed that was not before."""
+
+    def __init__(self, belonging: Belonging, head: Head, machine: Machine, reader: Reader) -> None:
+        self._belonging = belonging
+        super().__init__(head, machine, reader)
+
+    def _find(self, size: int) -> Checkpoint:
+        head = self.head.checkpoint
+        if size != head.size:
+            raise signed_by_cluster(self._belonging, size, self._machine.nodes.root(size), head.size)
+        return head
 
 
 class Published(Proving):

@@ -4,6 +4,9 @@ Offline, and for good. All of the local Raft log is applied, committed or not: w
 may have been acknowledged. Then everything that made the folder a member's goes. Ledger id, origin, key, head and
 entries stay; the next node of this folder has a new Raft id.
 
+A folder whose ledger a majority contradicted is refused, unless the caller says that it is the one to keep: it signs
+what it has under the same key from then on, beside what the others signed.
+
 Each step is durable before the next one, and may be repeated, so after a crash the same call goes on:
 
 1. ``cluster.json`` says that the folder is being rescued: no node starts on it, and it is nobody's to write to;
@@ -21,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.consensus.bundles import BUNDLE, decode_header, decode_units
 from scribe_ledger.consensus.cosigning import NODE_HEAD
-from scribe_ledger.consensus.formation.identity import IDENTITY, KEY, kept_from_nodes
+from scribe_ledger.consensus.formation.identity import IDENTITY, KEY, kept_from_nodes, read_mark
 from scribe_ledger.consensus.log.files import FileLog
 from scribe_ledger.consensus.membership import Membership
 from scribe_ledger.consensus.snapshots.files import remove_tree
@@ -29,7 +32,7 @@ from scribe_ledger.consensus.snapshots.installing import INCOMING, finish_instal
 from scribe_ledger.consensus.snapshots.keeper import SNAPSHOTS
 from scribe_ledger.consensus.starting import start_from
 from scribe_ledger.errors import Conflict, Corruption, Overloaded
-from scribe_ledger.ledger.belonging import read_belonging, remove_belonging, write_belonging
+from scribe_ledger.ledger.belonging import RAFT_LOG, read_belonging, remove_belonging, write_belonging
 from scribe_ledger.ledger.served import MemberLedger, ServedLedger
 from scribe_ledger.node.opening import copies_of
 from scribe_ledger.objects.durable import storage_errors, sync_directory
@@ -38,13 +41,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from scribe_ledger.consensus.agreement import Divergence
     from scribe_ledger.consensus.log.store import Entry
     from scribe_ledger.ledger.belonging import Belonging
     from scribe_ledger.ledger.replicated import ReplicatedMachine
 
-RAFT_LOG = "raft"
 STALL_SECONDS = 0.05
 """Before a store that is catching up is asked again."""
+_RIGHT_ONE = "if its ledger is the right one all the same, and the others' is lost or wrong, rescue it with --diverged"
 
 
 class Rescued(NamedTuple):
@@ -63,10 +67,11 @@ class Rescued(NamedTuple):
     """Entries of the Raft log that were not known here to be committed."""
 
 
-def rescue(data_dir: Path, *, step: Callable[[str], object] = lambda _: None) -> Rescued:
+def rescue(data_dir: Path, *, diverged: bool = False, step: Callable[[str], object] = lambda _: None) -> Rescued:
     """``Conflict`` if it is no member's folder; ``LedgerLocked`` while a node runs on it.
 
-    ``step`` is called after each step, for tests that crash there.
+    ``diverged``: its ledger is the one to keep, though a majority has another. ``step`` is called after each step, for
+    tests that crash there.
     """
     if not data_dir.is_dir() or read_belonging(data_dir) is None:
         raise _no_member(data_dir)
@@ -74,12 +79,30 @@ def rescue(data_dir: Path, *, step: Callable[[str], object] = lambda _: None) ->
         belonging = read_belonging(data_dir)
         if belonging is None:
             raise _no_member(data_dir)
+        checked_mark(data_dir, diverged=diverged)
         finish_installation(data_dir, copies_of())
         with closing(MemberLedger.open(data_dir, create=False)) as ledger:
             install_incremental(ledger.state_machine, data_dir)
             rescued = _stand_alone(data_dir, belonging, ledger, step)
         _remove_parts(data_dir, step)
     return rescued
+
+
+def checked_mark(data_dir: Path, *, diverged: bool) -> Divergence | None:
+    """What a majority found of this folder's ledger; ``Conflict`` if that is something, unless it is ``diverged``."""
+    belonging = read_belonging(data_dir)
+    if belonging is None or belonging.rescuing:  # settled when the rescue was begun
+        return None
+    try:
+        mark = read_mark(data_dir)
+    except Corruption as error:
+        if diverged:
+            return None
+        why = "it would say whether a majority has another ledger"
+        raise Corruption(error.message, hint=f"{why}: bring it back; {_RIGHT_ONE}") from error
+    if mark is not None and not diverged:
+        raise Conflict(mark.error.message, hint=f"rescue the folder of another survivor; {_RIGHT_ONE}")
+    return mark
 
 
 def _no_member(data_dir: Path) -> Conflict:

@@ -118,6 +118,13 @@ class NodeIdentity:
         return f"<NodeIdentity {self.raft_id:016x} session {self.session} of {self.cluster_id or 'no cluster'}>"
 
 
+def read_mark(folder: Path) -> Divergence | None:
+    """The mark of a folder, whether a node runs on it or not."""
+    with storage_errors("read the identity of the node in", folder):
+        told = _read(folder)["diverged"] if (folder / IDENTITY).exists() else None
+    return Divergence.from_json(told) if told else None
+
+
 def _fresh(folder: Path, randbits: Callable[[int], int]) -> dict[str, Any]:
     left = [name for name in MEMBER_PARTS if (folder / name).exists()]
     if left:
