@@ -31,6 +31,8 @@ class Fault(Enum):
     TOO_MANY = "answered 429, not forwarded"
     EXPIRED = "answered 400 ExpiredToken, not forwarded"
     DENIED = "answered 403 AccessDenied, not forwarded"
+    NOT_FOUND = "answered 404 NoSuchKey, not forwarded"
+    NO_LISTING = "answered 200 with an error for a body, not forwarded: obstore reads it as a listing of nothing"
     TIMEOUT = "never answered, not forwarded"
     TIMEOUT_AFTER = "forwarded, then never answered"
     RESET = "connection closed, not forwarded"
@@ -47,6 +49,8 @@ _ANSWERS = {
     Fault.TOO_MANY: (429, "TooManyRequests"),
     Fault.EXPIRED: (400, "ExpiredToken"),
     Fault.DENIED: (403, "AccessDenied"),
+    Fault.NOT_FOUND: (404, "NoSuchKey"),
+    Fault.NO_LISTING: (200, "InternalError"),
 }
 
 

@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.storage, pytest.mark.s3, pytest.mark.no_cover]
 
 ROUNDS = 12
 PLACES = ("segments", "tile", "checkpoints", "checkpoint", "manifest.json", "scribe.json", "blobs", "")
+OF_OTHER_TESTS = (Fault.WAIT, Fault.NOT_FOUND, Fault.NO_LISTING)
 READ_FAULTS = (Fault.TRUNCATE, Fault.SHORT, Fault.FLIP)
 """What goes wrong with an answer: only a read has one that matters."""
 
@@ -51,7 +52,9 @@ def ledger(tmp_path: Path, store: ObjectStore) -> Iterator[ServedLedger]:
         yield opened
 
 
-@pytest.mark.parametrize("fault", [fault for fault in Fault if fault is not Fault.WAIT], ids=lambda fault: fault.name)
+@pytest.mark.parametrize(
+    "fault", [fault for fault in Fault if fault not in OF_OTHER_TESTS], ids=lambda fault: fault.name
+)
 def test_whatever_goes_wrong_with_requests_the_archive_becomes_right(
     ledger: ServedLedger, proxy: FaultyProxy, fault: Fault
 ) -> None:

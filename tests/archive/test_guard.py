@@ -8,7 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.archive.lost import NAME, archive, bystander, lose, opened, write
+from tests.archive.hiding import HidingStore
+from tests.archive.lost import NAME, archive, bystander, lose, opened, published, write
+from tests.faulty_proxy import Fault
+from tests.objects.remote import rig_on
 
 from scribe_ledger import AsyncLedger, Ledger
 from scribe_ledger.archive.archiver import Archiver, ArchiveSettings
@@ -17,11 +20,14 @@ from scribe_ledger.errors import ConfigurationError, Corruption, Forbidden, Unav
 from scribe_ledger.ledger.guard import Superseded
 from scribe_ledger.ledger.served import ServedLedger
 from scribe_ledger.objects import paths
+from scribe_ledger.objects.epochs import Unlisted
 from scribe_ledger.objects.folder import FolderStore
 from scribe_ledger.objects.identity import StoreIdentity, encode_identity, read_identity
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.s3_server import S3Server
 
     from scribe_ledger.objects.store import ObjectStore
 
@@ -314,3 +320,114 @@ def test_what_is_published_while_the_guard_looks_is_neither_missing_nor_another_
         monkeypatch.setattr(store, "list", late)
         ledger.check_store()
         assert ledger.manifest.archived_size == 2
+
+
+# --- listings that are none, or lack something --------------------------------------------------------------------
+
+
+@pytest.fixture
+def hiding(tmp_path: Path) -> HidingStore:
+    return HidingStore(tmp_path / "store")
+
+
+def contents(store: FolderStore) -> dict[str, bytes | None]:
+    return {path: FolderStore.get(store, path) for path in sorted(found.path for found in FolderStore.list(store, ""))}
+
+
+@pytest.mark.parametrize("hidden", ["", paths.EPOCHS], ids=["everything", "epochs"])
+def test_an_epoch_that_no_listing_shows_fences_the_old_node(tmp_path: Path, hiding: HidingStore, hidden: str) -> None:
+    lose(tmp_path / "old", hiding, parts=1)
+    restore(hiding, tmp_path / "new", promote=True)
+    with opened(tmp_path / "new", hiding) as new:
+        write(new, 1)
+        archive(new)
+    before = contents(hiding)
+    hiding.hide(hidden)
+    with opened(tmp_path / "old", hiding) as old:
+        with pytest.raises(Superseded, match="epoch 1"):
+            archive(old)
+        with pytest.raises(Superseded, match="epoch 1"):
+            old.put("written", "by the old node")
+    assert contents(hiding) == before
+
+
+@pytest.mark.s3
+def test_an_answer_that_is_no_listing_lets_no_old_node_write(tmp_path: Path, s3_server: S3Server) -> None:
+    with rig_on(s3_server) as rig:
+        lose(tmp_path / "old", rig.store, parts=1)
+        restore(rig.store, tmp_path / "new", promote=True)
+        with opened(tmp_path / "new", rig.store) as new:
+            write(new, 1)
+            archive(new)
+        rig.proxy.heal()
+        rig.proxy.fail(Fault.NO_LISTING, times=None, query="list-type")
+        assert list(rig.store.list("")) == [], "nothing tells it from a listing of nothing"
+        with opened(tmp_path / "old", rig.store) as old, pytest.raises(Superseded, match="epoch 1"):
+            archive(old)
+        assert rig.proxy.count(method="PUT") == rig.proxy.count(method="POST") == 0
+
+
+def test_an_older_copy_is_refused_where_the_listing_lacks_the_newest_checkpoint(
+    tmp_path: Path, hiding: HidingStore
+) -> None:
+    lose(tmp_path / "ledger", hiding, parts=1)
+    shutil.copytree(tmp_path / "ledger", tmp_path / "copy")
+    with opened(tmp_path / "ledger", hiding) as ledger:
+        write(ledger, 1)
+        archive(ledger)
+    for hidden in (paths.checkpoint_path(published(hiding)[-1]), ""):
+        hiding.hide(hidden)
+        with opened(tmp_path / "copy", hiding) as copy, pytest.raises(Superseded, match="older copy"):
+            copy.check_store()
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_listing_without_what_this_ledger_published_is_none(
+    tmp_path: Path, hiding: HidingStore, copied: bool
+) -> None:
+    """Whether its own checkpoint is known by ``checkpoint``, or by its own archived end alone."""
+    size = lose(tmp_path / "ledger", hiding, parts=1)
+    if not copied:
+        hiding.delete(paths.CHECKPOINT)
+    before = contents(hiding)
+    hiding.hide("")
+    with opened(tmp_path / "ledger", hiding) as ledger:
+        with pytest.raises(Unlisted, match=paths.checkpoint_path(size)):
+            archive(ledger)
+        assert contents(hiding) == before
+        ledger.put("small", "written all the same")
+        hiding.hide()
+        archive(ledger)
+        assert published(hiding)[-1] == ledger.size
+
+
+def test_a_listing_that_lacked_something_once_is_no_reason(tmp_path: Path, hiding: HidingStore) -> None:
+    lose(tmp_path / "ledger", hiding, parts=1)
+    with opened(tmp_path / "ledger", hiding) as ledger:
+        hiding.hide(paths.CHECKPOINTS, times=1)
+        ledger.check_store()
+
+
+def test_a_copy_of_a_later_epochs_checkpoint_is_a_doubt(tmp_path: Path, hiding: HidingStore) -> None:
+    lose(tmp_path / "old", hiding, parts=1)
+    restore(hiding, tmp_path / "new", promote=True)
+    with opened(tmp_path / "new", hiding) as new:
+        new.put("a", "b")
+        archive(new)
+    hiding.delete(paths.epoch_path(1))
+    hiding.hide(paths.checkpoint_path(published(hiding)[-1]))
+    with opened(tmp_path / "old", hiding) as old, pytest.raises(Corruption, match="epochs/0000000001"):
+        old.check_store()
+
+
+def test_the_guard_costs_the_same_however_much_was_archived(tmp_path: Path, hiding: HidingStore) -> None:
+    with opened(tmp_path / "ledger", hiding, name=NAME) as ledger:
+        costs = set()
+        for number in range(4):
+            ledger.put("key", str(number))
+            archive(ledger)
+            hiding.asked = 0
+            ledger.check_store()
+            costs.add(hiding.asked)
+    # scribe.json; the listing of epochs, and the first; `checkpoint`, the listing from there, and the newest
+    assert costs == {6}

@@ -15,11 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from tests.archive.hiding import HidingStore
 from tests.archive.lost import LARGE, NAME, archive, bystander, everything, lose, opened, published, write
+from tests.faulty_proxy import Fault
+from tests.objects.remote import rig_on
 from tests.s3_server import S3Server, needs_versitygw
 
 from scribe_ledger import Config, Ledger
 from scribe_ledger.archive.covering import read_directory
+from scribe_ledger.archive.promotion import promote
 from scribe_ledger.archive.recovery import restore, restore_if_needed
 from scribe_ledger.errors import (
     ConfigurationError,
@@ -32,6 +36,7 @@ from scribe_ledger.errors import (
 )
 from scribe_ledger.ledger.folder import IDENTITY, KEY, RESTORING
 from scribe_ledger.objects import paths
+from scribe_ledger.objects.epochs import Unlisted
 from scribe_ledger.objects.folder import FolderStore
 from scribe_ledger.objects.identity import encode_identity, read_identity
 from scribe_ledger.objects.opening import open_object_store
@@ -453,6 +458,46 @@ def test_a_missing_checkpoint_is_noticed_by_the_copies_of_it(tmp_path: Path, who
         for path in (newest, *copies):
             store.delete(path)
         assert newest in str(refused(store, tmp_path / f"new {number}"))
+
+
+@pytest.mark.parametrize("stale", [(), (paths.CHECKPOINT,), (paths.CHECKPOINT, paths.MANIFEST)])
+def test_a_listing_that_lacks_the_newest_checkpoint_gives_no_shorter_ledger(
+    tmp_path: Path, stale: tuple[str, ...]
+) -> None:
+    """Whatever else tells of it: the copy of it, the manifest that was put after it, the segment that ends there."""
+    store = HidingStore(tmp_path / "store")
+    size = lose(tmp_path / "lost", store, parts=1)
+    older = {path: store.get(path) or b"" for path in stale}
+    restore(store, tmp_path / "earlier")
+    with opened(tmp_path / "lost", store) as ledger:
+        write(ledger, 1)
+        archive(ledger, segment_size=1 << 20)
+        larger = ledger.size
+    for path, content in older.items():
+        store.put_bytes(path, content, replace=True)
+    newest = paths.checkpoint_path(larger)
+    store.hide(newest)
+    for is_promoted in (False, True):
+        with pytest.raises(Unlisted, match=newest):
+            restore(store, tmp_path / "new", promote=is_promoted)
+    with pytest.raises(Unlisted, match=newest):
+        promote(store, tmp_path / "earlier")
+    assert store.stat(paths.epoch_path(1)) is None
+    store.hide(newest, times=1)
+    assert restore(store, tmp_path / "new").size == larger > size
+
+
+@pytest.mark.s3
+@needs_versitygw
+def test_a_listed_checkpoint_that_is_not_found_once_is_looked_for_again(tmp_path: Path, s3_server: S3Server) -> None:
+    with rig_on(s3_server) as rig:
+        size = lose(tmp_path / "lost", rig.store, parts=2)
+        newest = paths.checkpoint_path(published(rig.store)[-1])
+        rig.proxy.fail(Fault.NOT_FOUND, method="GET", path=newest)
+        assert restore(rig.store, tmp_path / "new").size == size
+        rig.proxy.fail(Fault.NOT_FOUND, times=None, method="GET", path=newest)
+        with pytest.raises(Corruption, match=f"{newest} is listed"):
+            restore(rig.store, tmp_path / "another")
 
 
 def test_a_key_that_is_known_is_compared(tmp_path: Path, store: FolderStore) -> None:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scribe_ledger.archive.heads import newest_head
 from scribe_ledger.errors import ConfigurationError, Conflict
 from scribe_ledger.ledger.folder import HEAD, KEY, DataFolder, Head
 from scribe_ledger.merkle.handover import Handover, next_origin, sign_handover
-from scribe_ledger.objects.epochs import Superseded, newest_checkpoint, put_handover, required_lineage
+from scribe_ledger.objects.epochs import Superseded, put_handover, required_lineage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +75,7 @@ def _begin(
             f"epoch {lineage.epoch} of this ledger was begun by somebody else: {lineage.key.name!r}",
             hint="serve the ledger that was promoted, and remove this folder",
         )
-    newest = newest_checkpoint(store, lineage)
+    newest = newest_head(store, lineage)
     if newest is None or (newest.size, newest.root) != (head.size, head.root):
         reached = 0 if newest is None else newest.size
         raise Superseded(

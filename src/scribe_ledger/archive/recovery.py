@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 
 from scribe_ledger.archive.footers import outvoted_by_segments
+from scribe_ledger.archive.heads import newest_head
 from scribe_ledger.archive.large_values import check_large_values
 from scribe_ledger.archive.promotion import promote as promote_folder
 from scribe_ledger.archive.refilling import Progress, Refill
@@ -36,7 +37,7 @@ from scribe_ledger.ledger.rocks import RocksStore
 from scribe_ledger.ledger.served import ServedLedger
 from scribe_ledger.ledger.store import Table
 from scribe_ledger.objects.durable import storage_errors, sync_directory
-from scribe_ledger.objects.epochs import Lineage, newest_checkpoint, required_lineage
+from scribe_ledger.objects.epochs import Lineage, required_lineage
 from scribe_ledger.objects.paths import IDENTITY as CLAIM
 from scribe_ledger.objects.paths import SEGMENTS
 from scribe_ledger.segments.memory import give_back
@@ -167,7 +168,7 @@ def _is_promoted(path: Path, store: ObjectStore, lineage: Lineage, *, promote: b
 
 
 def _rebuild(store: ObjectStore, path: Path, lineage: Lineage, *, check_values: bool, progress: Progress) -> None:
-    head = newest_checkpoint(store, lineage)
+    head = newest_head(store, lineage)
     if head is None or head.size == 0:
         raise NotFound(f"nothing of {lineage.identity.origin!r} is archived in {store.url}: there is no checkpoint yet")
     _check_ledger_id(store, lineage)

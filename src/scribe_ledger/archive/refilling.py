@@ -25,7 +25,6 @@ from scribe_ledger.merkle.hashing import HASH_BYTES, ZERO_HASH
 from scribe_ledger.merkle.tree import edge_root, grow
 from scribe_ledger.model import Kind
 from scribe_ledger.objects.epochs import read_checkpoint
-from scribe_ledger.objects.paths import checkpoint_path
 from scribe_ledger.segments.rebuilding import hash_bytes_of
 from scribe_ledger.segments.scanning import download, open_segment
 
@@ -79,7 +78,6 @@ class Refill:
         ledger must be begun anew to take them.
         """
         directory = read_directory(self._store)
-        self._check_reaches(directory)
         while (start := self._ledger.manifest.archived_size) < self._head.size:
             chain = self._chain(directory, start, unfit)
             if chain is None:
@@ -96,19 +94,6 @@ class Refill:
                 hint="remove the folder, and run `scribe fsck` on the store",
             )
         return True
-
-    def _check_reaches(self, directory: Directory) -> None:
-        """The copy of the manifest follows on the checkpoint. In a later epoch an old node may have written it."""
-        path = checkpoint_path(directory.archived_size)
-        if (
-            directory.archived_size > self._head.size
-            and not self._lineage.handovers
-            and self._store.stat(path) is None  # or it came since the head was looked for
-        ):
-            raise Corruption(
-                f"{self._store.place(path)} is missing: the manifest that was published after it reaches that far",
-                hint="restore the object from a copy of the store",
-            )
 
     def _chain(self, directory: Directory, start: int, unfit: dict[str, Corruption]) -> list[Candidate] | None:
         """What to take from here on. None if that can only be had from the beginning."""

@@ -6,6 +6,8 @@ refuses writes from then on. Reads go on. It takes signatures to say so: a newer
 this ledger. ``scribe.json`` bears none, so what only that file says is a store that cannot be used, and no more.
 
 It reads three small objects and lists the checkpoints from this ledger's archived end on, so its cost does not grow.
+No listing is believed for what it lacks: the next epoch is asked for by its name, and a listing of checkpoints without
+one that is there is ``Unavailable``.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from scribe_ledger.errors import ConfigurationError, Corruption, Unavailable, counted
-from scribe_ledger.objects.epochs import Lineage, Superseded, lineage_of, newest_checkpoint
+from scribe_ledger.objects.epochs import Lineage, Superseded, Unlisted, lineage_of, newest_checkpoint
 from scribe_ledger.objects.identity import read_identity
 from scribe_ledger.objects.paths import IDENTITY, epoch_path
 from scribe_ledger.objects.rereading import twice
@@ -67,7 +69,12 @@ def _check(store: ObjectStore, ours: Standing) -> None:
     _check_identity(store, ours, identity)
     lineage = lineage_of(store, identity)
     _check_epoch(store, ours, lineage)
-    newest = newest_checkpoint(store, lineage, beyond=max(ours.archived_size - 1, 0))
+    try:
+        newest = newest_checkpoint(store, lineage, since=ours.archived_size)
+    except Unlisted as error:
+        if error.newest is not None:
+            _check_head(store, ours, error.newest)
+        raise
     if newest is not None:
         _check_head(store, ours, newest)
 

@@ -4,23 +4,26 @@ An epoch begins by a create-only object, so of two promotions at once one wins. 
 follow from the one before; then the newest key signs for the log, and the keys before it only up to their last head.
 A checkpoint that an old node published later than that is passed over: its entries are not in this ledger.
 
-A network may err: what was read wrong is read once more, and only what is wrong twice is wrong in the store.
+A network may err: what was read wrong is read once more, and only what is wrong twice is wrong in the store. And a
+listing proves nothing by what it lacks: an answer that is none reads as an empty one. So the epoch after the last is
+asked for by name, and a listing of checkpoints must have those that are known to be there.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from scribe_ledger.errors import (
     ConfigurationError,
     Corruption,
     Forbidden,
     SerializationError,
+    Unavailable,
     VerificationError,
     counted,
 )
 from scribe_ledger.merkle.checkpoint import Checkpoint
-from scribe_ledger.merkle.handover import Handover
+from scribe_ledger.merkle.handover import Handover, may_be_later
 from scribe_ledger.merkle.note import Verifier
 from scribe_ledger.objects.identity import StoreIdentity, read_identity
 from scribe_ledger.objects.paths import (
@@ -36,13 +39,24 @@ from scribe_ledger.objects.paths import (
 from scribe_ledger.objects.rereading import twice
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scribe_ledger.objects.store import ObjectStore
+
+_T = TypeVar("_T")
 
 _HINT = "restore the object from a copy of the store"
 
 
 class Superseded(Forbidden):
     """Somebody else goes on with this ledger, or has gone further: from here it must not be written."""
+
+
+class Unlisted(Unavailable):
+    """A listing lacks an object that is there. What else it lacks, nobody knows."""
+
+    newest: Checkpoint | None = None
+    """The largest head that was found all the same: its signature counts, whatever a listing says."""
 
 
 class Lineage(NamedTuple):
@@ -102,7 +116,10 @@ def _read_lineage(store: ObjectStore) -> Lineage | None:
 
 
 def lineage_of(store: ObjectStore, identity: StoreIdentity) -> Lineage:
-    """The epochs of the ledger that ``scribe.json`` names, each read once."""
+    """The epochs of the ledger that ``scribe.json`` names, each read once, and one that is not there.
+
+    The listing shows only that one in between is missing: that there is no later one, the store must say of its name.
+    """
     try:
         keys = [Verifier.parse(identity.vkey)]
     except SerializationError as error:
@@ -110,34 +127,87 @@ def lineage_of(store: ObjectStore, identity: StoreIdentity) -> Lineage:
     if keys[0].name != identity.origin:
         raise _wrong(store, IDENTITY, f"it is of {identity.origin!r}, and has the key of {keys[0].name!r}")
     handovers: list[Handover] = []
-    for epoch in range(1, _newest_epoch(store) + 1):
-        handover = _read_handover(store, epoch, identity.ledger_id, keys[-1])
+    listed = _newest_listed_epoch(store)
+    while (handover := _read_handover(store, len(keys), identity.ledger_id, keys[-1])) is not None:
         if handovers and handover.head.size < handovers[-1].head.size:
-            raise _wrong(store, epoch_path(epoch), "it begins before the epoch before it")
+            raise _wrong(store, epoch_path(handover.epoch), "it begins before the epoch before it")
         handovers.append(handover)
         keys.append(handover.key)
+    if len(keys) <= listed:
+        raise Corruption(f"{store.place(epoch_path(len(keys)))} is missing, and a later epoch is there", hint=_HINT)
     return Lineage(identity, tuple(keys), tuple(handovers))
 
 
-def newest_checkpoint(store: ObjectStore, lineage: Lineage, *, beyond: int = 0) -> Checkpoint | None:
+def newest_checkpoint(store: ObjectStore, lineage: Lineage, *, since: int = 0) -> Checkpoint | None:
     """The largest head that the ledger's present key answers for; None if nothing was archived yet.
 
-    Only checkpoints of sizes ``beyond`` are looked for, so that who knows the earlier ones need not list them again. An
-    object that is missing although another refers to it is an error that names it: a shorter log would look whole.
+    Only checkpoints from the size ``since`` on are listed: who has archived that far need not list the earlier ones
+    again. An object that is missing although another refers to it is an error that names it: a shorter log would look
+    whole. ``Unlisted`` where one is there that the listing lacks: the one of ``since``, or what ``checkpoint`` is a
+    copy of.
     """
-    return twice(lambda: _newest_checkpoint(store, lineage, beyond))
+    return look_again(lambda: _newest_checkpoint(store, lineage, since))
 
 
-def _newest_checkpoint(store: ObjectStore, lineage: Lineage, beyond: int) -> Checkpoint | None:
+def look_again(look: Callable[[], _T]) -> _T:
+    """The second answer where the first rests on a listing that lacks something, which may have come meanwhile."""
+    try:
+        return twice(look)
+    except Unlisted:
+        return twice(look)
+
+
+def unlisted(store: ObjectStore, found: Checkpoint, newest: Checkpoint | None) -> Unlisted:
+    """That a checkpoint is there, and not in the listing whose largest was ``newest``."""
+    error = Unlisted(
+        f"{store.place(checkpoint_path(found.size))} is there, and the store's listing lacks it",
+        hint="nothing is believed of such a listing; try again, and see what stands between here and the store",
+    )
+    error.newest = found if newest is None or newest.size < found.size else newest
+    return error
+
+
+def _newest_checkpoint(store: ObjectStore, lineage: Lineage, since: int) -> Checkpoint | None:
     newest = lineage.handovers[-1].first if lineage.handovers else None
-    listed = store.list(CHECKPOINTS, after=checkpoint_path(beyond) if beyond else "")
+    copied = _copied_size(store, lineage)  # before the listing, which must have what it was copied from
+    listed = store.list(CHECKPOINTS, after=checkpoint_path(since - 1) if since else "")
     sizes = sorted(size for found in listed if (size := parse_checkpoint_path(found.path)) is not None)
+    lacking = {size for size in (since, copied) if size >= max(since, 1)}.difference(sizes)
     while sizes and (newest is None or sizes[-1] > newest.size):
-        found = _read_checkpoint(store, lineage, sizes.pop())
+        path = checkpoint_path(sizes[-1])
+        content = store.get(path)
+        if content is None:
+            raise Corruption(f"{store.place(path)} is listed, and cannot be read", hint=_HINT)
+        found = _check_checkpoint(store, lineage, sizes.pop(), content)
         if found is not None and found.origin == lineage.key.name:
             newest = found
-    _check_copy(store, lineage, max(beyond, 0 if newest is None else newest.size))
+    for size in sorted(lacking, reverse=True):
+        there = _read_checkpoint(store, lineage, size)
+        if there is not None:
+            raise unlisted(store, there, newest)
+        if size == copied and (newest is None or newest.size < size):
+            raise Corruption(
+                f"{store.place(checkpoint_path(size))} is missing: {CHECKPOINT!r} was copied from it",
+                hint=f"restore it from a copy, or copy {CHECKPOINT!r} there: it has the ledger's signature",
+            )
     return newest
+
+
+def _copied_size(store: ObjectStore, lineage: Lineage) -> int:
+    """How far the present key has published, by the copy for tile clients; 0 where that proves nothing.
+
+    It is written last, so what it was copied from must be there.
+    """
+    try:
+        copy = Checkpoint.parse((store.get(CHECKPOINT) or b"").decode())
+        epoch = lineage.epoch_of(copy)
+    except (VerificationError, UnicodeDecodeError):
+        return 0  # nobody's authority: a damaged one is found by fsck
+    if epoch is None and may_be_later(copy.origin, lineage.key.name):
+        raise Corruption(
+            f"{store.place(epoch_path(lineage.epoch + 1))} is missing: {CHECKPOINT!r} is of {copy.origin!r}", hint=_HINT
+        )
+    return copy.size if epoch == lineage.epoch else 0
 
 
 def read_checkpoint(store: ObjectStore, lineage: Lineage, size: int) -> Checkpoint | None:
@@ -146,10 +216,13 @@ def read_checkpoint(store: ObjectStore, lineage: Lineage, size: int) -> Checkpoi
 
 
 def _read_checkpoint(store: ObjectStore, lineage: Lineage, size: int) -> Checkpoint | None:
+    content = store.get(checkpoint_path(size))
+    return None if content is None else _check_checkpoint(store, lineage, size, content)
+
+
+def _check_checkpoint(store: ObjectStore, lineage: Lineage, size: int, content: bytes) -> Checkpoint | None:
+    """None if it is by a key whose epoch had ended."""
     path = checkpoint_path(size)
-    content = store.get(path)
-    if content is None:
-        return None
     try:
         checkpoint = Checkpoint.parse(content.decode())
         epoch = lineage.epoch_of(checkpoint)
@@ -186,15 +259,16 @@ def _key_at(store: ObjectStore, path: str) -> Verifier | None:
         return None
 
 
-def _newest_epoch(store: ObjectStore) -> int:
+def _newest_listed_epoch(store: ObjectStore) -> int:
     return max((parse_epoch_path(found.path) or 0 for found in store.list(EPOCHS)), default=0)
 
 
-def _read_handover(store: ObjectStore, epoch: int, ledger_id: str, before: Verifier) -> Handover:
+def _read_handover(store: ObjectStore, epoch: int, ledger_id: str, before: Verifier) -> Handover | None:
+    """The handover to an epoch, checked; None if there is none."""
     path = epoch_path(epoch)
     content = store.get(path)
     if content is None:
-        raise Corruption(f"{store.place(path)} is missing, and a later epoch is there", hint=_HINT)
+        return None
     try:
         handover = Handover.parse(content.decode())
         handover.verify(before)
@@ -205,24 +279,6 @@ def _read_handover(store: ObjectStore, epoch: int, ledger_id: str, before: Verif
     if (handover.epoch, handover.ledger_id) != (epoch, ledger_id):
         raise _wrong(store, path, f"it is the handover to epoch {handover.epoch} of the ledger {handover.ledger_id}")
     return handover
-
-
-def _check_copy(store: ObjectStore, lineage: Lineage, newest_size: int) -> None:
-    """The copy for tile clients is written last: what it was copied from must be there."""
-    content = store.get(CHECKPOINT)
-    if content is None:
-        return
-    try:
-        copy = Checkpoint.parse(content.decode())
-        copy.verify(lineage.key)
-    except (VerificationError, UnicodeDecodeError):
-        return  # nobody's authority: it may be of an earlier epoch, and a damaged one is found by fsck
-    path = checkpoint_path(copy.size)
-    if copy.size > newest_size and store.stat(path) is None:  # or it came since the others were listed
-        raise Corruption(
-            f"{store.place(path)} is missing: {CHECKPOINT!r} was copied from it",
-            hint=f"restore it from a copy, or copy {CHECKPOINT!r} there: it has the ledger's signature",
-        )
 
 
 def _wrong(store: ObjectStore, path: str, what: str) -> Corruption:
