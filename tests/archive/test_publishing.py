@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING
 
 import orjson
 import pytest
+from tests.archive.hiding import HidingStore
 from tests.archive.rounds import archiver, check_archived, open_ledger, write_round
 from tests.archive.stores import NotingStore
 
 from scribe_ledger.archive.publishing import _tiles, largest_checkpoint
 from scribe_ledger.archive.recovery import restore
-from scribe_ledger.errors import Corruption
+from scribe_ledger.errors import Corruption, Unavailable
 from scribe_ledger.merkle.checkpoint import Checkpoint
 from scribe_ledger.merkle.hashing import hash_leaf
 from scribe_ledger.merkle.note import Verifier
 from scribe_ledger.merkle.tiles import decode_bundle, parse_tile_path
 from scribe_ledger.objects import paths
 from scribe_ledger.objects.epochs import Superseded
+from scribe_ledger.objects.failures import Failure, Kind
+from scribe_ledger.objects.folder import FolderStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,6 +183,65 @@ def test_who_goes_on_after_a_loss_while_tiles_were_published_can_archive(
         for path, content in _tiles(ledger, 0, ledger.size):
             assert store.get(path) == content
         assert restore(store, tmp_path / "again").size == ledger.size == 500
+
+
+def test_no_tile_is_replaced_that_a_checkpoint_covers_which_the_listing_lacks(tmp_path: Path) -> None:
+    """Nor does the copy of it tell: whoever published was ended before that. The segment that it had put does."""
+    store = HidingStore(tmp_path / "store")
+    with open_ledger(tmp_path / "newer", store) as newer:
+        grow(newer, 100)
+        archiver(newer, hot_size=1 << 30).run_once(everything=True)
+        newer.close()
+        shutil.copytree(tmp_path / "newer", tmp_path / "older")
+    with open_ledger(tmp_path / "newer", store) as newer:
+        grow(newer, 400)
+        copy = store.get(paths.CHECKPOINT) or b""
+        archiver(newer).run_once(everything=True)
+    store.put_bytes(paths.CHECKPOINT, copy, replace=True)
+    store.hide(paths.checkpoint_path(400))
+    tiles = {found.path: store.get(found.path) for found in store.list(paths.TILES)}
+    with open_ledger(tmp_path / "older", store) as older:
+        older.put_many([(f"other {number}", f"value {number}") for number in range(500)])
+        with pytest.raises(Corruption, match=f"{paths.checkpoint_path(400)}.* forked"):
+            archiver(older).run_once(everything=True)
+    assert {path: store.get(path) for path in tiles} == tiles
+
+
+def test_no_tile_is_replaced_where_a_listing_lacks_this_ledgers_own_segment(tmp_path: Path) -> None:
+    store = HidingStore(tmp_path / "store")
+    store.hide(paths.SEGMENTS)
+    with open_ledger(tmp_path / "ledger", store) as ledger:
+        grow(ledger, 600)
+        store.put_bytes("tile/0/000", b"something else")
+        with pytest.raises(Unavailable, match="listing lacks it"):
+            archiver(ledger, segment_size=1 << 26).run_once(everything=True)
+        assert store.get("tile/0/000") == b"something else"
+        store.hide()
+        archiver(ledger, segment_size=1 << 26).run_once()
+        assert store.get("tile/0/000") == dict(_tiles(ledger, 0, 600))["tile/0/000"]
+
+
+def test_a_policy_that_forbids_replacing_what_was_left_is_told_in_words(tmp_path: Path) -> None:
+    class CreateOnly(FolderStore):
+        def put_bytes(self, path: str, content: bytes, *, replace: bool = False) -> bool:
+            if replace and path.startswith(paths.TILES):
+                raise Unavailable(f"cannot write {path}") from Failure(Kind.REFUSED, "status 403 AccessDenied")
+            return super().put_bytes(path, content, replace=replace)
+
+    store = CreateOnly(tmp_path / "store")
+    with open_ledger(tmp_path / "ledger", store) as ledger:
+        grow(ledger, 300)
+        for path in ("tile/0/000", "tile/entries/000"):
+            store.put_bytes(path, b"something else")
+        with pytest.raises(
+            Unavailable, match=r"left .*tile/\S+, and 1 more .* let it be replaced .*AccessDenied"
+        ) as error:
+            archiver(ledger).run_once(everything=True)
+        assert "If-None-Match" in error.value.hint
+        for path in ("tile/0/000", "tile/entries/000"):
+            store.delete(path)
+        archiver(ledger).run_once()
+        assert largest_checkpoint(store, 300) == 300
 
 
 def test_a_checkpoint_of_another_log_is_a_fork(ledger: ServedLedger, store: NotingStore, tmp_path: Path) -> None:

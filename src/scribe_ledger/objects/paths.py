@@ -74,6 +74,11 @@ def segment_path(first_index: int, last_index: int, sha256: bytes) -> str:
     return f"{SEGMENTS}/{first_index:020d}-{last_index:020d}-{sha256.hex()}.parquet"
 
 
+def before_segments_from(first_index: int) -> str:
+    """Where a listing of the segments that begin at an index, or later, is to start: behind all earlier ones."""
+    return f"{SEGMENTS}/{first_index:020d}"
+
+
 def range_of_segment_path(path: str) -> tuple[int, int, bytes] | None:
     """First index, last index and digest that a segment's path stands for; None if no segment has this path."""
     match = _SEGMENT_OBJECT.fullmatch(path)
