@@ -53,7 +53,7 @@ class NotingStore(FolderStore):
         self._note("list", prefix)
         return super().list(prefix, after=after)
 
-    def delete(self, path: str) -> bool:
+    def delete(self, path: str) -> int:
         self._note("delete", path)
         return super().delete(path)
 

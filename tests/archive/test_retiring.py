@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.archive.rounds import INLINE_MAX, archiver, check_archived, check_ledger, open_ledger, write_round
+from tests.archive.rounds import (
+    INLINE_MAX,
+    archiver,
+    await_until,
+    check_archived,
+    check_ledger,
+    now,
+    open_ledger,
+    settings,
+    write_round,
+)
 from tests.archive.stores import NotingStore
+from tests.faulty_proxy import Fault
+from tests.ledger.opening import Clock
+from tests.objects.remote import rig_on
 
+from scribe_ledger.archive.archiver import Archiver
 from scribe_ledger.archive.check.store import check_store_contents
 from scribe_ledger.archive.recovery import restore
+from scribe_ledger.archive.retiring import FRESH_SECS, OTHERS_LATE_SECS
 from scribe_ledger.errors import Overloaded, Unavailable
 from scribe_ledger.ledger.manifest import Retire
 from scribe_ledger.ledger.served import ServedLedger
@@ -21,10 +37,12 @@ from scribe_ledger.objects.failures import Failure, Kind
 from scribe_ledger.objects.folder import FolderStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from scribe_ledger.archive.archiver import Archiver
+    from tests.s3_server import S3Server
+
+    from scribe_ledger.objects.store import ObjectStore
 
 pytestmark = pytest.mark.storage
 
@@ -224,7 +242,7 @@ class DenyingStore(NotingStore):
 
     deny: Failure | None = None
 
-    def delete(self, path: str) -> bool:
+    def delete(self, path: str) -> int:
         self._note("delete", path)
         if self.deny is not None:
             raise Unavailable(f"cannot delete {path}: {self.deny}", hint="a right") from self.deny
@@ -282,6 +300,194 @@ def test_a_deletion_whose_outcome_is_unknown_stays_pending_and_is_tried_again(tm
         assert ledger.blobs_being_removed() == []
         assert store.stat(PATH) is None
         assert ledger.put("key", VALUE).created
+
+
+# --- deletions that may arrive late ----------------------------------------------------------------------------
+
+
+LATE_SECS = 1000
+
+
+class LateStore(NotingStore):
+    """A deletion may arrive late. ``tries`` is how often the next ones are asked for, 0: in vain."""
+
+    late_secs = LATE_SECS
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.tries: list[int] = []
+
+    def delete(self, path: str) -> int:
+        tries = self.tries.pop(0) if self.tries else 1
+        if not tries:
+            self._note("delete", path)
+            raise Unavailable(f"cannot delete {path}") from Failure(Kind.PASSING, "timed out")
+        super().delete(path)
+        return tries
+
+
+@contextmanager
+def opened_at(folder: Path, store: ObjectStore, seconds: float = 0) -> Iterator[ServedLedger]:
+    """So much later than now."""
+    with open_ledger(folder, store) as ledger:
+        clock_of(ledger).now = now()
+        wait(ledger, seconds)
+        yield ledger
+
+
+def clock_of(ledger: ServedLedger) -> Clock:
+    assert isinstance(ledger._clock, Clock)
+    return ledger._clock
+
+
+def by_one_clock(ledger: ServedLedger, at_step: Callable[[str], None] = lambda _: None) -> Archiver:
+    return Archiver(ledger, settings(), clock=clock_of(ledger), at_step=at_step)
+
+
+def wait(ledger: ServedLedger, seconds: float) -> None:
+    clock_of(ledger).now += int(seconds * 1000)
+
+
+def deletions(store: NotingStore) -> list[str]:
+    return [path for kind, path in store.asked if kind == "delete"]
+
+
+def check_waits_and_goes(ledger: ServedLedger, archive: Archiver) -> None:
+    """``VALUE`` may be put when no deletion of it can arrive any more, and not before."""
+    for _ in range(2):
+        assert archive.run_once().removed == 0
+        assert ledger.blobs_being_removed() == [DIGEST]
+        with pytest.raises(Overloaded, match="just being removed"):
+            ledger.put("key", VALUE)
+        wait(ledger, LATE_SECS)  # and FRESH_SECS are to come
+    archive.run_once()
+    assert ledger.blobs_being_removed() == []
+    assert ledger.put("key", VALUE).created
+    archive.run_once()
+    assert ledger.get("key") == VALUE
+
+
+@pytest.mark.s3
+def test_a_deletion_that_arrives_late_takes_no_value_that_was_put_again(s3_server: S3Server, tmp_path: Path) -> None:
+    with rig_on(s3_server, timeout_secs=0.3) as rig, opened_at(tmp_path / "ledger", rig.store) as ledger:
+        upload(ledger)
+        archive = by_one_clock(ledger)
+        rig.proxy.fail(Fault.WAIT, method="DELETE", path=DIGEST.hex())
+        assert archive.run_once().removed == 1
+        assert rig.proxy.count(method="DELETE", path=PATH + ".chunks") == 1
+        with pytest.raises(Overloaded):
+            ledger.put("key", VALUE)
+        assert rig.direct.stat(PATH) is not None
+        rig.proxy.release()
+        await_until(lambda: rig.direct.stat(PATH) is None)
+        wait(ledger, rig.store.late_secs + FRESH_SECS + 1)
+        archive.run_once()
+        assert ledger.put("key", VALUE).created
+        assert ledger.get("key") == VALUE
+
+
+@pytest.mark.parametrize("tries", [[2, 1], [1, 2], [0], [1, 0]], ids=str)
+def test_a_value_waits_until_no_deletion_of_it_can_arrive_any_more(tmp_path: Path, tries: list[int]) -> None:
+    store = LateStore(tmp_path / "store")
+    with opened_at(tmp_path / "ledger", store) as ledger:
+        upload(ledger)
+        archive = by_one_clock(ledger)
+        store.tries = tries.copy()
+        if 0 in tries:
+            with pytest.raises(Unavailable):
+                archive.run_once()
+        else:
+            assert archive.run_once().removed == 1
+        check_waits_and_goes(ledger, archive)
+
+
+def test_so_does_one_that_an_ended_process_was_removing(tmp_path: Path) -> None:
+    """It may have sent its request. How long that is ago the ledger knows, over any number of processes."""
+    store = LateStore(tmp_path / "store")
+
+    def end(step: str) -> None:
+        if step == "retire":
+            raise KeyboardInterrupt
+
+    with opened_at(tmp_path / "ledger", store) as ledger:
+        upload(ledger)
+        with pytest.raises(KeyboardInterrupt):
+            by_one_clock(ledger, end).run_once()
+    for seconds in (0, LATE_SECS):
+        with opened_at(tmp_path / "ledger", store, seconds) as ledger:
+            assert by_one_clock(ledger).run_once().removed == 0
+            with pytest.raises(Overloaded):
+                ledger.put("key", VALUE)
+    assert deletions(store) == []
+    with opened_at(tmp_path / "ledger", store, LATE_SECS + FRESH_SECS) as ledger:
+        assert by_one_clock(ledger).run_once().removed >= 1
+        assert ledger.blobs_being_removed() == []
+        assert ledger.put("key", VALUE).created
+
+
+def test_so_does_one_that_another_member_or_folder_was_removing(tmp_path: Path, store: NotingStore) -> None:
+    """Of a folder too: the other process may be alive, and in the middle of it."""
+    with opened_at(tmp_path / "ledger", store) as ledger:
+        upload(ledger)
+
+        def copy(step: str) -> None:
+            if step == "retire":
+                ledger.snapshot(tmp_path / "copy")
+
+        by_one_clock(ledger, copy).run_once()
+    with opened_at(tmp_path / "copy", store) as copied:
+        archive = by_one_clock(copied)
+        for _ in range(2):
+            archive.run_once()
+            assert copied.blobs_being_removed() == [DIGEST]
+            wait(copied, OTHERS_LATE_SECS)
+        archive.run_once()
+        assert copied.blobs_being_removed() == []
+        assert copied.put("key", VALUE).created
+
+
+def test_a_store_that_fails_makes_only_those_wait_that_it_was_asked_for(tmp_path: Path) -> None:
+    store = LateStore(tmp_path / "store")
+    with opened_at(tmp_path / "ledger", store) as ledger:
+        values = [b"%d" % number * 2 * INLINE_MAX for number in range(3)]
+        for value in values:
+            upload(ledger, value)
+            wait(ledger, 1)
+        archive = by_one_clock(ledger)
+        store.tries = [1, 1, 0]
+        with pytest.raises(Unavailable):
+            archive.run_once()
+        assert ledger.blobs_being_removed() == [sha256(values[1]).digest()]
+        assert ledger.put("first", values[0]).created
+        assert archive.run_once().removed == 1
+        assert store.stat(paths.blob_path(sha256(values[2]).digest())) is None
+        wait(ledger, LATE_SECS + FRESH_SECS)
+        assert archive.run_once().removed >= 1
+        assert ledger.put("second", values[1]).created
+        assert (ledger.get("first"), ledger.get("second")) == (values[0], values[1])
+
+
+def test_no_deletion_begins_long_after_the_time_that_the_ledger_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LateStore(tmp_path / "store")
+    with opened_at(tmp_path / "ledger", store) as ledger:
+        for number in range(3):
+            upload(ledger, b"%d" % number * 2 * INLINE_MAX)
+        ages = []
+        delete = store.delete
+
+        def delete_slowly(path: str) -> int:
+            digest = paths.digest_of_blob_path(path)
+            if digest is not None:
+                ages.append(clock_of(ledger).now - ledger.removals()[digest])
+            wait(ledger, 0.6 * FRESH_SECS)
+            return delete(path)
+
+        monkeypatch.setattr(store, "delete", delete_slowly)
+        assert by_one_clock(ledger).run_once().removed == 3
+        assert ages == [0, 0, 0]
+        assert ledger.blobs_being_removed() == []
 
 
 def test_segments_that_the_store_refuses_to_delete_are_let_go(tmp_path: Path) -> None:

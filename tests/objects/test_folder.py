@@ -41,7 +41,7 @@ def test_a_folder_that_is_made_late_is_an_empty_store_until_the_first_write(tmp_
     assert content(store, "a/b") is None
     assert store.stat("a/b") is None
     assert [*store.list("")] == []
-    assert not store.delete("a/b")
+    assert store.delete("a/b") == 1
     assert not (tmp_path / "objects").exists()
     (tmp_path / "source").write_bytes(b"one")
     if how == "bytes":
@@ -116,7 +116,7 @@ def test_missing_objects(tmp_path: Path) -> None:
     store.put_bytes("a", b"a file where others want a folder")
     assert store.open("b") is None
     assert store.stat("b") is None
-    assert not store.delete("b")
+    assert store.delete("b") == 1
     assert store.open("a/b") is None
     assert store.stat("a/b") is None
     assert list(store.list("b")) == []
@@ -145,8 +145,9 @@ def test_list_is_in_order_and_knows_no_temporary_files(tmp_path: Path) -> None:
 def test_delete(tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "objects")
     store.put_bytes("a/b", b"")
-    assert store.delete("a/b")
-    assert not store.delete("a/b")
+    assert store.delete("a/b") == 1
+    assert store.stat("a/b") is None
+    assert store.delete("a/b") == 1
     assert store.put_bytes("a/b", b"again")
 
 

@@ -18,7 +18,7 @@ from scribe_ledger.config import Config
 from scribe_ledger.errors import ConfigurationError, StorageError, Unavailable
 from scribe_ledger.objects.folder import FolderStore
 from scribe_ledger.objects.opening import StoreOptions, open_object_store, options_of, store_of
-from scribe_ledger.objects.remote import RemoteStore
+from scribe_ledger.objects.remote import MAX_PAUSE_SECONDS, RemoteStore
 from scribe_ledger.objects.urls import split_store_url
 
 if TYPE_CHECKING:
@@ -62,6 +62,13 @@ def test_a_folder_that_must_exist_is_not_made(tmp_path: Path) -> None:
     assert list((tmp_path / "there").iterdir()) == []
     assert store.put_bytes("a/b", b"1")
     assert [found.path for found in store.list("")] == ["a/b"]
+
+
+def test_how_late_a_deletion_may_be_follows_from_how_long_a_request_is_valid(tmp_path: Path) -> None:
+    options = StoreOptions(timeout_secs=40, max_retries=2, access_key_id="a", secret_access_key="b")
+    trying = 2 * (40 + MAX_PAUSE_SECONDS)
+    assert open_object_store(tmp_path.as_uri(), options).late_secs == 0
+    assert open_object_store("s3://bucket", options).late_secs == 2 * 15 * 60 + trying
 
 
 def test_the_default_is_a_folder_of_the_ledger(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ OPERATIONS: dict[str, Callable[[ObjectStore], object]] = {
     "list": lambda store: list(store.list("a")),
     "create": lambda store: store.put_bytes("new", b"new"),
     "replace": lambda store: store.put_bytes("a/b", b"other" * 20, replace=True),
-    "delete": lambda store: store.delete("a/b"),
+    "delete": lambda store: store.delete("a/b") > 0,  # how often it asked is its answer
 }
 READS = ("get", "range", "stat", "list")
 QUICK = (Fault.ERROR_500, Fault.SLOW_DOWN, Fault.TOO_MANY, Fault.RESET, Fault.RESET_AFTER)
@@ -459,6 +459,14 @@ def test_a_large_object_passes_in_constant_memory(s3_server: S3Server, tmp_path:
         command, env=os.environ | credentials, cwd=ROOT, check=True, capture_output=True, text=True, timeout=120
     )
     assert int(done.stdout) < 96 << 20
+
+
+@pytest.mark.parametrize("faults", [[], [Fault.SLOW_DOWN], [Fault.RESET_AFTER, Fault.ERROR_500]], ids=len)
+def test_a_deletion_says_how_often_it_was_asked_for(rig: Rig, faults: list[Fault]) -> None:
+    for fault in faults:
+        rig.proxy.fail(fault)
+    assert rig.store.delete("a/b") == 1 + len(faults)
+    assert rig.direct.stat("a/b") is None
 
 
 @pytest.mark.parametrize(("faults", "tries"), [([Fault.DENIED], 1), ([Fault.RESET_AFTER, Fault.DENIED], 2)])

@@ -124,7 +124,7 @@ def test_what_is_not_there_is_none(store: ObjectStore) -> None:
 def test_delete_removes(store: ObjectStore) -> None:
     store.put_bytes("a/b", b"1")
     store.put_bytes("a/c", b"2")
-    assert store.delete("a/b")
+    assert store.delete("a/b") == 1
     assert store.stat("a/b") is None
     assert store.get("a/b") is None
     assert paths(store, "a") == ["a/c"]

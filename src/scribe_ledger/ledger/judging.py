@@ -300,7 +300,7 @@ class _Judge:
             if not self._index.is_stored(command.sha256, begun):
                 raise Overloaded(
                     f"an unused copy of the value of key {show_key(command.key)} is just being removed",
-                    hint="retry after a moment",
+                    hint="retry after a moment; where the store's answer was lost it takes an hour or so",
                 )
 
     # --- appending ---------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ In memory a manifest is immutable, and small: one object per segment. In the sto
     s <u64 first index>   a live segment
     c <u64 version>       the change that made this version
     r <segment id>        a segment that was replaced, and when; or that is being removed
-    b <digest>            a large value that is being removed, or the version at which it was gone
+    b <digest>            a large value that is being removed, and since when; or the version at which it was gone
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class ManifestTable:
         elif isinstance(change, Archive):
             after = self._archive(write, before, change, size, timestamp)
         elif isinstance(change, Retire):
-            self._retire(write, change)
+            self._retire(write, change, timestamp)
             after = before
         else:
             self._retired(write, before, change)
@@ -228,7 +228,11 @@ class ManifestTable:
             yield Replaced(Segment.from_json(fields["segment"]), fields["since"], fields["being_removed"])
 
     def blobs_being_removed(self) -> list[bytes]:
-        return [digest for digest, fields in self._scan(_BLOB) if fields["gone"] is None]
+        return list(self.removals())
+
+    def removals(self) -> dict[bytes, int]:
+        """The same, each with the ledger's time when it was last named, in milliseconds."""
+        return {digest: fields.get("since", 0) for digest, fields in self._scan(_BLOB) if fields["gone"] is None}
 
     def may_store(self, digest: bytes, begun: int) -> bool:
         """Whether a large value is sure to be there: nothing removed it since its upload, begun at that version."""
@@ -268,12 +272,12 @@ class ManifestTable:
             starts=tuple(segment.first_index for segment in segments),
         )
 
-    def _retire(self, write: WriteBatch, change: Retire) -> None:
+    def _retire(self, write: WriteBatch, change: Retire, timestamp: int) -> None:
         for segment_id in change.segments:
             replaced = self._find_replaced(segment_id)
             write.put(Table.MANIFEST, *_replaced_record(replaced._replace(being_removed=True)))
         for digest in change.blobs:
-            write.put(Table.MANIFEST, _BLOB + digest, _encode({"gone": None}))
+            write.put(Table.MANIFEST, _BLOB + digest, _encode({"gone": None, "since": timestamp}))
 
     def _retired(self, write: WriteBatch, before: Manifest, change: Retired) -> None:
         for segment_id in change.segments:

@@ -209,6 +209,10 @@ class ServedLedger(Ledger):
         """Large values that nothing refers to, between the two steps of their removal."""
         return self._machine.manifest_table.blobs_being_removed()
 
+    def removals(self) -> dict[bytes, int]:
+        """The same, each with the ledger's time of its first step, or of the last one if there were several."""
+        return self._machine.manifest_table.removals()
+
     def change_manifest(self, change: Change) -> Manifest:
         """Durable on return; ``Conflict`` if the state has no place for it."""
         return self._sequencer.change_manifest(change)

@@ -36,6 +36,7 @@ class FolderStore:
     """
 
     is_local = True
+    late_secs = 0.0
 
     def __init__(self, root: Path, *, create: bool = True, late: bool = False) -> None:
         self.root = root
@@ -154,16 +155,16 @@ class FolderStore:
         found = _walk(self._locate(prefix), f"{prefix}/") if prefix else _walk(self.root, "", hidden=_PARTIAL)
         return (listed for listed in found if listed.path > after) if after else found
 
-    def delete(self, path: str) -> bool:
-        """Remove an object, durably; whether there was one."""
+    def delete(self, path: str) -> int:
+        """Remove an object, durably, if there is one; asked for once."""
         target = self._locate(path)
         with storage_errors("delete", target):
             try:
                 target.unlink()
             except (FileNotFoundError, NotADirectoryError):
-                return False
+                return 1
             sync_directory(target.parent)
-        return True
+        return 1
 
     def check(self) -> None:
         """Raises unless a file can be written."""

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 _IDLE_SECONDS = 60
+_VALID_SECS = {"s3": 1800, "gs": 3600, "az": 3600}
+"""For so long after it was sent is a request taken. S3 takes none whose signature says a time 15 minutes from its own,
+and the clock that signed may be as much ahead. Others go by a token, which is valid for an hour as a rule."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,13 +90,20 @@ def open_object_store(
     found = check_store_url(url)
     if found.scheme == "file":
         return FolderStore(folder_of(found), create=create, late=late)
-    from scribe_ledger.objects.remote import RemoteStore
+    from scribe_ledger.objects.remote import MAX_PAUSE_SECONDS, RemoteStore
 
     prefix = found.path.strip("/")
     client = _CLIENTS[found.scheme](found.bucket, prefix, options)
     shown = f"{found.scheme}://{found.bucket}/{prefix}".rstrip("/")
-    pool_size, max_retries = options.pool_size, options.max_retries
-    return RemoteStore(client, shown, pool_size=pool_size, max_retries=max_retries, sleep=sleep, jitter=jitter)
+    return RemoteStore(
+        client,
+        shown,
+        pool_size=options.pool_size,
+        max_retries=options.max_retries,
+        late_secs=_VALID_SECS[found.scheme] + max(1, options.max_retries) * (options.timeout_secs + MAX_PAUSE_SECONDS),
+        sleep=sleep,
+        jitter=jitter,
+    )
 
 
 def check_store_url(url: str) -> StoreUrl:

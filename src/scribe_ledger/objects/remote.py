@@ -12,6 +12,7 @@ It opens nothing by itself: ``opening`` builds the client. Large objects go by m
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from random import random
@@ -58,12 +59,14 @@ class RemoteStore:
         *,
         pool_size: int,
         max_retries: int,
+        late_secs: float,
         sleep: Callable[[float], object] = time.sleep,
         jitter: Callable[[], float] = random,
     ) -> None:
         """``url`` is for people; ``jitter`` gives numbers from 0 to 1."""
         self._client: Client | None = client
         self._url = url.rstrip("/")
+        self.late_secs = late_secs
         self._most_tries = max(1, max_retries)
         self._slots = Slots(pool_size)
         self._sleep = sleep
@@ -110,17 +113,20 @@ class RemoteStore:
                 return self.put_bytes(path, source.read_bytes(), replace=replace)
         return self._put_parts(path, source, size, replace=replace)
 
-    def delete(self, path: str) -> bool:
-        """Remove an object; True also where a store does not tell whether there was one, as S3."""
+    def delete(self, path: str) -> int:
+        """Remove an object, if there is one; how often that was asked for."""
         import obstore
 
-        try:
-            self._ask(
-                "delete", checked_path(path), lambda: obstore.delete(self._open_client(), path), expected=Kind.ABSENT
-            )
-        except Failure:
-            return False
-        return True
+        tries = 0
+
+        def request() -> None:
+            nonlocal tries
+            tries += 1
+            obstore.delete(self._open_client(), path)
+
+        with contextlib.suppress(Failure):  # it is not there, which S3 does not even tell
+            self._ask("delete", checked_path(path), request, expected=Kind.ABSENT)
+        return tries
 
     # --- reading -------------------------------------------------------------------------------------------------
 

@@ -84,8 +84,17 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def delete(self, path: str) -> bool:
-        """Removes an object, durably; whether there was one (a remote store may not know, and says True)."""
+    @property
+    def late_secs(self) -> float:
+        """For so long may a request to delete arrive whose answer never came; 0 where none outlives the process."""
+        ...
+
+    def delete(self, path: str) -> int:
+        """Removes an object, durably, if there is one; how often that was asked for.
+
+        What became of all tries but the last is not known: one may still arrive, within ``late_secs``, and would remove
+        what was put there meanwhile. After an error the same is true of all of them.
+        """
         ...
 
     def check(self) -> None:

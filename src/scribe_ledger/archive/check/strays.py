@@ -5,10 +5,12 @@ period, and only by what is certain:
 
 - A segment: with the ledger at hand, if its manifest does not know it. Without it, if ``manifest.json`` lists others
   for its entries and is younger: what came after that copy may be live by now. Its grace period begins when those
-  others were written, since it may have been live until then.
+  others were written, since it may have been live until then. Never one that the archiver may make again, by sealing
+  what is not archived or by merging what is live: it would have the same name, and a request to delete it may be late.
 - A large value, or its chunk digests alone: only with the ledger at hand, which alone knows the entries that are not
   archived, and only if that folder uploaded it: the entries of another folder on the same store it does not know.
-  Through ``retire`` and ``retired``, so that no put in between loses its value.
+  Through ``retire`` and ``retired``, so that no put in between loses its value. Where a request to delete it may be
+  late, and where the removal was begun before, the archiver says ``retired``: see ``retiring``.
 - Partial tiles of a size that has no checkpoint, and never had one as far as is known.
 - Never what has a path that is not ours, nothing else, and nothing at all from a store that has faults: what is not
   live may be what restores what is.
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from scribe_ledger.archive.check.report import Report
     from scribe_ledger.ledger.served import ServedLedger
     from scribe_ledger.objects.store import ListedObject, ObjectStore
+    from scribe_ledger.segments.segment import Segment
 
 _FOREIGN = "no object of a ledger has this path: it is left alone"
 _SINGLE = {paths.IDENTITY, paths.CHECKPOINT, paths.MANIFEST}
@@ -58,7 +61,7 @@ class _Stray(NamedTuple):
     since: float = 0.0
     """It may have been in use until then, whatever its age."""
     blob: bytes = b""
-    """The digest, if it is a large value."""
+    """The digest, if it is a large value or its chunk digests."""
 
 
 def check_strays(store: ObjectStore, known: Known, report: Report, *, now: float, grace: float, repair: bool) -> None:
@@ -93,6 +96,7 @@ class _Strays:
         }
         ledger = known.ledger
         self._replaced = set() if ledger is None else {each.segment.path for each in ledger.replaced_segments()}
+        self._being_removed = frozenset() if ledger is None else frozenset(ledger.blobs_being_removed())
         self._uploaded = frozenset() if ledger is None else ledger.uploads.digests()
 
     def look_at(self, listed: ListedObject) -> _Stray | None:
@@ -112,19 +116,22 @@ class _Strays:
         directory = self._known.directory
         if listed.path in self._replaced:
             return None  # it goes by itself, when the ledger's own grace period is over
-        if self._known.ledger is not None:
-            return _Stray(listed, "an orphan: the manifest does not know it", removable=True)
         if directory is None or stop > directory.archived_size:
             what = "its entries are in no manifest: it may be an orphan, or about to be published"
             return _Stray(listed, what, removable=False)
+        within = [segment for segment in directory.segments if segment.first_index < stop and segment.stop > first]
+        if len(within) > 1 and (within[0].first_index, within[-1].stop) == (first, stop):
+            what = "not live, but the archiver may make the same one of the segments that are: it stays until then"
+            return _Stray(listed, what, removable=False)
+        if self._known.ledger is not None:
+            return _Stray(listed, "an orphan: the manifest does not know it", removable=True)
         what = f"not live: {paths.MANIFEST} lists others for its entries"
         removable = listed.modified < self._known.directory_written
-        return _Stray(listed, what, removable, self._written(directory, first, stop))
+        return _Stray(listed, what, removable, self._written(within))
 
-    def _written(self, directory: Directory, first: int, stop: int) -> float:
-        """When the youngest of the live segments with these entries was."""
-        live = [segment for segment in directory.segments if segment.first_index < stop and segment.stop > first]
-        found = [self._store.stat(segment.path) for segment in live]
+    def _written(self, segments: list[Segment]) -> float:
+        """When the youngest of them was."""
+        found = [self._store.stat(segment.path) for segment in segments]
         return max((stat.modified for stat in found if stat is not None), default=0.0)
 
     def _value(self, listed: ListedObject) -> _Stray | None:
@@ -137,10 +144,12 @@ class _Strays:
         if self._known.ledger is None:
             what = "no archived entry refers to it; whether another does, the ledger says: give its folder"
             return _Stray(listed, what, removable=False)
+        if digest in self._being_removed:
+            return None  # the archiver finishes that
         if digest not in self._uploaded:
             what = "no entry refers to it; this folder did not upload it, so another's entry may"
             return _Stray(listed, what, removable=False)
-        return _Stray(listed, "an orphan: no entry refers to it", removable=True, blob=blob or b"")
+        return _Stray(listed, "an orphan: no entry refers to it", removable=True, blob=digest)
 
     def _refers_to(self, digest: bytes) -> bool:
         ledger = self._known.ledger
@@ -181,19 +190,18 @@ def _remove(store: ObjectStore, ledger: ServedLedger | None, stray: _Stray) -> l
         return []
     if stray.blob:
         assert ledger is not None
-        return _retire(store, ledger, stray.blob)
+        return _retire(store, ledger, path, stray.blob)
     store.delete(path)
     return [path]
 
 
-def _retire(store: ObjectStore, ledger: ServedLedger, digest: bytes) -> list[str]:
+def _retire(store: ObjectStore, ledger: ServedLedger, path: str, digest: bytes) -> list[str]:
     """From the first step to the last no put of this value is accepted; see ``retiring``."""
     try:
         ledger.change_manifest(Retire(blobs=(digest,)))
     except Conflict:  # an entry refers to it by now
         return []
-    removed = [paths.blob_path(digest), paths.chunk_digests_path(digest)]
-    for path in removed:
-        store.delete(path)
-    ledger.change_manifest(Retired(blobs=(digest,)))
+    removed = list(dict.fromkeys((path, paths.chunk_digests_path(digest))))
+    if max([store.delete(each) for each in removed]) == 1:
+        ledger.change_manifest(Retired(blobs=(digest,)))
     return removed
