@@ -166,7 +166,7 @@ def test_a_merged_object_that_the_store_garbled_is_not_named(ledger: ServedLedge
             (store.root / path).write_bytes(b"garbled")
 
     version = ledger.manifest.version
-    with pytest.raises(Corruption, match="not the digest in its name"):
+    with pytest.raises(Corruption, match="do not have the digest in its name"):
         archiver(ledger, garble, segment_size=1 << 20, hot_size=1 << 30).run_once()
     assert ledger.manifest.version == version
     check_ledger(ledger, 9)

@@ -158,6 +158,20 @@ def test_a_listing_goes_on_where_it_failed(rig: Rig) -> None:
     assert len(rig.pauses) >= 1
 
 
+@needs_versitygw
+def test_a_listing_whose_pages_repeat_has_each_object_once_and_an_end(rig: Rig) -> None:
+    names = [f"some/{number:03}" for number in range(100)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda name: rig.direct.put_bytes(name, b""), names))
+    rig.proxy.fail(Fault.NO_END)
+    assert [found.path for found in rig.store.list("some")] == names
+    assert rig.proxy.count() == 2
+    rig.proxy.fail(Fault.NO_END, times=None)
+    with pytest.raises(Unavailable, match=f"listing of {rig.store.url}/some goes back to '{names[0]}'"):
+        list(rig.store.list("some"))
+    assert rig.proxy.count() < 50
+
+
 # --- a create-only put whose answer is lost ----------------------------------------------------------------------
 
 
@@ -418,6 +432,17 @@ def test_a_byte_that_changes_on_the_way_is_no_wrong_value(rig: Rig, blobs: BlobS
         blobs.read(*blob)
     rig.proxy.heal()
     assert blobs.read(*blob) == VALUE
+
+
+def test_a_byte_that_changes_on_the_way_once_is_fetched_again(rig: Rig, blobs: BlobStore) -> None:
+    blob = blobs.store([VALUE])[:3]
+    rig.proxy.heal()
+    rig.proxy.fail(Fault.FLIP, path=chunk_digests_path(blob[0]))
+    with blobs.open(*blob) as reader:
+        rig.proxy.fail(Fault.FLIP, path=blob_path(blob[0]))
+        assert reader.read() == VALUE
+    chunks = -(-len(VALUE) // CHUNK_BYTES)
+    assert len(rig.proxy.requests) == 2 + 1 + chunks + 1, "digests, size and chunks, and what was wrong once more"
 
 
 def test_a_store_that_is_away_is_no_missing_value(rig: Rig, blobs: BlobStore) -> None:

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 
 from scribe_ledger.archive.holding import leaf_hashes
 from scribe_ledger.archive.room import check_room_to_merge
-from scribe_ledger.archive.uploading import check_stored, fetch, upload
+from scribe_ledger.archive.uploading import check_stored, upload
 from scribe_ledger.errors import Conflict
 from scribe_ledger.ledger.manifest import Archive
 from scribe_ledger.segments.checking import check_segment
 from scribe_ledger.segments.comparing import check_leaves
 from scribe_ledger.segments.merging import merge
-from scribe_ledger.segments.scanning import open_segment
+from scribe_ledger.segments.scanning import download, open_segment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +111,7 @@ def _merged(work: Work, run: Sequence[Segment]) -> SealedSegment:
     with ExitStack() as opened:
         files = []
         for segment in run:
-            files.append((opened.enter_context(fetch(ledger.objects, segment, ledger.spool)).path, segment))
+            files.append((opened.enter_context(download(ledger.objects, segment, ledger.spool)).path, segment))
             work.pace()
         return merge(
             files,

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import threading
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from scribe_ledger.errors import Corruption
 from scribe_ledger.ledger.trails import Trails
 from scribe_ledger.objects.identity import check_is
 from scribe_ledger.objects.paths import SEGMENTS
+from scribe_ledger.objects.rereading import twice
 from scribe_ledger.segments.faults import SegmentMissing, broken
 from scribe_ledger.segments.segment import Segment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from scribe_ledger.ledger.machine import Machine
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from scribe_ledger.segments.log_values import LogValues
     from scribe_ledger.segments.reading import ColdReader
     from scribe_ledger.segments.whole import WholeSegments
+
+T = TypeVar("T")
 
 REMEMBERED = 4096
 WHOLE_SHARE = 2
@@ -84,13 +88,11 @@ class ColdValues:
         return None if segment is None else self.reader.checked_value(segment, key, index)
 
     def value(self, key: bytes, index: int, digest: bytes) -> bytes:
-        """The value of one entry, checked."""
-        segment = self.segment(index)
-        try:
-            value = self.reader.value(segment, key, index)
-        except SegmentMissing as missing:
-            segment = self._instead_of(segment, index, missing)
-            value = self.reader.value(segment, key, index)
+        """The value of one entry, checked; what was wrong is fetched once more."""
+        return twice(lambda: self._value(key, index, digest))
+
+    def _value(self, key: bytes, index: int, digest: bytes) -> bytes:
+        segment, value = self._from(self.segment(index), index, lambda found: self.reader.value(found, key, index))
         try:
             self.check(value, segment, index, digest)
         except Corruption:
@@ -109,16 +111,24 @@ class ColdValues:
 
     def whole_segment(self, segment: Segment) -> tuple[Segment, LogValues]:
         """All of its values, and the segment that they were read from. Nobody has held them against their digests."""
-        try:
-            return segment, self.whole.load(segment)
-        except SegmentMissing as missing:
-            segment = self._instead_of(segment, segment.first_index, missing)
-            return segment, self.whole.load(segment)
+        return self._from(segment, segment.first_index, self.whole.load)
 
     def forget(self, segment: Segment) -> None:
         """So that a repaired object is read, and not remembered bytes."""
         self.reader.forget(segment.segment_id)
         self.whole.forget(segment.segment_id)
+
+    def _from(self, segment: Segment, index: int, read: Callable[[Segment], T]) -> tuple[Segment, T]:
+        """What is read from a segment, or from the one that has this entry where the object is gone; and from which."""
+        try:
+            return segment, read(segment)
+        except SegmentMissing as missing:
+            instead = self._instead_of(segment, index, missing)
+        try:
+            return instead, read(instead)
+        except SegmentMissing:
+            self._instead.pop(segment.segment_id, None)  # it was merged in its turn: who asks again finds the newest
+            raise
 
     def _instead_of(self, gone: Segment, index: int, missing: SegmentMissing) -> Segment:
         """Another segment with that entry: the object of one that this manifest names is not there.

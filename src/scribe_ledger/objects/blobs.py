@@ -19,6 +19,7 @@ from scribe_ledger.objects.durable import make_root, storage_errors
 from scribe_ledger.objects.identity import check_is
 from scribe_ledger.objects.paths import blob_path, chunk_digests_path
 from scribe_ledger.objects.reader import BlobReader
+from scribe_ledger.objects.rereading import twice
 from scribe_ledger.objects.spool import Blob, SpooledBlob, Spooler, pieces_of
 from scribe_ledger.objects.temporary import remove_abandoned
 
@@ -100,17 +101,7 @@ class BlobStore:
         Raises Corruption if the blob or its chunk digests are missing, or are not those of this entry; Unavailable if
         they are missing since this is another store.
         """
-        digests = self._chunk_digests(sha256, size, chunk_root)
-        path = blob_path(sha256)
-        file = self._objects.open(path)
-        if file is None:
-            raise self._missing("the value", path, sha256)
-        try:
-            self._check_size(file, sha256, size)
-            return BlobReader(file, digests, place=self._objects.place(path))
-        except BaseException:
-            file.close()
-            raise
+        return twice(lambda: self._open(sha256, size, chunk_root))
 
     def read(self, sha256: bytes, size: int, chunk_root: bytes) -> bytes:
         """The whole value, in memory."""
@@ -137,6 +128,19 @@ class BlobStore:
             pass
 
     # --- helpers ------------------------------------------------------------------------------------------------------
+
+    def _open(self, sha256: bytes, size: int, chunk_root: bytes) -> BlobReader:
+        digests = self._chunk_digests(sha256, size, chunk_root)
+        path = blob_path(sha256)
+        file = self._objects.open(path)
+        if file is None:
+            raise self._missing("the value", path, sha256)
+        try:
+            self._check_size(file, sha256, size)
+            return BlobReader(file, digests, place=self._objects.place(path))
+        except BaseException:
+            file.close()
+            raise
 
     def _seems_intact(self, digests: ChunkDigests) -> bool:
         found = self._objects.stat(blob_path(digests.sha256))

@@ -2,7 +2,8 @@
 
 The size, digest and chunk root come from a leaf; the bytes and the chunk digests come from the store. A read that goes
 through the whole value from its beginning also checks the value's own digest, and the last chunk is withheld until
-that holds. A range read cannot check it, and need not: the chunk root is in the same leaf.
+that holds. A range read cannot check it, and need not: the chunk root is in the same leaf. A chunk that is wrong or not
+there is read once more.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from scribe_ledger.errors import Corruption, RangeNotSatisfiable, counted
 from scribe_ledger.model import CHUNK_BYTES
 from scribe_ledger.objects.beside import WORTH_CHUNKS, Beside
 from scribe_ledger.objects.durable import read_up_to, storage_errors
+from scribe_ledger.objects.rereading import twice
 from scribe_ledger.objects.seekable import SeekableFile
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ class BlobReader(SeekableFile):
         """At most ``wanted`` bytes, up to the end of the chunk that holds ``position``."""
         number, offset = divmod(position, CHUNK_BYTES)
         if number != self._chunk_number:
-            self._chunk = self._checked_chunk(number)
+            self._chunk = twice(lambda: self._checked_chunk(number))
             self._chunk_number = number
         return self._chunk[offset : offset + wanted]
 

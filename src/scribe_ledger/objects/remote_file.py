@@ -1,13 +1,14 @@
 """A remote object as a seekable binary file without a buffer: each read is one ranged request.
 
-Who reads many small pieces puts a buffer before it. Whether the bytes are the right ones is the reader's question.
+Who reads many small pieces puts a buffer before it. Whether the bytes are the right ones is the reader's question, and
+so is it to read once more what is wrong or not there: a read that fails moves nothing.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scribe_ledger.errors import StorageError
+from scribe_ledger.errors import Corruption
 from scribe_ledger.objects.seekable import SeekableFile
 
 if TYPE_CHECKING:
@@ -26,5 +27,7 @@ class RemoteFile(SeekableFile):
     def _read_at(self, start: int, stop: int) -> bytes:
         piece = self._store.get_range(self._path, start, stop)
         if piece is None:
-            raise StorageError(f"{self._store.place(self._path)} was removed while it was read")
+            raise Corruption(
+                f"{self._store.place(self._path)} was removed while it was read", hint="restore the object from a copy"
+            )
         return piece

@@ -5,7 +5,8 @@ footer is fetched, by one request more, two where it is long. Footers and row gr
 generations (see ``generations``), which together hold at most ``cache_bytes``; readers of one row group share a fetch.
 
 Page checksums and the footer are checked here, so what is wrong is found and named. A value is not: whoever asks has
-its digest in a leaf, and must compare.
+its digest in a leaf, and must compare. Nothing that was found wrong stays in memory, so whoever asks once more has it
+fetched once more.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ class ColdReader:
             row_group = self._row_group_flights.share(name, lambda: self._fetch_row_group(segment, directory, number))
         value = row_group.value(index)
         if value is None:
+            self.forget(segment.segment_id)
             raise broken(self._store.place(segment.path), f"row group {number} has no value of entry {index}")
         return value
 

@@ -1,7 +1,7 @@
 """Reading a whole segment: its rows in the order of the log, checked against themselves.
 
 A file is in the order of keys, so its columns are loaded whole and handed out in batches: memory is that of the columns
-asked for, and a batch. ``download`` brings an object here in constant memory and holds it against its digest first.
+asked for, and a batch. ``bring`` gets an object here in constant memory and holds it against its digest first.
 
 What this proves is that a file is intact and consistent. That its leaves are those of the ledger, the tree says.
 """
@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from scribe_ledger.errors import ScribeError
 from scribe_ledger.model import Kind
+from scribe_ledger.objects.rereading import twice
 from scribe_ledger.objects.temporary import TemporaryFile
 from scribe_ledger.segments.ending import check_ending
 from scribe_ledger.segments.faults import SegmentMissing, broken, missing, parquet_errors
@@ -24,7 +25,7 @@ from scribe_ledger.segments.row_group import RowGroup
 from scribe_ledger.segments.schema import KIND_NAMES, POINT_COLUMNS, schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from scribe_ledger.objects.store import ObjectStore
     from scribe_ledger.segments.segment import Segment
 
-__all__ = ["Rows", "SegmentFile", "SegmentMissing", "download", "open_segment"]
+__all__ = ["Rows", "SegmentFile", "SegmentMissing", "Sink", "bring", "download", "open_segment"]
 
 Wanted = Literal["config"] | bool
 """Which values are read: all, none, or those of config entries, which whoever applies the log again needs."""
@@ -203,24 +204,48 @@ class SegmentFile:
         return Rows(first_index, leaves, hashes, None)
 
 
+class Sink(Protocol):
+    """Where the bytes of an object go."""
+
+    def write(self, data: bytes, /) -> object: ...
+    def close(self) -> None: ...
+
+
+S = TypeVar("S", bound=Sink)
+
+
 def download(store: ObjectStore, segment: Segment, folder: Path) -> TemporaryFile:
-    """The object as a temporary file, read in constant memory and held against its digest. Close it."""
-    file = TemporaryFile(folder)
+    """The object as a temporary file, held against its digest. Close it."""
+    return bring(store, segment, lambda: TemporaryFile(folder))
+
+
+def bring(
+    store: ObjectStore, segment: Segment, begin: Callable[[], S], *, pace: Callable[[], None] = lambda: None
+) -> S:
+    """All bytes of the object in the sink that is given, held against their digest. Close it.
+
+    What came wrong, or was not there, is asked for once more, for a sink of its own.
+    """
+    return twice(lambda: _bring(store, segment, begin(), pace))
+
+
+def _bring(store: ObjectStore, segment: Segment, sink: S, pace: Callable[[], None]) -> S:
     try:
         digest, size = sha256(), 0
-        for piece in pieces_of(store, segment):
+        for piece in _pieces_of(store, segment):
             digest.update(piece)
             size += len(piece)
-            file.write(piece)
+            sink.write(piece)
+            pace()
         if (size, digest.digest()) != (segment.size, segment.sha256):
-            raise broken(store.place(segment.path), f"its {size} bytes have the SHA-256 {digest.hexdigest()}")
+            raise broken(store.place(segment.path), f"its {size} bytes do not have the digest in its name")
     except BaseException:
-        file.close()
+        sink.close()
         raise
-    return file
+    return sink
 
 
-def pieces_of(store: ObjectStore, segment: Segment) -> Iterator[bytes]:
+def _pieces_of(store: ObjectStore, segment: Segment) -> Iterator[bytes]:
     """The bytes of the object as they come, a ranged request each; one byte more where it is longer than it should."""
     for start in range(0, segment.size, DOWNLOAD_BYTES):
         stop = start + DOWNLOAD_BYTES
