@@ -20,9 +20,10 @@ from tests.http.asking import Answer, ask, get, put
 from tests.http.serving import Served, serve
 
 from scribe_ledger import verify
+from scribe_ledger.config import Config
 from scribe_ledger.errors import Forbidden, Unavailable
 from scribe_ledger.http import readers
-from scribe_ledger.http.service import OBJECT_READERS
+from scribe_ledger.http.service import OBJECT_READERS, UPLOADERS, uploaders
 from scribe_ledger.model import CHUNK_BYTES
 from scribe_ledger.objects.paths import blob_path
 
@@ -409,19 +410,42 @@ def hanging_uploads(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 def test_a_large_value_has_a_deadline_after_it_was_received(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = [b"%d" % number + LARGE for number in range(OBJECT_READERS + 2)]  # more than threads: some never begin
+    values = [b"%d" % number + LARGE for number in range(UPLOADERS + 2)]  # more than threads: some never begin
     with serve(tmp_path / "data", settings={"api.write_timeout_secs": 1}) as served:
         with ThreadPoolExecutor(len(values)) as clients, hanging_uploads(served, monkeypatch):
             waiting = [clients.submit(ask, served, "PUT", "/large", value) for value in values]
-            for answer in (each.result() for each in waiting):
-                assert (answer.status, answer.error["kind"]) == (503, "unavailable"), answer.body
-                assert "did not answer within 1 seconds" in answer.error["message"]
+            answers = [each.result() for each in waiting]
+            assert {(answer.status, answer.error["kind"]) for answer in answers} == {(503, "unavailable")}
+            messages = [answer.error["message"] for answer in answers]
+            assert sum("did not answer within 1 seconds" in message for message in messages) == UPLOADERS
+            assert sum(f"{UPLOADERS} requests were under way" in message for message in messages) == 2
             unit = json.dumps({"operations": [{"op": "put", "key": "large", "value": "a" * 400_000}]}).encode()
             assert ask(served, "POST", "/v1/batch", unit).error["kind"] == "unavailable"
         assert served.ledger.size == 0
         put(served, "/large", LARGE)
         assert get(served, "/large").body == LARGE
     assert not list((tmp_path / "data").rglob("?*.partial")), "a value that was given up is still spooled"
+
+
+def test_slow_uploads_hold_up_nobody_who_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with cold(tmp_path) as served, ThreadPoolExecutor(OBJECT_READERS + 1) as clients:
+        with hanging_uploads(served, monkeypatch) as asked:
+            values = [b"%d" % number + LARGE for number in range(OBJECT_READERS + 1)]
+            waiting = [clients.submit(ask, served, "PUT", "/new", value) for value in values]
+            for _ in range(UPLOADERS):
+                assert asked.acquire(timeout=20)
+            assert get(served, "/key/001").status == 200
+            assert get(served, "/large").body == LARGE
+            check_all_else(served)
+            assert not any(each.done() for each in waiting)
+        assert {each.result().status for each in waiting} == {201}
+
+
+@pytest.mark.parametrize(("pool_size", "threads"), [(1, 1), (2, 1), (5, 2), (10, UPLOADERS), (100, UPLOADERS)])
+def test_uploads_leave_half_of_the_connections_to_others(tmp_path: Path, pool_size: int, threads: int) -> None:
+    s3 = {"storage.s3.bucket": "bucket", "storage.s3.pool_size": str(pool_size)}
+    config = Config.load(environ={}, overrides={"node.data_dir": str(tmp_path), **s3})
+    assert uploaders(config) == threads
 
 
 def test_stopping_while_an_upload_hangs_is_no_fault(

@@ -1,12 +1,14 @@
 """``Readers``: a few threads for what must not wait in the event loop.
 
-A service has two: one for the disk, one for the object store. An object store that hangs holds all threads that ask it
-for as long as its own timeouts last; nobody who only needs the disk waits behind them.
+A service has three: one for the disk, two for the object store. An object store that hangs holds all threads that ask
+it for as long as its own timeouts last; nobody who only needs the disk waits behind them. Uploads are slow on a slow
+link while everything else is fast, so nobody who reads waits behind those either.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -32,6 +34,7 @@ class Readers:
     def __init__(self, what: str, threads: int) -> None:
         """``what`` they wait for, as a message names it."""
         self._what = what
+        self._threads = threads
         self._loop = asyncio.get_running_loop()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"scribe-{what.replace(' ', '-')}")
         self._waiting = 0
@@ -69,13 +72,16 @@ class Readers:
 
         A thread that has begun goes on to its own end; where none has, none will, and ``if_unbegun`` is called.
         """
-        future = self._begin(work, if_unbegun)
+        begun = threading.Event()
+
+        def begin() -> _T:
+            begun.set()
+            return work()
+
+        future = self._begin(begin, if_unbegun)
         try:
             if not (await asyncio.wait([future], timeout=seconds))[0]:
-                raise Unavailable(
-                    f"{self._what} did not answer within {seconds:g} seconds, asked for {about()}",
-                    hint="retry after a moment",
-                )
+                raise Unavailable(self._late(seconds, about(), begun=begun.is_set()), hint="retry after a moment")
             return future.result()
         finally:
             future.cancel()
@@ -98,6 +104,12 @@ class Readers:
     async def close(self) -> None:
         """Returns when all that was begun has ended."""
         await self._loop.run_in_executor(None, self._pool.shutdown)
+
+    def _late(self, seconds: float, about: str, *, begun: bool) -> str:
+        if begun:
+            return f"{self._what} did not answer within {seconds:g} seconds, asked for {about}"
+        under_way = "1 request was" if self._threads == 1 else f"{self._threads} requests were"
+        return f"{self._what} could not be asked within {seconds:g} seconds for {about}: {under_way} under way"
 
     def _ended(self, _: object) -> None:
         self._waiting -= 1

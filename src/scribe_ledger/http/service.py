@@ -18,7 +18,9 @@ from scribe_ledger.http.room import Room
 from scribe_ledger.ledger.commands import queue_bytes
 from scribe_ledger.ledger.gathering import Gatherer
 from scribe_ledger.objects.identity import outage
+from scribe_ledger.objects.opening import options_of
 from scribe_ledger.objects.paths import blob_path
+from scribe_ledger.objects.slots import requests_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,7 +46,9 @@ MAX_HELD_BYTES = 256 << 20
 READERS = 4
 """Threads for reads that may wait for the disk."""
 OBJECT_READERS = 8
-"""Threads for what may wait for the object store: large values, and values that are in the archive alone."""
+"""Threads for reads that may wait for the object store: large values, and values that are in the archive alone."""
+UPLOADERS = 4
+"""Threads that put large values there, at most: no more than take half of its connections."""
 
 
 class AccessLog(Protocol):
@@ -94,6 +98,7 @@ class Service:
         lead sends small ones on all the same: it must apply what the others write, whoever was asked."""
         self.disk = Readers("the disk", READERS)
         self.objects = Readers("the object store", OBJECT_READERS)
+        self.uploads = Readers("the object store", uploaders(config))
         self.feed = Feed(ledger, self.disk, self.readers_of_values)
         self.watchers = 0
         """How many read the live log now."""
@@ -139,7 +144,7 @@ class Service:
     ) -> _T:
         seconds = self.config.api.write_timeout_secs
         try:
-            return await self.objects.run_within(seconds, lambda: f"room for {what}", work, if_unbegun=if_unbegun)
+            return await self.uploads.run_within(seconds, lambda: f"room for {what}", work, if_unbegun=if_unbegun)
         except ConfigurationError as error:
             raise self.outage(error) from error
 
@@ -262,6 +267,7 @@ class Service:
             await self.cosigned.close()
         await self.disk.close()
         await self.objects.close()
+        await self.uploads.close()
 
     @property
     def has_no_store(self) -> bool:
@@ -312,6 +318,11 @@ class Service:
 def cold_cache_share(config: Config) -> int:
     """Bytes of ``max_cache_size`` that row groups of the archive may take. The rest is for whole answers."""
     return config.storage.max_cache_size // 2
+
+
+def uploaders(config: Config) -> int:
+    """How many threads upload."""
+    return max(1, min(UPLOADERS, requests_at_once(options_of(config).pool_size) // 2))
 
 
 def _value(entry: Entry) -> bytes:
