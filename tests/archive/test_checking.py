@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from scribe_ledger.archive.archiver import Archiver, ArchiveSettings
+from scribe_ledger.archive.check.looking import Looks
 from scribe_ledger.archive.check.signed import check_owner
 from scribe_ledger.archive.check.store import Report, check_store_contents
 from scribe_ledger.archive.recovery import restore
@@ -335,7 +336,7 @@ def test_a_flipped_bit_in_any_byte_of_an_epoch_is_noticed(archive: Archive, monk
         altered[:] = content
         altered[at] ^= 1 << at % 8
         report = Report("")
-        check_owner(archive.store, report, "")
+        check_owner(Looks(archive.store), report, "")
         assert [fault.place for fault in report.faults] == [path], (at, bytes(altered))
 
 
@@ -673,6 +674,45 @@ def test_a_restored_ledger_is_held_against_the_store_of_one_that_went_on_longer(
     with ServedLedger.open(tmp_path / "restored", object_store=archive.store) as restored:
         assert restored.manifest.version < archive.ledger.manifest.version
         assert check(archive, ledger=restored).faults == []
+
+
+def test_what_was_archived_since_a_restore_is_no_fault_of_the_restored_folder(archive: Archive, tmp_path: Path) -> None:
+    restore(archive.store, tmp_path / "restored")
+    with ServedLedger.open(tmp_path / "restored", object_store=archive.store) as restored:
+        for number in range(8):
+            archive.ledger.put("small", b"%d" % number)
+            archive.archive()
+        for replaced in archive.ledger.replaced_segments():
+            archive.store.delete(replaced.segment.path)
+        report = check(archive, ledger=restored)
+        assert (report.faults, [warning.place for warning in report.warnings]) == ([], [paths.CHECKPOINTS])
+        assert report.size == archive.ledger.size
+        before = listed(archive, "")
+        add_orphans(archive, tmp_path)
+        check(archive, ledger=restored, **later(86_500))
+        assert set(before) <= set(listed(archive, "")), "what it does not know is not left over"
+        restore(archive.store, tmp_path / "promoted", promote=True)
+        report = check(archive, ledger=restored)
+        assert report.ok
+        assert paths.epoch_path(1) in [warning.place for warning in report.warnings]
+        early = paths.checkpoint_path(restored.size)
+        file_of(archive, early).write_text(sign_checkpoint(signer_of(archive), restored.size, bytes(32)).text)
+        assert early in faults(archive, ledger=restored)
+
+
+def test_a_segment_that_a_restored_folder_was_made_from_may_have_been_merged(archive: Archive, tmp_path: Path) -> None:
+    for number in range(7):
+        archive.ledger.put("small", b"%d" % number)
+        archive.archive()
+    restore(archive.store, tmp_path / "restored")
+    with ServedLedger.open(tmp_path / "restored", object_store=archive.store) as restored:
+        archive.ledger.put("small", b"last")
+        archive.archive()
+        gone = [replaced.segment.path for replaced in archive.ledger.replaced_segments()]
+        assert {segment.path for segment in restored.manifest.segments} & set(gone)
+        for path in gone:
+            archive.store.delete(path)
+        assert faults(archive, ledger=restored) == []
 
 
 def test_replaced_segments_are_left_to_the_ledger(archive: Archive) -> None:

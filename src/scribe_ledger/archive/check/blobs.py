@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
+from scribe_ledger.archive.check.looking import is_fault
 from scribe_ledger.archive.check.report import Finding
 from scribe_ledger.errors import Corruption, StorageError
 from scribe_ledger.merkle.chunks import chunk_root
@@ -16,7 +18,9 @@ from scribe_ledger.objects.paths import blob_path, chunk_digests_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import BinaryIO
 
+    from scribe_ledger.archive.check.looking import Looks
     from scribe_ledger.objects.store import ObjectStore
 
 
@@ -30,21 +34,22 @@ class BlobRef(NamedTuple):
     """The index of one entry that refers to it."""
 
 
-def check_blobs(store: ObjectStore, blobs: Sequence[BlobRef]) -> list[Finding]:
-    return [finding for blob in blobs for finding in check_blob(store, blob)]
+def check_blobs(looks: Looks, blobs: Sequence[BlobRef]) -> list[Finding]:
+    return [finding for blob in blobs for finding in check_blob(looks, blob)]
 
 
-def check_blob(store: ObjectStore, blob: BlobRef) -> list[Finding]:
+def check_blob(looks: Looks, blob: BlobRef) -> list[Finding]:
     """Everything that is wrong with a large value. It holds one chunk in memory, and 32 bytes for each."""
-    said = _digests_in_store(store, blob)
+    said = looks.twice(partial(_digests_in_store, blob), is_wrong=lambda found: isinstance(found, Finding))
     digests = said if isinstance(said, ChunkDigests) else None
     findings = [said] if isinstance(said, Finding) else []
-    if (wrong := _check_bytes(store, blob, digests)) is not None:
+    wrong = looks.twice(partial(_check_bytes, blob, digests), is_wrong=is_fault)
+    if wrong is not None:
         findings.append(Finding(blob_path(blob.sha256), f"{wrong}; entry {blob.entry} refers to it"))
     return findings
 
 
-def _digests_in_store(store: ObjectStore, blob: BlobRef) -> ChunkDigests | Finding:
+def _digests_in_store(blob: BlobRef, store: ObjectStore) -> ChunkDigests | Finding:
     path = chunk_digests_path(blob.sha256)
     content = store.get_range(path, 0, encoded_size(blob.size) + 1)
     if content is None:
@@ -58,11 +63,18 @@ def _digests_in_store(store: ObjectStore, blob: BlobRef) -> ChunkDigests | Findi
     return digests
 
 
-def _check_bytes(store: ObjectStore, blob: BlobRef, digests: ChunkDigests | None) -> str | None:
+def _check_bytes(blob: BlobRef, digests: ChunkDigests | None, store: ObjectStore) -> str | None:
     """What is wrong with the bytes; where the chunk digests hold, it is told by the chunk."""
     file = store.open(blob_path(blob.sha256))
     if file is None:
         return "missing"
+    try:
+        return _wrong_bytes(file, blob, digests)
+    except Corruption:  # it was removed while it was read
+        return "missing"
+
+
+def _wrong_bytes(file: BinaryIO, blob: BlobRef, digests: ChunkDigests | None) -> str | None:
     whole, found, size = sha256(), list[bytes](), 0
     with closing(file):
         while chunk := read_up_to(file, CHUNK_BYTES):

@@ -50,19 +50,24 @@ def _check_epoch(ledger: ServedLedger, lineage: Lineage, report: Report) -> None
         report.fault(place, "missing: the ledger began that epoch")
     elif lineage.epoch > epoch:
         later = f"the ledger goes on elsewhere since this epoch began, and its folder is of epoch {epoch}"
-        report.fault(paths.epoch_path(epoch + 1), later)
+        (report.warn if ledger.identity.read_only else report.fault)(paths.epoch_path(epoch + 1), later)
     if lineage.epoch >= epoch and str(lineage.keys[epoch]) != ledger.public_key:
         report.fault(place, f"its key is {lineage.keys[epoch]}, and that of the ledger {ledger.public_key}")
 
 
 def check_heads_are(ledger: ServedLedger, checkpoints: list[Signed], report: Report) -> None:
-    """Every root that was published is one of this ledger."""
-    for signed in checkpoints:
-        if signed.size > ledger.size:
-            report.fault(signed.path, f"the ledger has only {counted(ledger.size)}: its folder is an older copy")
-        elif ledger.root(signed.size) != signed.root:
-            report.fault(signed.path, "its root is not that of the ledger at this size")
+    """Every root that was published is one of this ledger. What was published after a restore is not for a folder that
+    only reads what was restored."""
     published = checkpoints[-1].size if checkpoints else 0
+    for signed in checkpoints:
+        if signed.size <= ledger.size:
+            if ledger.root(signed.size) != signed.root:
+                report.fault(signed.path, "its root is not that of the ledger at this size")
+        elif not ledger.identity.read_only:
+            report.fault(signed.path, f"the ledger has only {counted(ledger.size)}: its folder is an older copy")
+    if published > ledger.size and ledger.identity.read_only:
+        what = f"{counted(published)} published since, and {ledger.size} were restored"
+        report.warn(paths.CHECKPOINTS, f"{what}: the ledger goes on elsewhere")
     if published < ledger.manifest.archived_size:
         what = f"{counted(ledger.manifest.archived_size)} archived, and {published} published"
         report.warn(paths.CHECKPOINTS, f"{what}: the next pass of the archiver goes on")

@@ -13,18 +13,17 @@ from scribe_ledger.archive.check.report import Finding
 from scribe_ledger.archive.check.rows import RowsFound, check_rows
 from scribe_ledger.archive.check.tiles import (
     Slice,
-    bundles_say,
     disagreeing,
     first_difference,
     part,
-    tiles_say,
+    witnesses_say,
 )
 from scribe_ledger.merkle.hashing import HASH_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scribe_ledger.objects.store import ObjectStore
+    from scribe_ledger.archive.check.looking import Looks
 
 
 class RangeTask(NamedTuple):
@@ -59,17 +58,17 @@ class RangeFound(NamedTuple):
     tiles: int
 
 
-def check_range(store: ObjectStore, task: RangeTask) -> RangeFound:
+def check_range(looks: Looks, task: RangeTask) -> RangeFound:
     findings: list[Finding] = []
     rows = None
     if task.path:
-        checked = check_rows(store, task.path, task.ledger_id)
+        checked = check_rows(looks, task.path, task.ledger_id)
         findings += checked.findings
         rows = checked if checked.hashes is not None else None
-    tiles = tiles_say(store, task.first, task.stop, task.tree_size)
-    bundles = bundles_say(store, task.first, task.stop, task.tree_size)
-    findings += [piece.trouble for piece in (*tiles, *bundles) if piece.trouble is not None]
     by_rows = rows.hashes if rows is not None else None
+    said = witnesses_say(looks, task.first, task.stop, task.tree_size, by_rows)
+    tiles, bundles = [each.tile for each in said], [each.bundle for each in said]
+    findings += [piece.trouble for piece in (*tiles, *bundles) if piece.trouble is not None]
     witnesses = [tiles, bundles]
     hashes = by_rows if by_rows is not None else _assemble(task, witnesses)
     if hashes is None:

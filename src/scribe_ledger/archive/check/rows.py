@@ -7,7 +7,8 @@ Memory is that of the segment's columns. Page checksums and the hashes of leaves
 from __future__ import annotations
 
 import tempfile
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,10 +28,9 @@ from scribe_ledger.segments.scanning import open_segment
 from scribe_ledger.segments.segment import Segment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import pyarrow as pa
 
+    from scribe_ledger.archive.check.looking import Looks
     from scribe_ledger.objects.store import ObjectStore
     from scribe_ledger.segments.footer import Footer
     from scribe_ledger.segments.scanning import Rows, SegmentFile
@@ -52,43 +52,53 @@ class RowsFound(NamedTuple):
     """Those that its config entries tell."""
 
 
-def check_rows(store: ObjectStore, path: str, ledger_id: str) -> RowsFound:
-    """Checks the segment at a path, whose name says its range and digest."""
+class _AtHand(NamedTuple):
+    """An object as a file, its size and its digest."""
+
+    file: Path
+    size: int
+    digest: bytes
+
+
+def check_rows(looks: Looks, path: str, ledger_id: str) -> RowsFound:
+    """Checks the segment at a path, whose name says its range and digest. With that digest it came as it is stored."""
     named = range_of_segment_path(path)
     assert named is not None
-    with _at_hand(store, path) as found:
+    with ExitStack() as held:
+        found = looks.twice(
+            partial(_bring, path, held), is_wrong=lambda found: found is None or found.digest != named[2]
+        )
         if found is None:
             return RowsFound([Finding(path, "missing")], None)
-        file, size, digest = found
-        if digest != named[2]:
-            return RowsFound([Finding(path, f"its {size} bytes do not have the digest in its name")], None)
+        if found.digest != named[2]:
+            return RowsFound([Finding(path, f"its {found.size} bytes do not have the digest in its name")], None)
         try:
-            with open_segment(file, ledger_id=ledger_id or None) as opened:
-                return _Check(path, opened, size, digest).run(*named[:2])
+            with open_segment(found.file, ledger_id=ledger_id or None) as opened:
+                return _Check(path, opened, found.size, found.digest).run(*named[:2])
         except Corruption as error:
             return RowsFound([Finding(path, error.message.rpartition(" is corrupt: ")[2])], None)
 
 
-@contextmanager
-def _at_hand(store: ObjectStore, path: str) -> Iterator[tuple[Path, int, bytes] | None]:
-    """The object as a file, its size and its digest; None if it is not there. A folder's own file is not copied."""
+def _bring(path: str, held: ExitStack, store: ObjectStore) -> _AtHand | None:
+    """The object, for as long as it is held; None if it is not there. A folder's own file is not copied."""
     source = store.open(path)
     if source is None:
-        yield None
-        return
-    with closing(source), tempfile.TemporaryDirectory(prefix="scribe-fsck-") as folder:
-        copy = None if store.is_local else TemporaryFile(Path(folder))
-        digest, size = sha256(), 0
-        while piece := read_up_to(source, CHUNK_BYTES):
-            digest.update(piece)
-            size += len(piece)
-            if copy is not None:
-                copy.write(piece)
+        return None
+    copy = None
+    if not store.is_local:
+        folder = held.enter_context(tempfile.TemporaryDirectory(prefix="scribe-fsck-"))
+        copy = held.enter_context(TemporaryFile(Path(folder)))
+    digest, size = sha256(), 0
+    with closing(source):
         try:
-            yield Path(store.place(path)) if copy is None else copy.path, size, digest.digest()
-        finally:
-            if copy is not None:
-                copy.close()
+            while piece := read_up_to(source, CHUNK_BYTES):
+                digest.update(piece)
+                size += len(piece)
+                if copy is not None:
+                    copy.write(piece)
+        except Corruption:  # it was removed while it was read
+            return None
+    return _AtHand(Path(store.place(path)) if copy is None else copy.path, size, digest.digest())
 
 
 class _Check:

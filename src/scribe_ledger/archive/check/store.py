@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from scribe_ledger.archive.check.blobs import check_blobs
 from scribe_ledger.archive.check.folder import check_heads_are, check_owner_is, check_policies_are
+from scribe_ledger.archive.check.looking import Looks
 from scribe_ledger.archive.check.plan import Directory, check_directory, plan, read_directory
 from scribe_ledger.archive.check.ranges import check_range
 from scribe_ledger.archive.check.report import Finding, Report
-from scribe_ledger.archive.check.signed import check_checkpoints, check_ends, check_owner
+from scribe_ledger.archive.check.signed import check_checkpoints, check_ends, check_owner, look_beyond
 from scribe_ledger.archive.check.strays import Known, check_strays
 from scribe_ledger.archive.check.tiles import check_tiles
 from scribe_ledger.archive.check.tree import SignedTree
@@ -31,6 +32,7 @@ from scribe_ledger.archive.footers import outvoted_by_segments
 from scribe_ledger.errors import Corruption, SerializationError, counted
 from scribe_ledger.objects import paths
 from scribe_ledger.objects.folder import FolderStore
+from scribe_ledger.objects.store import ListedObject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -38,10 +40,11 @@ if TYPE_CHECKING:
     from scribe_ledger.archive.check.blobs import BlobRef
     from scribe_ledger.archive.check.plan import Plan
     from scribe_ledger.archive.check.ranges import RangeFound, RangeTask
+    from scribe_ledger.archive.check.signed import Heads
     from scribe_ledger.archive.check.tree import Signed
     from scribe_ledger.ledger.served import ServedLedger
     from scribe_ledger.objects.epochs import Lineage
-    from scribe_ledger.objects.store import ListedObject, ObjectStore
+    from scribe_ledger.objects.store import ObjectStore
 
 _T = TypeVar("_T")
 
@@ -85,6 +88,7 @@ class _StoreCheck:
         self, store: ObjectStore, ledger: ServedLedger | None, report: Report, progress: Callable[[int, int], None]
     ) -> None:
         self._store = store
+        self._looks = Looks(store)
         self._ledger = ledger
         self._report = report
         self._progress = progress
@@ -104,30 +108,31 @@ class _StoreCheck:
         repair: bool,
     ) -> None:
         report = self._report
-        lineage = check_owner(self._store, report, public_key)
+        lineage = check_owner(self._looks, report, public_key)
         if self._ledger is not None and lineage is not None:
             check_owner_is(self._ledger, lineage, report)
-        checkpoints = check_checkpoints(self._store, lineage, report)
+        heads = check_checkpoints(self._looks, lineage, report)
+        directory = self._directory(read_directory(self._store, report), lineage, heads)
+        segments = self._segments(directory)
+        look_beyond(segments, heads)
+        ends = check_ends(self._ends(directory), heads)
+        checkpoints = heads.signed
         if self._ledger is not None:
             check_heads_are(self._ledger, checkpoints, report)
-        copy = read_directory(self._store, report)
-        directory = self._directory(copy, lineage, checkpoints)
-        ends = check_ends(self._store, self._ends(directory), checkpoints, report)
-        segments = [*self._store.list(paths.SEGMENTS)]
-        published = checkpoints[-1].size if checkpoints else 0
-        planned = plan(segments, directory, published, self._ledger_id(lineage, segments), report)
-        with Workers(self._store, reopen, jobs or _jobs_worth(segments)) as workers:
+        planned = plan(segments, directory, heads.published, self._ledger_id(lineage, segments), report)
+        with Workers(self._looks, reopen, jobs or _jobs_worth(segments)) as workers:
             tree = self._check_ranges(workers, planned, checkpoints, directory)
         self._conclude(tree, checkpoints)
         if self._ledger is not None and lineage is not None and report.ok:  # else entries that tell may be missing
             check_policies_are(self._ledger, lineage, self._changed_policies, planned.stop, report)
+        owner = None if self._ledger is None or self._ledger.identity.read_only else self._ledger
         known = Known(
             planned,
             directory,
-            now if self._ledger is not None else self._written(paths.MANIFEST),
+            now if owner is not None else self._written(paths.MANIFEST),
             {signed.size for signed in checkpoints} | ends,
             self._blobs,
-            self._ledger,
+            owner,
         )
         if repair and not report.ok:
             report.warn("repair", "nothing was removed, because the store has faults")
@@ -135,33 +140,60 @@ class _StoreCheck:
 
     # --- directories ----------------------------------------------------------------------------------------------
 
-    def _directory(
-        self, copy: Directory | None, lineage: Lineage | None, checkpoints: list[Signed]
-    ) -> Directory | None:
+    def _directory(self, copy: Directory | None, lineage: Lineage | None, heads: Heads) -> Directory | None:
         """What is live by the best word at hand; the copy in the store is looked at in any case."""
-        report, published = self._report, checkpoints[-1].size if checkpoints else 0
-        if copy is not None:
-            if lineage is not None and copy.store_id != lineage.identity.store_id:
-                report.fault(paths.MANIFEST, f"it is of the store {copy.store_id!r}, and {paths.IDENTITY} says another")
-            if not check_directory(copy, report):
-                copy = None
-        elif published:
-            report.warn(paths.MANIFEST, "missing or unreadable: queries of the archive need it")
-        if copy is not None and copy.archived_size < published:
-            report.warn(paths.MANIFEST, f"it is behind: {counted(copy.archived_size)}, and {published} are published")
+        if copy is not None and not self._holds(copy, lineage, heads):
+            copy = None
+        elif copy is None and heads.published:
+            self._report.warn(paths.MANIFEST, "missing or unreadable: queries of the archive need it")
         if self._ledger is None:
             return copy
         manifest = self._ledger.manifest
         own = Directory("the manifest", manifest.version, manifest.store_id, manifest.archived_size, manifest.segments)
-        if copy is not None and copy.segments == own.segments:
-            pass  # a ledger that was restored counts its versions anew
-        elif copy is not None and copy.version > own.version:
-            report.fault(paths.MANIFEST, f"it has version {copy.version}, and the ledger only {own.version}")
-        elif copy is not None and _contradict(copy, own):
-            report.fault(paths.MANIFEST, f"it is not what the ledger says of version {copy.version}")
-        elif copy is not None and copy.segments != own.segments:
-            report.warn(paths.MANIFEST, f"it is behind: version {copy.version} of {own.version}")
-        return own if check_directory(own, report) else copy
+        if copy is not None and copy.segments != own.segments:
+            if self._ledger.identity.read_only:
+                return self._since_restored(copy, own)
+            self._compare(copy, own)
+        return own if check_directory(own, self._report) else copy
+
+    def _holds(self, copy: Directory, lineage: Lineage | None, heads: Heads) -> bool:
+        """Whether ``manifest.json`` can be gone by."""
+        report = self._report
+        if lineage is not None and copy.store_id != lineage.identity.store_id:
+            report.fault(paths.MANIFEST, f"it is of the store {copy.store_id!r}, and {paths.IDENTITY} says another")
+        if not check_directory(copy, report):
+            return False
+        if copy.archived_size > heads.published:
+            late = lineage is None or lineage.handovers  # an old node may have written it then
+            heads.look_at(copy.archived_size, "" if late else f"{paths.MANIFEST}, which follows on it, reaches there")
+        if copy.archived_size < heads.published:
+            what = f"{counted(copy.archived_size)}, and {heads.published} are published"
+            report.warn(paths.MANIFEST, f"it is behind: {what}")
+        return True
+
+    def _compare(self, copy: Directory, own: Directory) -> None:
+        """Holds the copy against the manifest of the ledger that writes it."""
+        if copy.version > own.version:
+            self._report.fault(paths.MANIFEST, f"it has version {copy.version}, and the ledger only {own.version}")
+        elif copy.version == own.version or _name_others(copy, own):
+            self._report.fault(paths.MANIFEST, f"it is not what the ledger says of version {copy.version}")
+        else:
+            self._report.warn(paths.MANIFEST, f"it is behind: version {copy.version} of {own.version}")
+
+    def _since_restored(self, copy: Directory, own: Directory) -> Directory:
+        """A ledger that was restored, and only reads, counts its versions anew. Others may have merged and removed the
+        segments that it knows; then the copy says what is live."""
+        if _name_others(copy, own):
+            self._report.fault(paths.MANIFEST, "it is not what the ledger says")
+        return copy if copy.archived_size >= own.archived_size else own
+
+    def _segments(self, directory: Directory | None) -> list[ListedObject]:
+        """All that are listed, and of those that a manifest names also what the listing left out."""
+        listed = [*self._store.list(paths.SEGMENTS)]
+        there = {each.path for each in listed}
+        named = () if directory is None else [each.path for each in directory.segments if each.path not in there]
+        found = [(path, self._store.stat(path)) for path in named]
+        return listed + [ListedObject(path, stat.size, stat.modified) for path, stat in found if stat is not None]
 
     def _ledger_id(self, lineage: Lineage | None, segments: list[ListedObject]) -> str:
         """What every segment must name; where they all name another than ``scribe.json``, that is what is wrong."""
@@ -258,11 +290,10 @@ class _StoreCheck:
         return 0.0 if found is None else found.modified
 
 
-def _contradict(copy: Directory, own: Directory) -> bool:
-    """Whether a copy cannot have been made from the manifest: it may be older, but nothing in it may be another."""
+def _name_others(copy: Directory, own: Directory) -> bool:
+    """Whether they say different things of one segment."""
     known = {segment.segment_id: segment for segment in own.segments}
-    same = all(known.get(segment.segment_id, segment) == segment for segment in copy.segments)
-    return not same or (copy.version == own.version and copy.segments != own.segments)
+    return any(known.get(segment.segment_id, segment) != segment for segment in copy.segments)
 
 
 def _jobs_worth(segments: list[ListedObject]) -> int:

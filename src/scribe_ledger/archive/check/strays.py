@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from scribe_ledger.archive.check.looking import Looks
 from scribe_ledger.archive.check.rows import check_rows
 from scribe_ledger.errors import Conflict, SerializationError
 from scribe_ledger.ledger.manifest import Retire, Retired
@@ -173,7 +174,7 @@ def _damage(store: ObjectStore, path: str, ledger_id: str) -> str:
     """What is wrong with a segment, for whoever thinks of using it; nothing of any other object."""
     if paths.range_of_segment_path(path) is None or store.stat(path) is None:  # or it was retired since it was listed
         return ""
-    findings = check_rows(store, path, ledger_id).findings
+    findings = check_rows(Looks(store), path, ledger_id).findings
     return f"; and damaged or foreign: {findings[0].what}" if findings else ""
 
 

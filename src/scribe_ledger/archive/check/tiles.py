@@ -8,14 +8,16 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from scribe_ledger.archive.check.looking import is_fault
 from scribe_ledger.archive.check.report import Finding
 from scribe_ledger.errors import SerializationError
 from scribe_ledger.merkle.hashing import HASH_BYTES, hash_leaf
 from scribe_ledger.merkle.tiles import TILE_BYTES, TILE_WIDTH, bundle_path, decode_bundle, tile_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
+    from scribe_ledger.archive.check.looking import Looks
     from scribe_ledger.objects.store import ObjectStore
 
 
@@ -39,32 +41,50 @@ class Slice(NamedTuple):
     """Why it does not."""
 
 
-def check_tiles(store: ObjectStore, tiles: Sequence[Wanted]) -> list[Finding]:
+class Witnesses(NamedTuple):
+    """Two objects that say the same of the same entries."""
+
+    tile: Slice
+    bundle: Slice
+
+    def agree(self, hashes: bytes | None) -> bool:
+        """Whether they say the same, and these hashes of their entries too, if there are any."""
+        said = self.tile.hashes
+        return said is not None and said == self.bundle.hashes and (hashes is None or said == hashes)
+
+
+class _Span(NamedTuple):
+    """Which entries a tile is about, and which of them are asked for."""
+
+    number: int
+    width: int
+    start: int
+    stop: int
+
+
+def check_tiles(looks: Looks, tiles: Sequence[Wanted]) -> list[Finding]:
     """What is wrong with tiles whose content is known."""
-    findings = []
-    for wanted in tiles:
-        width = len(wanted.hashes) // HASH_BYTES
-        found = (_bundle_hashes if wanted.is_bundle else _tile_hashes)(store, wanted.path, width)
-        if isinstance(found, Finding):
-            findings.append(found)
-        elif found != wanted.hashes:
-            findings.append(differs(wanted.path, found, wanted.hashes))
-    return findings
+    found = [looks.twice(partial(_wrong_tile, wanted), is_wrong=is_fault) for wanted in tiles]
+    return [finding for finding in found if finding is not None]
 
 
-def tiles_say(store: ObjectStore, first: int, stop: int, tree_size: int) -> list[Slice]:
-    """What the level 0 tiles of a tree say of the leaf hashes from ``first`` to before ``stop``."""
-    return [*_slices(store, first, stop, tree_size, partial(tile_path, 0), _tile_hashes)]
+def witnesses_say(looks: Looks, first: int, stop: int, tree_size: int, by_rows: bytes | None) -> list[Witnesses]:
+    """What level 0 tiles and entry bundles of a tree say of the leaf hashes from ``first`` to before ``stop``.
 
-
-def bundles_say(store: ObjectStore, first: int, stop: int, tree_size: int) -> list[Slice]:
-    """The same of the entry bundles, whose leaves are hashed."""
-    return [*_slices(store, first, stop, tree_size, bundle_path, _bundle_hashes)]
+    Both are read once more where they do not say the same, or not what the rows say, if there are rows.
+    """
+    found = []
+    for at in range(first - first % TILE_WIDTH, min(stop, tree_size), TILE_WIDTH):
+        width = min(TILE_WIDTH, tree_size - at)
+        span = _Span(at // TILE_WIDTH, width, max(first, at), min(stop, at + width))
+        hashes = None if by_rows is None else _from(by_rows, first, span.start, span.stop)
+        found.append(looks.twice(partial(_witnesses, span), is_wrong=partial(_disagree, hashes)))
+    return found
 
 
 def part(hashes: bytes, first: int, piece: Slice) -> bytes:
     """What hashes that begin with entry ``first`` say of a slice's entries."""
-    return hashes[(piece.start - first) * HASH_BYTES : (piece.stop - first) * HASH_BYTES]
+    return _from(hashes, first, piece.start, piece.stop)
 
 
 def disagreeing(slices: Sequence[Slice], first: int, right: bytes) -> list[Finding]:
@@ -90,23 +110,34 @@ def first_difference(left: bytes, right: bytes) -> int:
     raise AssertionError("they are the same")
 
 
-def _slices(
-    store: ObjectStore,
-    first: int,
-    stop: int,
-    tree_size: int,
-    path_of: Callable[[int, int], str],
-    read: Callable[[ObjectStore, str, int], bytes | Finding],
-) -> Iterator[Slice]:
-    for at in range(first - first % TILE_WIDTH, min(stop, tree_size), TILE_WIDTH):
-        width = min(TILE_WIDTH, tree_size - at)
-        start, end = max(first, at), min(stop, at + width)
-        path = path_of(at // TILE_WIDTH, width)
-        found = read(store, path, width)
-        if isinstance(found, Finding):
-            yield Slice(path, start, end, None, found)
-        else:
-            yield Slice(path, start, end, found[(start - at) * HASH_BYTES : (end - at) * HASH_BYTES], None)
+def _from(hashes: bytes, first: int, start: int, stop: int) -> bytes:
+    return hashes[(start - first) * HASH_BYTES : (stop - first) * HASH_BYTES]
+
+
+def _disagree(hashes: bytes | None, said: Witnesses) -> bool:
+    return not said.agree(hashes)
+
+
+def _witnesses(span: _Span, store: ObjectStore) -> Witnesses:
+    tile, bundle = tile_path(0, span.number, span.width), bundle_path(span.number, span.width)
+    return Witnesses(
+        _slice(span, tile, _tile_hashes(store, tile, span.width)),
+        _slice(span, bundle, _bundle_hashes(store, bundle, span.width)),
+    )
+
+
+def _slice(span: _Span, path: str, found: bytes | Finding) -> Slice:
+    if isinstance(found, Finding):
+        return Slice(path, span.start, span.stop, None, found)
+    return Slice(path, span.start, span.stop, _from(found, span.number * TILE_WIDTH, span.start, span.stop), None)
+
+
+def _wrong_tile(wanted: Wanted, store: ObjectStore) -> Finding | None:
+    width = len(wanted.hashes) // HASH_BYTES
+    found = (_bundle_hashes if wanted.is_bundle else _tile_hashes)(store, wanted.path, width)
+    if isinstance(found, Finding):
+        return found
+    return None if found == wanted.hashes else differs(wanted.path, found, wanted.hashes)
 
 
 def _tile_hashes(store: ObjectStore, path: str, width: int) -> bytes | Finding:

@@ -13,6 +13,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from scribe_ledger.archive.check.looking import Looks
 from scribe_ledger.errors import StorageError
 
 if TYPE_CHECKING:
@@ -26,15 +27,15 @@ _Answer = TypeVar("_Answer")
 AHEAD = 2
 """Tasks per process that are handed out beyond the one whose answer is awaited."""
 
-_opened: list[ObjectStore] = []
+_opened: list[Looks] = []
 """In a worker: its own store."""
 
 
 class Workers:
-    """Runs functions of (store, task). Without ``reopen`` the store cannot travel, and this process does it all."""
+    """Runs functions of (looks, task). Without ``reopen`` the store cannot travel, and this process does it all."""
 
-    def __init__(self, store: ObjectStore, reopen: Callable[[], ObjectStore] | None, jobs: int) -> None:
-        self._store = store
+    def __init__(self, looks: Looks, reopen: Callable[[], ObjectStore] | None, jobs: int) -> None:
+        self._looks = looks
         self.jobs = jobs if reopen is not None else 1
         self._pool: ProcessPoolExecutor | None = None
         if reopen is not None and jobs > 1:
@@ -42,12 +43,12 @@ class Workers:
             self._pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(reopen,))
 
     def in_order(
-        self, work: Callable[[ObjectStore, _Task], _Answer], tasks: Iterable[_Task]
+        self, work: Callable[[Looks, _Task], _Answer], tasks: Iterable[_Task]
     ) -> Iterator[tuple[_Task, _Answer]]:
         """The answers in the order of the tasks, which are taken one by one as there is room for them."""
         if self._pool is None:
             for task in tasks:
-                yield task, work(self._store, task)
+                yield task, work(self._looks, task)
             return
         waiting: deque[tuple[_Task, Future[_Answer]]] = deque()
         for task in tasks:
@@ -68,9 +69,7 @@ class Workers:
         self.close()
 
     @staticmethod
-    def _submit(
-        pool: ProcessPoolExecutor, work: Callable[[ObjectStore, _Task], _Answer], task: _Task
-    ) -> Future[_Answer]:
+    def _submit(pool: ProcessPoolExecutor, work: Callable[[Looks, _Task], _Answer], task: _Task) -> Future[_Answer]:
         try:
             return pool.submit(_run, work, task)
         except BrokenProcessPool as error:
@@ -90,8 +89,8 @@ def _died() -> StorageError:
 
 def _start(reopen: Callable[[], ObjectStore]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it, and ends the others
-    _opened.append(reopen())
+    _opened.append(Looks(reopen()))
 
 
-def _run(work: Callable[[ObjectStore, _Task], _Answer], task: _Task) -> _Answer:
+def _run(work: Callable[[Looks, _Task], _Answer], task: _Task) -> _Answer:
     return work(_opened[0], task)
