@@ -40,6 +40,7 @@ class Fault(Enum):
     TRUNCATE = "forwarded; the body breaks off in the middle"
     SHORT = "forwarded; half of the body, with a length that says so"
     FLIP = "forwarded; one byte in the middle of the body is another"
+    NO_END = "forwarded; a listing says that it goes on"
     WAIT = "forwarded as soon as the test calls release"
 
 
@@ -260,6 +261,9 @@ class _Connection(BaseHTTPRequestHandler):
         middle = len(content) // 2
         if fault is Fault.FLIP and content:
             content = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        if fault is Fault.NO_END:
+            more = b"<IsTruncated>true</IsTruncated><NextContinuationToken>0</NextContinuationToken>"
+            content = content.replace(b"<IsTruncated>false</IsTruncated>", more)
         sent = content[:middle] if fault in {Fault.TRUNCATE, Fault.SHORT} else content
         length = len(sent) if fault is Fault.SHORT else len(content)
         self.send_response_only(answer.status)

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.storage, pytest.mark.s3, pytest.mark.no_cover]
 
 ROUNDS = 12
 PLACES = ("segments", "tile", "checkpoints", "checkpoint", "manifest.json", "scribe.json", "blobs", "")
-OF_OTHER_TESTS = (Fault.WAIT, Fault.NOT_FOUND, Fault.NO_LISTING)
+OF_OTHER_TESTS = (Fault.WAIT, Fault.NOT_FOUND, Fault.NO_LISTING, Fault.NO_END)
 READ_FAULTS = (Fault.TRUNCATE, Fault.SHORT, Fault.FLIP)
 """What goes wrong with an answer: only a read has one that matters."""
 

@@ -269,23 +269,31 @@ class RemoteStore:
     def _list(self, prefix: str, after: str) -> Iterator[ListedObject]:
         import obstore
 
-        stream, last = None, after
+        stream, reached, last = None, "", after
 
         def request() -> _Page:
-            nonlocal stream
+            nonlocal stream, reached
             if stream is None:
                 stream = obstore.list(self._open_client(), prefix or None, offset=last or None, chunk_size=_PAGE)
+                reached = ""
             try:
                 page = next(stream, ())
             except Exception:
                 stream = None  # it cannot go on; the next try begins behind what was given out
                 raise
-            return tuple(map(_listed, page))
+            return tuple(sorted(map(_listed, page)))
 
         while page := self._ask("list", prefix, request):
-            beyond = [found for found in page if found.path > last]  # not every server knows what ``offset`` is
-            last = max(last, page[-1].path)
-            yield from beyond
+            if page[0].path <= reached:
+                raise Unavailable(
+                    f"the listing of {self.place(prefix)} goes back to {page[0].path!r} after {reached!r}",
+                    hint="see what answers between here and the store: a listing is in order, and has an end",
+                )
+            reached = page[-1].path
+            for found in page:
+                if found.path > last:  # not every server knows what ``offset`` is, and one page may repeat another
+                    last = found.path
+                    yield found
 
     def _check(self) -> Failure | None:
         try:
