@@ -11,13 +11,15 @@ from structlog.testing import capture_logs
 from tests.consensus.group import Group, info
 from tests.consensus.looping import in_loop
 
+from scribe_ledger.consensus import frames
 from scribe_ledger.consensus.agreement import Report
-from scribe_ledger.consensus.catching_up import INSTALLED
+from scribe_ledger.consensus.catching_up import INSTALLED, CatchingUp
 from scribe_ledger.consensus.gossip import Gossip
 from scribe_ledger.consensus.log.memory import MemoryLog
 from scribe_ledger.consensus.member import Member, MemberSettings
-from scribe_ledger.consensus.transport import Caller
-from scribe_ledger.errors import ConsensusError, Forbidden, ScribeError, Unavailable
+from scribe_ledger.consensus.transport import Caller, Reason
+from scribe_ledger.consensus.transport.contract import Refusal
+from scribe_ledger.errors import ConsensusError, Corruption, Forbidden, ScribeError, Unavailable
 from scribe_ledger.model import Extent
 from scribe_ledger.node.switchboard import SNAPSHOT, WITNESS, Switchboard
 
@@ -54,6 +56,49 @@ async def test_a_connection_lost_by_a_member_whose_engine_broke_ends_nothing_els
     _, member, _ = leading(1, 2)
     member.replica.poison("a broken invariant")
     member.on_lost(2)
+
+
+@in_loop
+async def test_a_frame_that_breaks_the_engine_ends_the_member_once_and_later_ones_are_dropped() -> None:
+    """Whatever is raised here ends up with the event loop, as a fatal error of the connection."""
+    group, member, failures = leading(1, 2, 3)
+    beyond = bytes([frames.RAFT, 0x08, 8, 0x10, 1, 0x18, 2, 0x20, group[1].term + 1, 0x40, 99])  # a heartbeat
+    switchboard = Switchboard()
+    switchboard.member, switchboard.catching_up = member, offering(member)
+    for frame in (beyond, beyond, report_of(2), bytes([frames.FORWARD]), b"\xdf"):
+        switchboard.on_frame(2, memoryview(frame))
+    switchboard.on_lost(2)
+    assert [type(each) for each in failures] == [Corruption]
+    assert member.reports == {}
+
+
+def offering(member: Member) -> CatchingUp:
+    """A leader that has told node 2 of a snapshot."""
+    unused: Any = None
+    catching_up = CatchingUp(
+        member.replica,
+        member.machine,
+        unused,
+        unused,
+        send=lambda *_: True,
+        spawn=unused,
+        wake=lambda: None,
+        on_full=unused,
+        on_conflict=unused,
+        clock=lambda: 0.0,
+        givers=tuple,
+        known=unused,
+    )
+    catching_up.send(2, 1, b"", 0.0)
+    return catching_up
+
+
+@in_loop
+async def test_a_member_says_who_refuses_it() -> None:
+    _, member, _ = leading(1, 2, 3)
+    said = {2: Refusal(Reason.COPY, "a folder was copied", proven=False), 3: None}
+    member._transport.refusal = said.__getitem__  # type: ignore[method-assign,assignment]
+    assert member.refusals() == {2: "a folder was copied"}
 
 
 @in_loop

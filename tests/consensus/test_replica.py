@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from scribe_raft import RaftPanic
 from tests.consensus.group import Group, Log, Machine, applied_to
 
 from scribe_ledger.consensus import frames
@@ -284,7 +283,7 @@ def test_a_panic_ends_the_replica_and_tells_whoever_waits(act: Callable[[Replica
     group.lead(1)
     group.isolate(2)
     sent, waiting, read = group.write(2, "a"), group.submit(2, "b"), group.read(2)
-    with pytest.raises(RaftPanic):
+    with pytest.raises(Corruption):
         group[2].receive(1, heartbeat(group[2].term, 99))
     assert group[2].poisoned
     assert isinstance(sent.only, OutcomeUnknown)

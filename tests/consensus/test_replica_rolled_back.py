@@ -9,6 +9,8 @@ import pytest
 from scribe_raft import RaftPanic
 from tests.consensus.group import Group
 
+from scribe_ledger.errors import Corruption
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -37,9 +39,11 @@ def test_it_is_stopped_by_the_leader_that_counts_on_it() -> None:
     group.pass_time(2)
     group.crash(2)
     put_back()
-    with pytest.raises(RaftPanic, match=r"to_commit \d+ is out of range"):
+    with pytest.raises(Corruption, match=r"forgotten what it acknowledged: its Raft log ends at entry \d+,") as broke:
         group.pass_time(3)
-    assert group[2].poisoned
+    assert "replace the node" in broke.value.hint
+    assert isinstance(broke.value.__cause__, RaftPanic)
+    assert group[2].poisoned == broke.value.message
     group.crash(2)
     group.write(1, "c")
     group.pass_time(2)

@@ -65,6 +65,7 @@ class FakeCluster(Gatherer):
         self.dissent: ScribeError | None = None
         self.takes_large_values: ScribeError | None = None
         self.has_leader = True
+        self.refusals = ""
         self.cosigners = ["example.org/a+00000001+AAAA"]
         self.quorum = 2
         self.held: list[Callable[[ScribeError | None], object]] | None = None

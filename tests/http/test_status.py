@@ -382,6 +382,8 @@ def test_a_member_without_a_leader_is_alive_and_not_ready(member: Served) -> Non
     assert isinstance(cluster, FakeCluster)
     cluster.has_leader = False
     check_unwell(member, "unavailable", "no leader is known")
+    cluster.refusals = "node 1 refuses this node: a folder was copied"
+    check_unwell(member, "unavailable", "wait for one; node 1 refuses this node: a folder was copied")
     assert get(member, "/health").json["leader"] is None
     assert "\nscribe_healthy 0\n" in get(member, "/metrics/prometheus").text
     assert get(member, "/v1/kv?consistency=stale").status == 200

@@ -83,8 +83,8 @@ class CatchingUp:
         known: Callable[[int], MemberInfo | None],
         may_give: Callable[[], bool] = lambda: True,
     ) -> None:
-        """``givers``: who may be asked in a leader's place. ``known``: what is known of a member, while there is no record
-        of the members, too. ``may_give``: whether this ledger is one to give."""
+        """``givers``: who may be asked in a leader's place. ``known``: what is known of a member, with or without a
+        record of the members. ``may_give``: whether this ledger is one to give."""
         self._replica = replica
         self._machine = machine
         self._data_dir = data_dir
@@ -154,7 +154,7 @@ class CatchingUp:
         self._settle(sender, ok=bool(_INSTALLED.unpack(frame)[2]))
 
     def _settle(self, peer: int, *, ok: bool) -> None:
-        if self._sent.pop(peer, None) is not None:
+        if self._sent.pop(peer, None) is not None and not self._replica.poisoned:
             self._replica.report_snapshot(peer, ok)
             self._wake()
 

@@ -234,7 +234,9 @@ class Member:
     # --- what comes from others --------------------------------------------------------------------------------
 
     def on_frame(self, sender: int, frame: memoryview) -> None:
-        """``ValueError`` for what is malformed."""
+        """``ValueError`` for what is malformed. A member that broke hears nothing any more."""
+        if self._is_broken():
+            return
         if frame[0] == REPORT:
             gossip = Gossip.decode(frame)
             if gossip.info.raft_id != sender:
@@ -252,7 +254,12 @@ class Member:
             self.standing.agreement.note(sender, gossip.report)
             self.liveness.note(sender, self._loop.time(), time.time_ns() // 1_000_000)
             return
-        self.replica.receive(sender, frame)
+        try:
+            self.replica.receive(sender, frame)
+        except Exception as error:
+            if not self.replica.poisoned:
+                raise
+            self.turns.fail(error)
         self.turns.wake()
 
     def on_lost(self, raft_id: int) -> None:
@@ -373,6 +380,11 @@ class Member:
         heard = self._transport.last_heard(raft_id)
         seconds = heard if isfinite(heard) else self.liveness.silence(raft_id, self._loop.time())
         return seconds if isfinite(seconds) else None
+
+    def refusals(self) -> dict[int, str]:
+        """What those members said that do not speak with this node."""
+        told = {peer: self._transport.refusal(peer) for peer in self.replica.membership.ids - {self.me.raft_id}}
+        return {peer: refusal.message for peer, refusal in told.items() if refusal is not None}
 
     def _look_for_removal(self) -> None:
         """Who was removed may never be told by the log: it is sent no more of it. The others refuse it instead."""

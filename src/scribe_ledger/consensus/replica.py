@@ -22,6 +22,7 @@ from scribe_ledger.consensus.bundles import BUNDLE, MEMBERS, Header, encode_entr
 from scribe_ledger.consensus.exchange import ArrivedSnapshot, Counters, Progress, ReplicaSettings, Turn
 from scribe_ledger.consensus.membership import Membership
 from scribe_ledger.consensus.outbox import Outbox
+from scribe_ledger.consensus.panics import meaning_of
 from scribe_ledger.consensus.proposals import Proposals
 from scribe_ledger.consensus.reads import Reads
 from scribe_ledger.consensus.restoring import Restoring
@@ -56,8 +57,11 @@ def _guarded(method: Callable[Concatenate[Replica, P], R]) -> Callable[Concatena
         try:
             return method(self, *args, **kwargs)
         except RaftPanic as error:
-            self.poison(str(error))
-            raise
+            meaning = meaning_of(error)
+            self.poison(str(error) if meaning is None else meaning.message)
+            if meaning is None:
+                raise
+            raise meaning from error
 
     return call
 

@@ -158,6 +158,11 @@ class Cluster(Protocol):
         """Whether a leader is known now, and so writes and linearizable reads have somewhere to go."""
         ...
 
+    @property
+    def refusals(self) -> str:
+        """Which members do not speak with this one, and what they said; empty where there is none."""
+        ...
+
     def status(self) -> dict[str, Any]:
         """``node_id, raft_id, is_leader, current_leader, state, current_term, last_log_index, last_applied``,
         ``commit_index, voters, learners, quorum``. A leader that is unknown is None."""

@@ -81,8 +81,9 @@ def _not_ready(service: Service) -> ScribeError | None:
 def _without_leader(service: Service) -> ScribeError | None:
     if service.cluster is None or service.cluster.has_leader:
         return None
+    refusals = service.cluster.refusals
     return Unavailable(
-        "no leader is known: writes and linearizable reads wait for one",
+        "no leader is known: writes and linearizable reads wait for one" + (f"; {refusals}" if refusals else ""),
         hint="a majority of the voters must reach each other; /cluster/members shows who does not answer",
     )
 

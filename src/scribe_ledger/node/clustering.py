@@ -192,6 +192,11 @@ class NodeCluster:
     def has_leader(self) -> bool:
         return bool(self._replica.leader)
 
+    @property
+    def refusals(self) -> str:
+        told = {node_id_of(self.member, raft_id): message for raft_id, message in self.member.refusals().items()}
+        return "; ".join(f"node {node_id} refuses this node: {told[node_id]}" for node_id in sorted(told, key=str))
+
     def status(self) -> dict[str, Any]:
         return status_of(self.member)
 
