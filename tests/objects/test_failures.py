@@ -90,6 +90,11 @@ def test_hints_are_for_the_store_at_hand() -> None:
     assert "[storage.s3]" in hint_for(refused, "s3://bucket")
     assert "[storage.s3]" not in hint_for(refused, "gs://bucket")
     assert "credentials" in hint_for(refused, "az://container")
+    slow = judge(GenericError("HTTP error: request or response body error\n\nDebug source:\n source: TimedOut,"))
+    assert "in [storage.s3], or [storage] object_store_timeout_secs" in hint_for(slow, "s3://bucket/prefix")
+    assert "raise [storage] object_store_timeout_secs" in hint_for(slow, "gs://bucket")
+    nobody = judge(GenericError('HTTP error\n\nDebug source:\n "tcp connect error", kind: TimedOut'))
+    assert "slow" not in hint_for(nobody, "s3://bucket")
     assert "name of the bucket" in judge(GenericError(answer(400, "InvalidBucketName"))).hint
 
 

@@ -14,6 +14,7 @@ import pytest
 from tests.faulty_proxy import Fault, FaultyProxy
 from tests.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
 
+from scribe_ledger.cli.stores import options_for
 from scribe_ledger.config import Config
 from scribe_ledger.errors import ConfigurationError, StorageError, Unavailable
 from scribe_ledger.objects.folder import FolderStore
@@ -108,6 +109,15 @@ def test_the_settings_of_s3_reach_the_client(tmp_path: Path) -> None:
     assert client.config["endpoint"] == "http://127.0.0.1:9000"
     assert client.retry_config["max_retries"] == 0
     assert client.client_options["timeout"] in {timedelta(seconds=7), "7s", "7seconds"}
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/prefix", "gs://bucket/prefix", "az://container/prefix"])
+def test_a_store_that_is_named_by_url_has_a_time_out_too(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"storage.object_store": url, "storage.object_store_timeout_secs": "70"}
+    assert options_of(Config.load(environ={}, overrides=names)) == StoreOptions(timeout_secs=70)
+    assert options_for(url) == StoreOptions()
+    monkeypatch.setenv("SCRIBE_STORAGE_OBJECT_STORE_TIMEOUT_SECS", "80")
+    assert options_for(url) == StoreOptions(timeout_secs=80)
 
 
 @pytest.mark.parametrize(

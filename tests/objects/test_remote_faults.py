@@ -341,6 +341,13 @@ def test_the_check_does_not_wait_for_slots(s3_server: S3Server, monkeypatch: pyt
         rig.store.check()
 
 
+def test_who_has_a_slow_link_is_told_what_to_raise(s3_server: S3Server) -> None:
+    with rig_on(s3_server, timeout_secs=0.3, max_retries=1) as rig:
+        rig.proxy.fail(Fault.TIMEOUT)
+        with pytest.raises(Unavailable, match=r"cannot read .*TimedOut \(8 MiB .* object_store_timeout_secs"):
+            rig.store.get("a/b")
+
+
 # --- large objects -----------------------------------------------------------------------------------------------
 
 

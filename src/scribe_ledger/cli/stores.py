@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scribe_ledger.objects.store import ObjectStore
 
 _S3 = "SCRIBE_STORAGE_S3_"
+_TIMEOUT = "SCRIBE_STORAGE_OBJECT_STORE_TIMEOUT_SECS"
 _FILE = Path("config.toml")
 
 
@@ -41,13 +42,14 @@ def typed_url(given: str) -> str:
 
 
 def options_for(url: str) -> StoreOptions:
-    """How to talk to the store at a URL that was typed: a bucket of S3 as the variables of ``[storage.s3]`` say."""
-    from scribe_ledger.objects.opening import StoreOptions, options_of
+    """How to talk to the store at a URL that was typed: a bucket of S3 as the variables of ``[storage.s3]`` say, any
+    other as that of ``[storage]`` does."""
+    from scribe_ledger.objects.opening import options_of
     from scribe_ledger.objects.urls import split_store_url
 
     given, found = _variables((_S3,)), split_store_url(url)
     if found.scheme != "s3" or not given:
-        return StoreOptions()
+        return options_of(_load(os.devnull, _variables((_TIMEOUT,)), {}))
     return options_of(_load(os.devnull, given, {"storage.s3.bucket": found.bucket}))
 
 

@@ -233,6 +233,9 @@ class StorageSettings(Section):
         description="URL of the archive: `file://`, `s3://`, `gs://` or `az://`. Empty: `[storage.s3]` if present, "
         "else `<data_dir>/objects`.",
     )
+    object_store_timeout_secs: Positive = Field(
+        default=30, description="Seconds that one request to it may take; `[storage.s3]` has its own."
+    )
     inline_max: Whole = Field(
         default=262_144, description="Values up to this many bytes travel inside the log; larger ones become objects."
     )

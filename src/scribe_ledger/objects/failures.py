@@ -26,7 +26,15 @@ _NOISE = re.compile(r"^(?:Generic \w+ error: )?(?:Error performing \w+ \S+ in \S
 """Which request it was, the caller says; how long it took differs each time, and equal errors are to be equal texts."""
 _REASON = re.compile(r'(TimedOut|IncompleteBody|IncompleteMessage)|(?:message|error): "([^"]*)"')
 _CREDENTIALS = "check the credentials in [storage.s3] or the environment: they may be wrong, expired, or lack a right"
-_CREDENTIALS_ELSEWHERE = "check the credentials in the environment: they may be wrong, expired, or lack a right"
+_SLOW = (
+    "8 MiB have to pass within that time: on a slow link raise timeout_secs in [storage.s3], or [storage]"
+    " object_store_timeout_secs"
+)
+_ELSEWHERE = {
+    _CREDENTIALS: "check the credentials in the environment: they may be wrong, expired, or lack a right",
+    _SLOW: "8 MiB have to pass within that time: on a slow link raise [storage] object_store_timeout_secs",
+}
+"""What to do where the settings of S3 do not count."""
 _CREDENTIALS_CODES = frozenset({"ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"})
 
 
@@ -88,14 +96,16 @@ def _meaning(error: Exception, status: int, code: str, text: str) -> tuple[Kind,
 def _hint_without_answer(text: str) -> str:
     if _ROLE_ENDPOINT in text:
         return "no credentials were found, and no role of this machine answered"
+    if "TimedOut" in text and "tcp connect" not in text:
+        return _SLOW
     if "ConnectionRefused" in text:
         return "check the endpoint, and that the service is up"
     return "check the endpoint: nobody knows its name" if "dns error" in text else ""
 
 
 def hint_for(failure: Failure, url: str) -> str:
-    """What to do about it, where the store has that URL: there are settings for credentials of S3 alone."""
-    return failure.hint if failure.hint != _CREDENTIALS or url.startswith("s3:") else _CREDENTIALS_ELSEWHERE
+    """What to do about it, where the store has that URL: some settings are for S3 alone."""
+    return failure.hint if url.startswith("s3:") else _ELSEWHERE.get(failure.hint, failure.hint)
 
 
 def _shorten(text: str, status: int, code: str) -> str:

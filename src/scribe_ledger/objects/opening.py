@@ -56,10 +56,10 @@ def store_of(config: Config, *, create: bool = True, late: bool = False) -> Obje
 
 
 def options_of(config: Config) -> StoreOptions:
-    """The options of ``[storage.s3]``, else the defaults."""
+    """The options of ``[storage.s3]``, else the defaults but for the time that a request may take."""
     s3 = config.storage.s3
     if s3 is None:
-        return StoreOptions()
+        return StoreOptions(timeout_secs=config.storage.object_store_timeout_secs)
     return StoreOptions(
         pool_size=s3.pool_size,
         timeout_secs=s3.timeout_secs,
