@@ -6,11 +6,13 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.archive.rounds import archiver, check_archived, check_ledger, open_ledger, write_round
+from tests.archive.rounds import archiver, await_until, check_archived, check_ledger, now, open_ledger, write_round
 from tests.faulty_proxy import Fault, FaultyProxy
 
+from scribe_ledger.archive.archiver import Archiver
 from scribe_ledger.archive.publishing import _tiles
 from scribe_ledger.errors import Corruption, ScribeError, Unavailable
+from scribe_ledger.objects import paths
 from scribe_ledger.objects.opening import open_object_store
 
 if TYPE_CHECKING:
@@ -108,3 +110,36 @@ def test_a_bucket_that_is_gone_fails_no_write(ledger: ServedLedger, proxy: Fault
     proxy.heal()
     archive.run_once(everything=True)
     assert archive.status.pending_entries == 0
+
+
+@pytest.mark.parametrize("path", [paths.MANIFEST, paths.CHECKPOINT])
+def test_a_copy_that_arrives_late_is_replaced_when_none_can_come_any_more(
+    ledger: ServedLedger, store: ObjectStore, proxy: FaultyProxy, path: str
+) -> None:
+    """The first try was given up and hangs on its way, until a newer copy was put."""
+    waited, copies = 0.0, list[bytes | None]()
+
+    def hold_the_first(step: str) -> None:
+        if step == "publish-checkpoint" and not copies:
+            proxy.fail(Fault.WAIT, method="PUT", path=f"/{path}")
+
+    settings = archiver(ledger).settings
+    archive = Archiver(ledger, settings, clock=lambda: now() + int(waited * 1000), at_step=hold_the_first)
+    for number in range(2):
+        ledger.put("key", str(number))
+        archive.run_once(everything=True)
+        copies.append(store.get(path))
+    proxy.release()
+    await_until(lambda: store.get(path) == copies[0])
+    asked = proxy.count()
+    archive.run_once()
+    assert proxy.count() == asked, "no pass asks for it all the time"
+    waited = store.late_secs + 10
+    archive.run_once()
+    assert store.get(path) == copies[1]
+    waited *= 2
+    archive.run_once()
+    asked = proxy.count()
+    waited *= 2
+    archive.run_once()
+    assert proxy.count() == asked, "nothing was put since"

@@ -5,7 +5,9 @@ and publishing goes on from there, whoever did it before and wherever it was end
 are the same bytes whoever makes them: a covered object that differs was made from another log. One that no checkpoint
 covers may be what a lost node left of entries that were never published, and is replaced (see ``placing``).
 
-``checkpoint`` and ``manifest.json`` are replaced at each change, and nobody's authority.
+``checkpoint`` and ``manifest.json`` are replaced at each change, and nobody's authority. A request that was given up,
+by this process or one before it, may still arrive, and put an older copy in the place of a newer one. So once they have
+not been replaced for as long as a store takes such a request they are looked at once more.
 """
 
 from __future__ import annotations
@@ -46,15 +48,19 @@ class Publisher:
         """Whether ``checkpoint`` is known to be that one."""
         self._listed: object = None
         """The segments that ``manifest.json`` lists."""
+        self._copying_since: int | None = None
+        """When a copy was last put, or may have been by the process before; None where nothing can come late."""
 
     def publish(self, work: Work) -> None:
         """Brings the store up to the archived end."""
         size = work.ledger.manifest.archived_size
         if size == 0:
             return
+        self._look_again(work)
         before = self._published
         if before is None:
             before = self._published = published_size(work.ledger, size)
+            self._note_copying(work)
         if before < size:
             work.guard()
             self._publish(work, before, size)
@@ -75,7 +81,7 @@ class Publisher:
         )
         if self._listed is not None or not _lists_the_same(store.get(paths.MANIFEST), content):
             work.guard()
-            store.put_bytes(paths.MANIFEST, content, replace=True)
+            self._replace(work, paths.MANIFEST, content)
             work.reached("publish-copies")
         self._listed = manifest.segments
 
@@ -105,8 +111,22 @@ class Publisher:
             work.guard()
             found = read_checkpoint(store, required_lineage(store), size)  # what is copied is what was signed
             if found is not None:
-                store.put_bytes(paths.CHECKPOINT, found.text.encode(), replace=True)
+                self._replace(work, paths.CHECKPOINT, found.text.encode())
         self._copied = True
+
+    def _replace(self, work: Work, path: str, content: bytes) -> None:
+        self._note_copying(work)
+        work.ledger.objects.put_bytes(path, content, replace=True)
+
+    def _note_copying(self, work: Work) -> None:
+        if work.ledger.objects.late_secs:
+            self._copying_since = work.clock()
+
+    def _look_again(self, work: Work) -> None:
+        """Forgets what the copies are, once, when nothing that was sent earlier can arrive any more."""
+        late_ms = int(work.ledger.objects.late_secs * 1000)
+        if self._copying_since is not None and work.clock() - self._copying_since > late_ms:
+            self._copying_since, self._copied, self._listed = None, False, None
 
 
 def published_size(ledger: ServedLedger, size: int) -> int:

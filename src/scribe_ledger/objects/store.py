@@ -86,7 +86,7 @@ class ObjectStore(Protocol):
 
     @property
     def late_secs(self) -> float:
-        """For so long may a request to delete arrive whose answer never came; 0 where none outlives the process."""
+        """For so long may a request arrive whose answer never came; 0 where none outlives the process."""
         ...
 
     def delete(self, path: str) -> int:
