@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     from scribe_ledger.objects.store import ListedObject, ObjectStat, ObjectStore
 
-Fault = Literal["", "altered", "missing"]
+Fault = Literal["", "altered", "missing", "unseen"]
+"""``missing``: where its bytes are asked for; ``unseen``: where it is asked whether it is there."""
 
 
 class ErringStore:
@@ -32,11 +33,13 @@ class ErringStore:
         """Objects that no listing has."""
         self.reads: list[str] = []
         """The path of every request for bytes."""
+        self._seen: list[str] = []
 
     def err(self, fault: Fault, *under: str, after: int = 0, always: Collection[str] = ()) -> None:
         """From here on, with no answer given yet."""
         self.fault, self.under, self.after, self.always = fault, under or ("",), after, always
         self.reads.clear()
+        self._seen.clear()
 
     def get(self, path: str) -> bytes | None:
         return self._answer(path, self._behind.get(path))
@@ -49,7 +52,9 @@ class ErringStore:
         return None if found is None else cast("BinaryIO", RemoteFile(cast("ObjectStore", self), path, found.size))
 
     def stat(self, path: str) -> ObjectStat | None:
-        return self._behind.stat(path)
+        self._seen.append(path)
+        unseen = self.fault == "unseen" and path.startswith(self.under) and self._seen.count(path) == self.after + 1
+        return None if unseen else self._behind.stat(path)
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ListedObject]:
         return (each for each in self._behind.list(prefix, after=after) if each.path not in self.unlisted)
@@ -66,4 +71,8 @@ class ErringStore:
     def _errs(self, path: str) -> bool:
         if self.always:
             return path in self.always
-        return bool(self.fault) and path.startswith(self.under) and self.reads.count(path) == self.after + 1
+        return (
+            self.fault in ("altered", "missing")
+            and path.startswith(self.under)
+            and self.reads.count(path) == self.after + 1
+        )

@@ -70,7 +70,8 @@ class Restored(NamedTuple):
     checkpoint: Checkpoint
     """The head that everything was checked against; after a promotion the same under the new key."""
     repeated: bool = False
-    """It was promoted before, and is the store's ledger: nothing was done, and it may have gone on since."""
+    """It was restored, or promoted and is the store's ledger, before: nothing was done, and it may be that more was
+    written since."""
 
 
 def quiet(_part: str, _done: int, _total: int) -> None:
@@ -98,7 +99,7 @@ def restore(
     if public_key:
         lineage.check_pinned(public_key)
     if (path / IDENTITY).exists() and not (path / RESTORING).exists():
-        if _is_promoted(path, store, lineage, promote=promote):
+        if _is_done(path, store, lineage, promote=promote):
             return _describe(store, path)._replace(repeated=True)
     else:
         try:
@@ -137,8 +138,8 @@ def restore_if_needed(config: Config, *, progress: Progress = quiet) -> Restored
         store.close()
 
 
-def _is_promoted(path: Path, store: ObjectStore, lineage: Lineage, *, promote: bool) -> bool:
-    """Whether the promotion that is asked for is done. False if it can be; raises where there is nothing to do here."""
+def _is_done(path: Path, store: ObjectStore, lineage: Lineage, *, promote: bool) -> bool:
+    """Whether what is asked for is done. False if it can be; raises where there is nothing to do here."""
     folder = DataFolder(path, create=False)
     try:
         identity = folder.load_identity()
@@ -149,10 +150,8 @@ def _is_promoted(path: Path, store: ObjectStore, lineage: Lineage, *, promote: b
         raise StorageError(
             f"{path} holds another ledger, {identity.origin!r}", hint="name an empty folder, or a new one"
         )
-    if identity.read_only and not promote:
-        raise StorageError(f"{path} was restored already", hint="open it to read, or promote it with --promote")
     if identity.read_only:
-        return False
+        return not promote
     done = f"{path} was promoted already" if identity.epoch else f"{path} holds this ledger already, with its own key"
     if key != lineage.key:  # a promotion into a new folder would fence whoever serves it now
         raise StorageError(
@@ -322,7 +321,7 @@ def _open_half(folder: DataFolder, store: ObjectStore, lineage: Lineage, head: C
 def _check_still_there(ledger: ServedLedger, store: ObjectStore) -> None:
     """Between two runs somebody may have merged what the first had taken over."""
     for segment in ledger.manifest.segments:
-        if store.stat(segment.path) is None:
+        if store.stat(segment.path) is None and store.stat(segment.path) is None:  # asked twice: a network may err
             raise Corruption(
                 f"the segment {segment.path} was there when the restore began, and is gone",
                 hint="if another node merged it meanwhile, remove the folder and restore it again",

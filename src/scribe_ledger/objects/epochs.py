@@ -287,7 +287,7 @@ def _wrong(store: ObjectStore, path: str, what: str) -> Corruption:
 
 def required_lineage(store: ObjectStore) -> Lineage:
     """The same for who must find a ledger there."""
-    lineage = read_lineage(store)
+    lineage = read_lineage(store) or read_lineage(store)  # a network may err
     if lineage is None:
         used = next(iter(store.list("")), None)
         raise ConfigurationError(
