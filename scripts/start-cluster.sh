@@ -5,13 +5,14 @@ source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
 
 usage() {
   cat <<'TEXT'
-usage: scripts/start-cluster.sh [-d DIR] [-c DIR] [-p PORT] [-r PORT] [N]
+usage: scripts/start-cluster.sh [-d DIR] [-c DIR] [-p PORT] [-r PORT] [-w SECONDS] [N]
 
   N        how many nodes (default: 3)
   -d DIR   where folders, logs and pid files go (default: ./cluster)
   -c DIR   where config-node1.toml, config-node2.toml … are (default: the checkout, which has three)
   -p PORT  HTTP port of the first node, and -r PORT its Raft port (default: 8001 and 9001); the next nodes have the
            next ports
+  -w SECONDS  how long to wait for all of them (default: 60)
 
 With -p, -r or more nodes than there are settings files, settings are written to DIR. Those that are there are kept, and
 are used again where neither -c, -p nor -r is given. A port that somebody else listens on is refused before anything starts.
@@ -19,19 +20,20 @@ TEXT
 }
 
 directory="cluster" configs="" http_port="" raft_port=""
-while getopts ':d:c:p:r:h' option; do
+while getopts ':d:c:p:r:w:h' option; do
   case "$option" in
     d) directory="$OPTARG" ;;
     c) configs="$(cd "$OPTARG" && pwd)" ;;
     p) http_port="$OPTARG" ;;
     r) raft_port="$OPTARG" ;;
+    w) patience_seconds="$OPTARG" ;;
     h) usage; exit 0 ;;
     *) usage >&2; exit 2 ;;
   esac
 done
 shift $((OPTIND - 1))
 count="${1:-3}"
-if [ $# -gt 1 ] || ! [[ "$count" =~ ^[1-9][0-9]?$ && "$http_port$raft_port" =~ ^[0-9]*$ ]]; then
+if [ $# -gt 1 ] || ! [[ "$count" =~ ^[1-9][0-9]?$ && "$http_port$raft_port$patience_seconds" =~ ^[0-9]+$ ]]; then
   usage >&2
   exit 2
 fi
@@ -153,9 +155,32 @@ one_leader() {
   say "$first"
 }
 
+# Nodes that were started here once, and are not to be started now.
+resting() {
+  local file number
+  for file in node-*.log; do
+    number="${file#node-}" number="${number%.log}"
+    [ "$number" -le "$count" ] || is_running "node-$number.pid" || say "$number"
+  done
+}
+
+# What a node says that does not serve, or is no voter.
+reason_of() {
+  local answer field
+  answer="$(ask "$(port_of "$1")" /health/ready)"
+  for field in message hint; do
+    sed -n "s/.*\"$field\": *\"\(\([^\"\\]\|\\\\.\)*\)\".*/\1/p" <<<"$answer"
+  done
+}
+
 until [ "$SECONDS" -gt "$patience_seconds" ]; do
   if all_serve && all_vote && leader="$(one_leader)"; then
-    say "the cluster serves with $count voters; node $leader leads"
+    voters="$(voters_of 1)"
+    say "the cluster serves with $voters voters; node $leader leads"
+    mapfile -t others < <(resting)
+    if [ "$voters" -gt "$count" ] && [ ${#others[@]} -gt 0 ]; then
+      say "not running: node ${others[*]}; each is one failure less that the cluster bears"
+    fi
     for ((number = 1; number <= count; number++)); do
       say "http://127.0.0.1:$(port_of "$number")"
     done
@@ -163,4 +188,8 @@ until [ "$SECONDS" -gt "$patience_seconds" ]; do
   fi
   sleep 0.1
 done
-fail "no cluster within $patience_seconds s; the logs are $PWD/node-*.log"
+for ((number = 1; number <= count; number++)); do
+  mapfile -t reasons < <(reason_of "$number")
+  [ ${#reasons[@]} -eq 0 ] || say "node $number: ${reasons[*]}" >&2
+done
+fail "not all of the $count nodes are voters within $patience_seconds s; the logs are $PWD/node-*.log"

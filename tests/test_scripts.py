@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Thread
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 from tests.cluster_of_nodes import ClusterOfNodes, wait_until
@@ -16,7 +20,7 @@ from tests.cluster_of_nodes import ClusterOfNodes, wait_until
 from scribe_ledger.client import Client
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.cluster
 
@@ -118,6 +122,69 @@ def test_a_node_that_cannot_start_is_said_with_its_log(folder: Path, tmp_path: P
     assert failed.returncode == 1
     assert "node 2 ended; its log is" in failed.stderr
     assert "node.id" in failed.stderr
+
+
+class Answers(BaseHTTPRequestHandler):
+    """What nodes say of themselves, by their ports."""
+
+    protocol_version = "HTTP/1.1"
+    said: ClassVar[dict[int, dict[str, object]]]
+
+    def do_GET(self) -> None:
+        said = self.said[self.server.server_port]  # type: ignore[attr-defined]
+        problem = said.get("error") if self.path.startswith("/health") else None
+        body = json.dumps({**said, "error": problem} if problem else said).encode()
+        self.send_response(503 if problem else 200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is said."""
+
+
+@pytest.fixture
+def answering(folder: Path) -> Iterator[Callable[..., list[str]]]:
+    """Has nodes run, as far as the script can tell, that say what is given. Gives its arguments."""
+    with ExitStack() as stack:
+
+        def answer(*said: dict[str, object]) -> list[str]:
+            folder.mkdir()
+            Answers.said = {}
+            sleeper = stack.enter_context(subprocess.Popen(["bash", "-c", "exec -a scribe-node sleep 60"]))
+            stack.callback(sleeper.kill)
+            for number, each in enumerate(said, 1):
+                server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Answers))
+                Answers.said[server.server_port] = each
+                (folder / f"config-node{number}.toml").write_text(f"client_port = {server.server_port}\n")
+                (folder / f"node-{number}.pid").write_text(str(sleeper.pid))
+                stack.callback(server.shutdown)
+                Thread(target=server.serve_forever, args=(0.01,)).start()
+            return ["-d", str(folder), "-w", "1", str(len(said))]
+
+        yield answer
+
+
+def test_voters_that_do_not_run_are_counted_and_named(folder: Path, answering: Callable[..., list[str]]) -> None:
+    place = answering(*[{"leader_id": 2, "voters": 5}] * 3)
+    for number in range(1, 6):
+        (folder / f"node-{number}.log").touch()
+    said = run("start-cluster", *place).stdout
+    assert "the cluster serves with 5 voters; node 2 leads\nnot running: node 4 5;" in said
+
+
+def test_who_is_not_in_is_told_with_its_reason(answering: Callable[..., list[str]]) -> None:
+    well: dict[str, object] = {"leader_id": 1, "voters": 2}
+    problem = {
+        "kind": "unavailable",
+        "message": 'node 2 is "a member" that is gone',
+        "hint": "scribe cluster replace 2",
+    }
+    failed = run("start-cluster", *answering(well, {"error": problem}), check=False)
+    assert failed.returncode == 1
+    assert 'node 2: node 2 is \\"a member\\" that is gone scribe cluster replace 2\n' in failed.stderr
+    assert "not all of the 2 nodes are voters within 1 s" in failed.stderr
+    assert "node 1:" not in failed.stderr
 
 
 def test_suites_run_by_name_against_a_running_cluster(tmp_path: Path) -> None:
