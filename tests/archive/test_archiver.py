@@ -290,6 +290,7 @@ def test_a_full_disk_while_sealing_leaves_a_clear_error_and_a_ledger_that_serves
         assert not isinstance(caught.value, Corruption)
         assert temporary_files(ledger) == []
         assert "No space left" in archive.status.last_error
+        assert "request" not in archive.status.last_error
     check_ledger(ledger, 1)
     write_round(ledger, 1)
     archive.run_once(everything=True)

@@ -514,13 +514,18 @@ def test_a_folder_with_a_ledger_is_refused(tmp_path: Path, store: FolderStore) -
     with pytest.raises(StorageError, match="its own key") as error:
         restore(store, tmp_path / "lost", promote=True)
     assert "empty" not in error.value.hint
-    restore(store, tmp_path / "new")
-    with pytest.raises(StorageError, match="restored already"):
-        restore(store, tmp_path / "new")
     with bystander(tmp_path / "other", FolderStore(tmp_path / "other store")):
         pass
     with pytest.raises(StorageError, match="another ledger"):
         restore(store, tmp_path / "other", promote=True)
+
+
+def test_a_restore_that_is_done_is_not_done_again(tmp_path: Path, store: FolderStore) -> None:
+    lose(tmp_path / "lost", store, parts=1)
+    first = restore(store, tmp_path / "new")
+    again = restore(store, tmp_path / "new")
+    assert (first.repeated, again) == (False, first._replace(repeated=True))
+    assert not restore(store, tmp_path / "new", promote=True).repeated
 
 
 def test_a_promotion_that_is_done_is_not_done_again(tmp_path: Path, store: FolderStore) -> None:

@@ -9,6 +9,7 @@ from tests.archive.lost import LARGE, NAME, lose
 
 from scribe_ledger import verify
 from scribe_ledger.ledger.folder import KEY
+from scribe_ledger.ledger.rocks import RocksStore, raise_engine_error
 from scribe_ledger.merkle.note import Signer
 from scribe_ledger.objects import paths
 from scribe_ledger.objects.folder import FolderStore
@@ -46,6 +47,32 @@ def test_a_ledger_is_restored_promoted_and_written(cli: Cli, tmp_path: Path, sto
     assert f"{NAME}/e1+" in said
     cli("put", "key", "value", *there)
     assert cli("get", "large", *there).out == LARGE + b"\0"
+
+
+def test_the_same_again_is_no_error(cli: Cli, tmp_path: Path, store: FolderStore) -> None:
+    """Whoever repeats it until it succeeds comes to an end."""
+    command = ("restore", "--from", store.url, "--data", tmp_path / "new")
+    cli(*command)
+    said = cli(*command).text
+    assert "was restored already, with" in said
+    assert "had not been archived" not in said
+    assert "scribe restore --promote" in said
+    assert cli(*command, "--json").document["repeated"]
+
+
+def test_who_restores_onto_a_full_disk_is_told_to_do_it_again(
+    cli: Cli, tmp_path: Path, store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise_engine_error(Exception("IO error: No space left on device: While appending"))
+
+    command = ("restore", "--from", store.url, "--data", tmp_path / "new")
+    with monkeypatch.context() as full:
+        full.setattr(RocksStore, "sync", fail)
+        told = cli(*command, code=3).err
+    assert "free space, then call the same `scribe restore` again" in told
+    assert "open the ledger" not in told
+    assert NAME in cli(*command).text
 
 
 def test_the_answer_as_json(cli: Cli, tmp_path: Path, store: FolderStore) -> None:

@@ -11,7 +11,7 @@ import click
 from scribe_ledger.cli.output import counted, print_json, say, shown, time_of
 from scribe_ledger.cli.proving import FILE
 from scribe_ledger.cli.session import Session, pass_session, place_options
-from scribe_ledger.errors import SerializationError
+from scribe_ledger.errors import SerializationError, StorageError
 
 if TYPE_CHECKING:
     from scribe_ledger.archive.recovery import Restored
@@ -38,10 +38,10 @@ def restore(
     """Rebuild a ledger in the folder --data from its object store alone.
 
     Every entry is checked against the checkpoint that the ledger signed, and so is every value. A restore that was cut
-    short goes on where it was when it is called again. The folder is read-only: entries that had not been archived are
-    gone, and the lost node may have signed them. With --promote, now or later, the ledger begins its next epoch under
-    a new key and takes writes; the old node is refused by the store if it comes back. A promotion that is done is not
-    done again.
+    short goes on where it was when it is called again; one that is done is not done again, and a promotion neither. The
+    folder is read-only: entries that had not been archived are gone, and the lost node may have signed them. With
+    --promote, now or later, the ledger begins its next epoch under a new key and takes writes; the old node is refused
+    by the store if it comes back.
     """
     if old_key is not None and not promote:
         raise click.UsageError("--old-key goes with --promote")
@@ -60,6 +60,9 @@ def restore(
                 old_key=None if old_key is None else _private_key(old_key),
                 check_values=not skip_values,
             )
+        except StorageError as error:
+            error.hint = _of_restore(error.hint)
+            raise
         finally:
             store.close()
     if session.json:
@@ -106,6 +109,12 @@ def _private_key(path: str) -> Signer:
         ) from None
 
 
+def _of_restore(hint: str) -> str:
+    """What to do about a full disk, say: until the restore is done there is no ledger to open."""
+    before, found, _ = hint.partition("then open the ledger again")
+    return f"{before}then call the same `scribe restore` again: it goes on where it was" if found else hint
+
+
 class _Parts:
     """One progress bar after the other, one for each part of the work."""
 
@@ -142,7 +151,12 @@ def _to_json(restored: Restored, data: Path, url: str) -> dict[str, Any]:
 
 
 def _say(restored: Restored, data: Path, url: str) -> None:
-    if restored.repeated:
+    if restored.repeated and restored.read_only:
+        say(
+            f"{shown(str(data))} was restored already, with {counted(restored.size)} of {shown(restored.origin)}:"
+            " nothing was done; what was archived since comes by a restore into an empty folder"
+        )
+    elif restored.repeated:
         say(f"{shown(str(data))} was promoted already: there is nothing to restore, start the node on it")
     else:
         say(

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 _HINTS = {
-    errno.ENOSPC: "free space on that disk, then send the request again",
-    errno.EDQUOT: "the quota of that disk is used up: raise it or free space, then send the request again",
+    errno.ENOSPC: "free space on that disk, then try again",
+    errno.EDQUOT: "the quota of that disk is used up: raise it or free space, then try again",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.EACCES: "give the user that runs the ledger read and write access",
     errno.EROFS: "the filesystem is mounted read-only: look in the system log for the reason",
