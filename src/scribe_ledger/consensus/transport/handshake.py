@@ -145,7 +145,7 @@ def two_run(other: Me | Caller) -> Refused:
     """Neither its votes nor its acknowledgements would count once only."""
     return Refused(
         f"two nodes run with Raft id {other.raft_id}, one of them as node {other.node_id}: a folder was copied",
-        hint="stop the copy: the one that is not at the raft_address in `scribe cluster members`; empty its folder",
+        hint="stop the copy: the one that is not at the raft_address that a third member has for it; empty its folder",
         reason=Reason.COPY,
     )
 
