@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 _IDLE_SECONDS = 60
 _VALID_SECS = {"s3": 1800, "gs": 3600, "az": 3600}
-"""For so long after it was sent is a request taken. S3 takes none whose signature says a time 15 minutes from its own,
-and the clock that signed may be as much ahead. Others go by a token, which is valid for an hour as a rule."""
+"""For so long after the time in it is a request taken. S3 takes none whose time is 15 minutes from its own, and the
+clock of whoever waits may be as much ahead. Others go by a token, which is valid for an hour as a rule."""
 
 
 @dataclass(frozen=True, kw_only=True)
