@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.faulty_proxy import Fault
 from tests.objects.remote import Rig, rig_on
+from tests.ports import free_ports
 from tests.s3_server import ACCESS_KEY, SECRET_KEY, S3Server, needs_versitygw
 
 from scribe_ledger.errors import Corruption, StorageError, Unavailable
@@ -35,6 +36,9 @@ pytestmark = [pytest.mark.storage, pytest.mark.s3]
 
 ROOT = Path(__file__).parents[2]
 LARGE = bytes(range(256)) * (3 * remote.MULTIPART_BYTES // 256) + b"end"
+
+NOBODY = f"http://127.0.0.1:{free_ports(1)[0]}"
+"""Where nobody listens."""
 
 OPERATIONS: dict[str, Callable[[ObjectStore], object]] = {
     "get": lambda store: store.get("a/b"),
@@ -214,7 +218,7 @@ def test_after_max_retries_tries_one_error_names_object_and_store(
 )
 def test_pauses_double_and_are_spread(s3_server: S3Server, jitter: float, pauses: list[float]) -> None:
     bucket, waited = s3_server.bucket(), list[float]()
-    options = bucket.options(endpoint="http://127.0.0.1:1", max_retries=5)  # nobody listens there
+    options = bucket.options(endpoint=NOBODY, max_retries=5)
     store = open_object_store(bucket.url, options, sleep=waited.append, jitter=lambda: jitter)
     with pytest.raises(Unavailable, match=r"cannot read s3://bucket\S+/a after 5 tries: .*refused"):
         store.get("a")
@@ -223,7 +227,7 @@ def test_pauses_double_and_are_spread(s3_server: S3Server, jitter: float, pauses
 
 def test_pauses_do_not_grow_without_end(s3_server: S3Server) -> None:
     bucket, waited = s3_server.bucket(), list[float]()
-    options = bucket.options(endpoint="http://127.0.0.1:1", max_retries=12)
+    options = bucket.options(endpoint=NOBODY, max_retries=12)
     store = open_object_store(bucket.url, options, sleep=waited.append, jitter=lambda: 1.0)
     with pytest.raises(Unavailable):
         store.get("a")
