@@ -369,12 +369,11 @@ def check_waits_and_goes(ledger: ServedLedger, archive: Archiver) -> None:
 
 @pytest.mark.s3
 def test_a_deletion_that_arrives_late_takes_no_value_that_was_put_again(s3_server: S3Server, tmp_path: Path) -> None:
-    with rig_on(s3_server, timeout_secs=0.3) as rig, opened_at(tmp_path / "ledger", rig.store) as ledger:
+    with rig_on(s3_server, timeout_secs=1) as rig, opened_at(tmp_path / "ledger", rig.store) as ledger:
         upload(ledger)
         archive = by_one_clock(ledger)
         rig.proxy.fail(Fault.WAIT, method="DELETE", path=DIGEST.hex())
         assert archive.run_once().removed == 1
-        assert rig.proxy.count(method="DELETE", path=PATH + ".chunks") == 1
         with pytest.raises(Overloaded):
             ledger.put("key", VALUE)
         assert rig.direct.stat(PATH) is not None
