@@ -221,7 +221,7 @@ class Connection(asyncio.Protocol):
         if not self.closing:
             self.transport.write(encode_frame(REFUSED, encode_refusal(error)))
         self._end(error)
-        self.transport.close()
+        self.close()
 
     def fail(self, error: BaseException) -> None:
         """Closes at once, without a word."""
@@ -230,8 +230,8 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Sends what is written, and closes."""
-        if not self.closed.done():
-            self.transport.close()
+        if not self.closed.done() and not self.transport.is_closing():
+            self.transport.close()  # after a second time the TLS of asyncio can no longer be aborted
 
     def abandon(self) -> None:
         """It is over, whether or not the event loop says so."""
