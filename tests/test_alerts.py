@@ -59,8 +59,9 @@ def _rules() -> dict[str, Rule]:
 RULES = _rules()
 
 
-def exposed(raft: RaftFigures | None, node_id: int = 1) -> bytes:
-    standing = Standing(node_id, healthy=True, ledger=LEDGER, queued=(0, 0), archive=ArchiveFigures(), raft=raft)
+def exposed(raft: RaftFigures | None, node_id: int = 1, ledger_id: str = "ab" * 16) -> bytes:
+    ledger = {**LEDGER, "ledger_id": ledger_id}
+    standing = Standing(node_id, healthy=True, ledger=ledger, queued=(0, 0), archive=ArchiveFigures(), raft=raft)
     return prometheus(Metrics((1,)), standing)
 
 
@@ -137,6 +138,16 @@ def test_leaders_that_are_lost_again_and_again_are_told_whoever_stood() -> None:
 
 def test_a_change_of_leader_now_and_then_is_no_alarm() -> None:
     assert not fires("ScribeElectionsRepeat", lose_leaders(3), 90)
+
+
+def test_elections_are_told_of_a_cluster_whose_neighbour_has_had_more() -> None:
+    scrapes = Scrapes()
+    for number in range(10):
+        for instance, ledger_id, term in (("one", "ab" * 16, 3 + number), ("other", "cd" * 16, 1000)):
+            exposition = exposed(FIGURES._replace(term=term), ledger_id=ledger_id)
+            scrapes.take(30.0 * number, exposition, job="scribe", instance=instance)
+    found = scrapes.evaluate(RULES["ScribeElectionsRepeat"].expression, 270)
+    assert [dict(each)["ledger_id"] for each in found] == ["ab" * 16]
 
 
 def test_a_node_that_joins_or_comes_back_makes_no_alarm_of_elections_long_past() -> None:
