@@ -245,9 +245,10 @@ class CatchingUp:
         )
 
     def _nobody_left(self) -> ScribeError:
-        nodes = [self._label(each) or f"with Raft id {each}" for each in sorted(self._refused)]
+        labels = sorted((self._label(each) or 0, each) for each in self._refused)
+        nodes = ", ".join(str(label or f"with Raft id {raft_id}") for label, raft_id in labels)
         return Unavailable(
-            f"this node does not catch up: all that could give it a snapshot (node {', '.join(map(str, nodes))}) gave"
+            f"this node does not catch up: all that could give it a snapshot (node {nodes}) gave"
             f" one that is not what it says; the last: {self._last_refusal}",
             hint="run `scribe fsck` on a copy of the folder of each of them; they are asked again after a minute",
         )
