@@ -21,13 +21,11 @@ from tests.cluster_of_nodes import ClusterOfNodes
 from tests.consensus.transport.certificates import Authority
 from tests.e2e.load import Load
 from tests.e2e.settling import assert_holds_all
+from tests.ledger.altering import alter_last_entry
 
 from scribe_ledger.client import Client
 from scribe_ledger.consensus.agreement import ENTRIES, Divergence, Point
 from scribe_ledger.consensus.formation.identity import IDENTITY, NodeIdentity
-from scribe_ledger.ledger import records
-from scribe_ledger.ledger.rocks import RocksStore
-from scribe_ledger.ledger.store import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,8 +42,6 @@ READ_SECONDS = 2
 SHORT_LOG = {"snapshot_logs_since_last": 40, "max_in_snapshot_log_to_keep": 10, "log_max_bytes": 16384}
 PATIENT = {"election_timeout_min": 4000, "election_timeout_max": 5000}
 """Others stand for election first."""
-LAST_OF_TIMESTAMP = 19
-"""Its place in a leaf."""
 
 
 @pytest.fixture(scope="module")
@@ -287,23 +283,6 @@ def wait_until_it_names(cluster: ClusterOfNodes, node: ClusterNode, other: Clust
         return [each["node_id"] for each in members if each["diverged"]] == [other.node_id]
 
     cluster.wait(names, f"node {node.node_id} says that node {other.node_id} differs")
-
-
-def alter_last_entry(store: Path) -> None:
-    """It was written a moment later than everywhere else: a ledger that is sound, but another one."""
-    opened = RocksStore(store)
-    try:
-        found = opened.table(Table.LEAVES).seek(b"\xff" * 8, reverse=True)
-        assert found is not None
-        *leaves, last = records.unpack(found[1])
-        at = LAST_OF_TIMESTAMP
-        leaves.append(last[:at] + bytes([last[at] ^ 1]) + last[at + 1 :])
-        batch = opened.batch()
-        batch.put(Table.LEAVES, found[0], records.pack(leaves, [*map(len, leaves)]))
-        opened.write(batch)
-        opened.sync()
-    finally:
-        opened.close()
 
 
 def says_that_it_differs(node: ClusterNode) -> bool:

@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.ledger.altering import alter_first_hash
 
 from scribe_ledger import Ledger
 from scribe_ledger.errors import (
@@ -172,7 +173,7 @@ def test_the_library_reads_a_member_folder_and_does_not_write_to_it(tmp_path: Pa
         ledger.put("k", "w")
 
 
-def test_a_member_folder_gives_what_was_signed_before_and_signs_nothing(tmp_path: Path) -> None:
+def test_a_member_folder_gives_what_was_signed_before_and_signs_nothing_new(tmp_path: Path) -> None:
     with Ledger.open(tmp_path / "data") as ledger:
         ledger.put("k", "v")
         signed = ledger.checkpoint()
@@ -182,24 +183,39 @@ def test_a_member_folder_gives_what_was_signed_before_and_signs_nothing(tmp_path
     for kind in (Ledger, ServedLedger):
         with kind.open(tmp_path / "data") as ledger:
             copy = ledger.snapshot(tmp_path / kind.__name__)
-            check_signs_nothing(ledger, signed)
+            check_signs_nothing_new(ledger, signed)
         with Ledger.open(copy) as ledger:
-            check_signs_nothing(ledger, signed)
+            check_signs_nothing_new(ledger, signed)
     assert (tmp_path / "data" / "head").read_bytes() == head
 
 
-def check_signs_nothing(ledger: Ledger, signed: Checkpoint) -> None:
+def check_signs_nothing_new(ledger: Ledger, signed: Checkpoint) -> None:
     """It has two entries, and one of them is under a signature."""
     for ask in (ledger.checkpoint, lambda: ledger.prove("k"), lambda: ledger.prove_history("k")):
         with pytest.raises(Forbidden, match=r"not signed: 2 entries, root [0-9a-f]{64}") as refused:
             ask()
         assert "(--at 1)" in refused.value.hint
-    with pytest.raises(Forbidden):
-        ledger.checkpoint(0)
+    assert ledger.checkpoint(0).size == 0
     assert ledger.checkpoint(1) == signed
     assert ledger.prove("k", at=1).checkpoint == signed
     assert ledger.prove_consistency(1, 2).new_size == 2
     assert ledger.verify().ok
+
+
+def test_what_a_member_folder_has_signed_does_not_begin_with_what_was_altered(tmp_path: Path) -> None:
+    """The head is far above them, so that it is the same."""
+    with Ledger.open(tmp_path / "data") as ledger:
+        ledger.put_many([(f"k{number}", b"v") for number in range(512)])
+        ledger.checkpoint()
+    write_belonging(tmp_path / "data", Belonging(LEDGER_ID, 5))
+    with Ledger.open(tmp_path / "data") as ledger:
+        assert [ledger.checkpoint(size).size for size in (1, 2, 511)] == [1, 2, 511]
+    alter_first_hash(tmp_path / "data" / "store")
+    with Ledger.open(tmp_path / "data") as ledger:
+        assert [ledger.checkpoint(size).size for size in (256, 512)] == [256, 512]
+        for size in (1, 2):
+            with pytest.raises(Corruption, match="begins with"):
+                ledger.checkpoint(size)
 
 
 def test_a_member_folder_whose_mark_was_removed_is_not_taken_for_a_ledger_of_its_own(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """``cluster.json``: the mark of a data folder whose ledger is a cluster's, and how such a folder begins empty.
 
 Only the cluster decides what such a ledger holds, and only a node that runs can know whether its own is the cluster's.
-So nobody else may write to it or sign it: the library opens the folder for reading, and gives what its node has signed
-before; whoever copies it copies the mark. Founding sets the mark on a folder that has a ledger; joining makes a
+So nobody else may write to it, or sign more of it than its node has: the library opens the folder for reading, and
+whoever copies it copies the mark. Founding sets the mark on a folder that has a ledger; joining makes a
 ledger with the cluster's identity and key, and no entries.
 """
 
@@ -101,10 +101,10 @@ def written_by_cluster(belonging: Belonging) -> Forbidden:
 
 
 def signed_by_cluster(belonging: Belonging, size: int, root: bytes, signed: int) -> Forbidden:
-    """What it answers to whoever wants a head of it that its node has not signed; ``signed`` is the newest that was."""
+    """What it answers to whoever wants a checkpoint beyond ``signed``, the size of the newest that its node signed."""
     return Forbidden(
         f"this folder belongs to member {belonging.raft_id} of the cluster of ledger {belonging.ledger_id}, and nothing"
-        f" is signed in it while its node is stopped; not signed: {counted(size)}, root {root.hex()}",
+        f" new is signed in it while its node is stopped; not signed: {counted(size)}, root {root.hex()}",
         hint=f"ask a node of the cluster; the newest that was signed here has {counted(signed)} (--at {signed})",
     )
 

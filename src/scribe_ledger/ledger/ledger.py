@@ -509,8 +509,8 @@ class Ledger:
     def checkpoint(self, at: int | None = None) -> Checkpoint:
         """The signed head of the log: size, root, origin; or what it was at an earlier size.
 
-        ``Forbidden`` where nothing may be signed: a restored ledger, or the folder of a cluster's member, whose node
-        signs. What was signed before is given there too.
+        ``Forbidden`` where nothing new may be signed: a restored ledger, or the folder of a cluster's member, whose
+        node signs. What was signed before is given there too.
         """
         self._check_open()
         size = self._size_as_of(at, "at")

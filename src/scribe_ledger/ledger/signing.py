@@ -4,7 +4,8 @@ No checkpoint leaves before its size is committed and synced and the head file h
 open shorter than what it signed. Opening checks that promise.
 
 A ledger with its key signs any size. One that was restored has no key, and gives what was signed and published before.
-That of a cluster's member is signed by its node alone, which asks the others first: without it, it gives its head.
+That of a cluster's member is signed by its node alone, which is compared with the others: without it, it signs nothing
+beyond its head.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from scribe_ledger.errors import Corruption, Forbidden, VerificationError, count
 from scribe_ledger.ledger.belonging import signed_by_cluster
 from scribe_ledger.ledger.folder import HEAD, Head
 from scribe_ledger.merkle.checkpoint import Checkpoint, sign_checkpoint
+from scribe_ledger.merkle.proof import verify_consistency
 from scribe_ledger.merkle.prooftext import ConsistencyProof, HistoryProof, Inclusion, Proof, history_pieces
 from scribe_ledger.objects.paths import checkpoint_path
 
@@ -51,7 +53,7 @@ def open_signing(
     signer = folder.load_key_of(identity)
     head = Head(folder.path / HEAD, signer.verifier)
     if belonging is not None:
-        return Stopped(belonging, head, machine, reader)
+        return Stopped(belonging, signer, head, machine, reader)
     return Signing(signer, head, machine, reader)
 
 
@@ -155,18 +157,27 @@ class Signing(Proving):
         return checkpoint
 
 
-class Stopped(Proving):
-    """A member's, without its node: nobody compares it with the others, so nothing is signed that was not before."""
+class Stopped(Signing):
+    """A member's, without its node, which nobody compares with the others: it goes no further than what was signed."""
 
-    def __init__(self, belonging: Belonging, head: Head, machine: Machine, reader: Reader) -> None:
+    def __init__(self, belonging: Belonging, signer: Signer, head: Head, machine: Machine, reader: Reader) -> None:
         self._belonging = belonging
-        super().__init__(head, machine, reader)
+        super().__init__(signer, head, machine, reader)
 
     def _find(self, size: int) -> Checkpoint:
-        head = self.head.checkpoint
-        if size != head.size:
-            raise signed_by_cluster(self._belonging, size, self._machine.nodes.root(size), head.size)
-        return head
+        """Up to the head, and only what the head begins with."""
+        head, nodes = self.head.checkpoint, self._machine.nodes
+        root = nodes.root(size)
+        if size > head.size:
+            raise signed_by_cluster(self._belonging, size, root, head.size)
+        try:
+            verify_consistency(size, head.size, root, head.root, nodes.consistency(size, head.size))
+        except VerificationError as error:
+            raise Corruption(
+                f"the ledger's root at {counted(size)} is not what its newest checkpoint, of {head.size}, begins with",
+                hint="run `scribe fsck`; another member of the cluster has it",
+            ) from error
+        return super()._find(size)
 
 
 class Published(Proving):
