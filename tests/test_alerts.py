@@ -88,6 +88,24 @@ def test_every_rule_of_a_cluster_has_its_place_in_the_runbook() -> None:
     assert of_a_cluster <= set(re.findall(r"^### (\w+)$", runbook, re.MULTILINE))
 
 
+def leaderless(*nodes: tuple[int | None, str]) -> bool:
+    """Whether that is told of nodes of one job, of which each names a leader and its ledger."""
+    scrapes = Scrapes()
+    for at in (0, EVERY_SECONDS):
+        for number, (leader, ledger_id) in enumerate(nodes):
+            raft = FIGURES._replace(leader=leader)
+            scrapes.take(at, exposed(raft, number, ledger_id), job="scribe", instance=f"node-{number}")
+    return fires("ScribeNoLeader", scrapes, EVERY_SECONDS)
+
+
+def test_a_cluster_without_a_leader_is_told_whoever_else_has_one() -> None:
+    one, other = "ab" * 16, "cd" * 16
+    assert not leaderless((2, one), (2, one), (None, one)), "one of them is cut off"
+    assert leaderless((None, one), (None, one))
+    assert leaderless((None, one), (None, one), (5, other), (5, other))
+    assert not leaderless((2, one), (5, other))
+
+
 @in_loop
 async def test_a_voter_that_was_down_when_this_node_started_is_silent() -> None:
     group = Group(1, 2, 3)
