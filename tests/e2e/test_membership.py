@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+from contextlib import closing
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -184,8 +186,12 @@ def test_a_fourth_joins_and_leaves_and_its_folder_cannot_come_back(three: Cluste
         three.wait_until_formed(voters=4)
         fourth.put("fourth", b"x")
         assert [node.get("fourth") for node in three.nodes] == [b"x"] * 4
-        status, answer = order(three.nodes[0], "leave", node_id=4)
-        assert (status, answer["node_id"]) == (200, 4)
+        with closing(HTTPConnection("127.0.0.1", fourth.port, timeout=20)) as watching:
+            watching.request("GET", "/v1/watch")
+            stream = watching.getresponse()
+            status, answer = order(three.nodes[0], "leave", node_id=4)
+            assert (status, answer["node_id"]) == (200, 4)
+            assert b"was removed from its cluster" in stream.read(), "who watches is told, and sent away"
         three.nodes.remove(fourth)
         three.wait_until_formed(voters=3)
         three.wait(lambda: fourth.ask("GET", "/health")[0] == 503, "it notices")

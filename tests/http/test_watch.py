@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
@@ -16,9 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from structlog.testing import capture_logs
 from tests.http.asking import ask, get, put
+from tests.http.membership import FakeCluster
 from tests.http.serving import Served, serve
 
-from scribe_ledger.errors import Corruption
+from scribe_ledger.client import Client
+from scribe_ledger.errors import ConsensusError, Corruption, Unavailable
 from scribe_ledger.http import application, feed, pages, watch
 
 if TYPE_CHECKING:
@@ -34,6 +37,28 @@ pytestmark = pytest.mark.http
 def served(tmp_path: Path) -> Iterator[Served]:
     with serve(tmp_path / "data") as running:
         yield running
+
+
+@pytest.fixture
+def member(tmp_path: Path) -> Iterator[Served]:
+    """A node in a cluster."""
+    with serve(tmp_path / "member", cluster=FakeCluster) as running:
+        yield running
+
+
+def cluster_of(member: Served) -> FakeCluster:
+    cluster = member.service.cluster
+    assert isinstance(cluster, FakeCluster)
+    return cluster
+
+
+REMOVED = ConsensusError("this node was removed from its cluster", hint="stop it")
+
+
+def remove(member: Served) -> None:
+    """Called in its loop, as by whoever finds that out."""
+    cluster_of(member).trouble = REMOVED
+    member.service.wake()
 
 
 class Event(NamedTuple):
@@ -418,19 +443,32 @@ def test_a_reader_that_takes_a_little_is_kept(served: Served, monkeypatch: pytes
 def test_a_reader_that_is_behind_when_the_node_stops_is_told_so(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert told_behind(served, monkeypatch, served.service.drain)["kind"] == "unavailable"
+
+
+def test_a_reader_that_is_behind_when_its_node_is_removed_is_told_so(
+    member: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = told_behind(member, monkeypatch, lambda: remove(member))
+    assert (error["kind"], error["message"]) == ("unavailable", REMOVED.message)
+
+
+def told_behind(served: Served, monkeypatch: pytest.MonkeyPatch, end: Callable[[], object]) -> dict[str, str]:
+    """The last event of a reader that takes nothing when that happens."""
     monkeypatch.setattr(watch, "LOOK_SECONDS", 0.05)
     looks = looked_at(monkeypatch)
     fill(served)
     with never_reading(served) as connection:
         assert looks.wait(20)
-        served.loop.call_soon_threadsafe(served.service.drain)
+        served.loop.call_soon_threadsafe(end)
         wait_until(lambda: served.service.watchers == 0)
         with connection.makefile("rb") as incoming:
             data = incoming.read()
     name, _, text = data.removesuffix(b"\r\n0\r\n\r\n").rpartition(b"\r\n")[2].partition(b"\ndata: ")
     assert data.endswith(b"\r\n0\r\n\r\n")
     assert name == b"event: error"
-    assert json.loads(text)["error"]["kind"] == "unavailable"
+    error: dict[str, str] = json.loads(text)["error"]
+    return error
 
 
 def looked_at(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
@@ -463,6 +501,56 @@ def test_a_node_that_stops_says_so_to_all(tmp_path: Path) -> None:
             wait_until(lambda: served.service.watchers == 0)
             with watching(served) as late:
                 assert late.entries(1)[0].data["error"]["kind"] == "unavailable"
+
+
+def test_a_member_of_which_nothing_is_to_be_had_any_more_ends_the_watch(member: Served) -> None:
+    with watching(member) as waiting, watching(member, "?prefix=none") as silent:
+        member.loop.call_soon_threadsafe(remove, member)
+        for watcher in (waiting, silent):
+            [last] = [event for event in watcher.events() if event.comment is None]
+            assert (last.name, last.data["error"]["kind"]) == ("error", "unavailable")
+            assert last.data["error"]["message"] == REMOVED.message
+            assert "Last-Event-ID" in last.data["error"]["hint"]
+    wait_until(lambda: member.service.watchers == 0)
+
+
+def test_what_a_diverged_member_has_is_not_sent_to_who_watched_before(member: Served) -> None:
+    with watching(member, "?start=0") as watcher:
+        member.ledger.put("before", b"x")
+        assert indexes(watcher.entries(1)) == [0]
+        cluster_of(member).trouble = REMOVED
+        member.ledger.put("after", b"x")
+        [last] = [event for event in watcher.events() if event.comment is None]
+        assert (last.name, last.data["error"]["message"]) == ("error", REMOVED.message)
+
+
+def test_a_watcher_of_an_ended_node_goes_on_at_another(member: Served, tmp_path: Path) -> None:
+    with serve(tmp_path / "other") as other:
+        for each in (member, other):
+            each.ledger.put_many([(f"k{number}", b"v") for number in range(3)])
+        other.ledger.put("meanwhile", b"v")
+        with Client([f"http://{each.host}:{each.port}" for each in (member, other)]) as client:
+            entries = client.watch(start=0)
+            assert [next(entries).index for _ in range(3)] == [0, 1, 2]
+            member.loop.call_soon_threadsafe(remove, member)
+            assert next(entries).key == b"meanwhile"
+
+
+def test_a_member_without_a_leader_keeps_its_watchers(member: Served) -> None:
+    with watching(member) as watcher:
+        cluster = cluster_of(member)
+        cluster.has_leader, cluster.refusal = False, Unavailable("nobody leads")
+        member.loop.call_soon_threadsafe(member.service.wake)
+        member.ledger.put("k", b"x")
+        assert indexes(watcher.entries(1)) == [0]
+
+
+def test_who_waits_for_a_size_on_a_member_that_is_removed_is_told_at_once(member: Served) -> None:
+    waiting = asyncio.run_coroutine_threadsafe(member.service.wait_for_size(5, seconds=60), member.loop)
+    wait_until(lambda: member.service._growth is not None)
+    member.loop.call_soon_threadsafe(remove, member)
+    with pytest.raises(Unavailable, match=REMOVED.message):
+        waiting.result(20)
 
 
 def test_a_log_that_cannot_be_read_ends_the_watch_with_why(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

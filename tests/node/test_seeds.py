@@ -122,6 +122,29 @@ def test_members_are_found_by_discovery_too_and_each_at_one_address() -> None:
     run(work())
 
 
+def test_a_node_that_was_removed_and_knows_nobody_is_told_so_by_a_seed() -> None:
+    async def work() -> None:
+        async with node(1) as me, node(2) as member:
+            answers_as_member(member)
+            told: list[object] = []
+            seeds = Seeds(
+                [member.address],
+                me.transport,
+                me=info(me),
+                cluster_id=CLUSTER,
+                on_found=lambda *each: told.append(each),
+                on_removed=lambda: told.append("removed"),
+                clock=lambda: 0.0,
+            )
+            await seeds.look(set())
+            assert told == []
+            member.seen.unwanted = 1
+            await seeds.look(set())
+            assert told == ["removed"]
+
+    run(work())
+
+
 def test_a_copy_of_a_folder_does_not_start_while_the_original_runs() -> None:
     async def work() -> None:
         async with node(2) as original, node(2) as copy:

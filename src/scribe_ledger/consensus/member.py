@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 HAND_OVER_SECONDS = 1.0
 """A leader that stops waits no longer for another to lead."""
+REMOVED = "this node was removed from its cluster"
 log = structlog.get_logger("scribe.cluster")
 
 
@@ -95,6 +96,8 @@ class Member:
         self.on_turn: list[Callable[[], object]] = []
         """Called after each round of turns."""
         self.on_membership: list[Callable[[Membership], object]] = []
+        self.on_ended: list[Callable[[], object]] = []
+        """Called when nothing is to be had of this member any more: it has diverged, or was removed."""
         self.send_snapshot: Callable[[int, int, bytes, float], object] = lambda peer, *_: replica.report_snapshot(
             peer, False
         )
@@ -115,7 +118,8 @@ class Member:
         self._ticker = Ticker(self._loop, settings.tick_seconds, self._beat)
         self._reporter = Ticker(self._loop, settings.report_seconds, self._report)
         self._stopping = self._broken = False
-        self._refused = False
+        self._is_removed = me.raft_id in replica.membership.removed
+        self._told_removed = False
         replica.on_membership = self._take_membership
         replica.unfit = self.differing
 
@@ -312,6 +316,7 @@ class Member:
         if not self.replica.poisoned:
             self.replica.bar(str(self.standing.diverged))
             self.turns.wake()
+            self._tell_ended()
 
     @property
     def diverged(self) -> ScribeError | None:
@@ -341,6 +346,9 @@ class Member:
         self.reports = {raft_id: report for raft_id, report in self.reports.items() if raft_id in others}
         for each in self.on_membership:
             each(membership)
+        if self.me.raft_id in membership.removed:
+            self._is_removed = True
+            self._loop.call_soon(self.note_removal)  # once the replica has applied what says so
 
     def found_at(self, raft_id: int, address: str) -> None:
         """A member answers there, and the record says otherwise: it is dialled there until the record changes."""
@@ -388,17 +396,31 @@ class Member:
 
     def _look_for_removal(self) -> None:
         """Who was removed may never be told by the log: it is sent no more of it. The others refuse it instead."""
-        for peer in self.replica.membership.ids - {self.me.raft_id}:
+        for peer in (self.replica.membership.ids or self.acquaintances.keys()) - {self.me.raft_id}:
             refusal = self._transport.refusal(peer)
             if refusal is not None and refusal.proven and refusal.reason == Reason.UNADMITTED:
-                self._refused = True
+                self.note_removal()
+
+    def note_removal(self) -> None:
+        """The log, or one of the cluster, says so. Whoever waits here is told at once: nothing comes any more."""
+        self._is_removed = True
+        if self._told_removed:
+            return
+        self._told_removed = True
+        log.warning(REMOVED)
+        self.replica.abandon(REMOVED)
+        self._tell_ended()
+
+    def _tell_ended(self) -> None:
+        for each in self.on_ended:
+            each()
 
     @property
     def removed(self) -> ScribeError | None:
         """Why this node is no member any more."""
-        if self._refused or self.me.raft_id in self.replica.membership.removed:
+        if self._is_removed:
             return ConsensusError(
-                "this node was removed from its cluster",
+                REMOVED,
                 hint="stop it; to bring it back, start it on an empty folder: it joins as a new member",
             )
         return None

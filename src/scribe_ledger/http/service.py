@@ -240,10 +240,19 @@ class Service:
                 hint="retry, or ask another node",
             ) from None
 
-    async def wait_for_growth(self, beyond: int) -> None:
-        """Until the ledger may have more than so many entries; ``Unavailable`` once the node begins to stop."""
+    @property
+    def ended(self) -> Unavailable | None:
+        """Why nothing goes on here that lasts: the node stops, or is a member that serves nothing any more."""
         if self.draining:
-            raise _STOPPING.again()
+            return _STOPPING.again()
+        trouble = None if self.cluster is None else self.cluster.trouble
+        return None if trouble is None else Unavailable(trouble.message, hint="ask another node")
+
+    async def wait_for_growth(self, beyond: int) -> None:
+        """Until the ledger may have more than so many entries; ``Unavailable`` once that is not to be had here."""
+        ended = self.ended
+        if ended is not None:
+            raise ended
         if self._growth is None:
             self._growth = self._loop.create_future()
         if self.ledger.size <= beyond:  # asked only now: a commit after this sees that somebody waits
@@ -254,7 +263,7 @@ class Service:
     def drain(self) -> None:
         """Ends what waits for more; what was accepted is finished."""
         self.draining = True
-        self._wake()
+        self.wake()
 
     async def close(self) -> None:
         """Returns when all that was accepted is answered. The ledger is its owner's to close."""
@@ -307,9 +316,10 @@ class Service:
         self.answers.commit(keys, publish)
         self.metrics.commit(len(keys), self.ledger.last_sync_seconds)
         if self._growth is not None:
-            self._loop.call_soon_threadsafe(self._wake)
+            self._loop.call_soon_threadsafe(self.wake)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Whoever waits for more looks again, as after a commit."""
         growth, self._growth = self._growth, None
         if growth is not None and not growth.done():
             growth.set_result(None)

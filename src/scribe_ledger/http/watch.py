@@ -1,7 +1,8 @@
 """The live log as server-sent events. Each reader goes on at its own pace, so a slow one costs the others nothing.
 
 A reader resumes by ``Last-Event-ID``. Its last event is always an error: that it took nothing for too long, or that the
-node stops. After that the connection ends.
+node stops, was removed from its cluster, or has another ledger than it. After that the connection ends. A member that
+knows no leader for a while keeps its readers.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ PLACE_SECONDS = 1.0
 SLOW_SECONDS = 10.0
 """A reader that takes nothing for so long is dropped."""
 LOOK_SECONDS = 0.5
-"""How often a reader that is behind is looked at: whether it takes anything, and whether the node stops meanwhile."""
+"""How often a reader that is behind is looked at: whether it takes anything, and whether all ends here meanwhile."""
 log = structlog.get_logger("scribe.http")
 
 
@@ -123,8 +124,7 @@ class EventStream(Response):
         try:
             unsent, since = _unsent(connection), monotonic()
             while not (await asyncio.wait([sending], timeout=min(LOOK_SECONDS, SLOW_SECONDS)))[0]:
-                if self._service.draining:
-                    raise Unavailable("the node is stopping", hint="resume at another with Last-Event-ID")
+                self._check_goes_on()
                 if (left := _unsent(connection)) != unsent:
                     unsent, since = left, monotonic()
                 elif monotonic() - since >= SLOW_SECONDS:
@@ -150,8 +150,10 @@ class EventStream(Response):
         try:
             while True:
                 await service.feed.turn()
-                if self._next < service.ledger.size and not service.draining:
+                self._check_goes_on()
+                if self._next < service.ledger.size:
                     piece = self._take(await service.feed.read(self._next, values=values))
+                    self._check_goes_on()
                 else:
                     piece = await self._wait()
                 if piece:
@@ -177,6 +179,11 @@ class EventStream(Response):
         except TimeoutError:
             return self._place() if owed else b": still here\n\n"
         return b""
+
+    def _check_goes_on(self) -> None:
+        ended = self._service.ended
+        if ended is not None:
+            raise Unavailable(ended.message, hint="resume at another node with Last-Event-ID")
 
     def _place(self) -> bytes:
         self._told, self._told_at = self._next, monotonic()

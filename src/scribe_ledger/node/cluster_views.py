@@ -36,13 +36,23 @@ def node_id_of(member: Member, raft_id: int) -> int | None:
     return None if info is None else info.node_id
 
 
+def leads(member: Member) -> bool:
+    """A member that was removed may not know yet that nobody follows it."""
+    return member.replica.is_leader and member.removed is None
+
+
+def leader_of(member: Member) -> int | None:
+    """The leader's node id. Who was removed hears of no other after the one that it knew."""
+    return None if member.removed is not None else node_id_of(member, member.replica.leader)
+
+
 def status_of(member: Member) -> dict[str, Any]:
     replica, membership = member.replica, member.replica.membership
     return {
         "node_id": member.me.node_id,
         "raft_id": str(replica.raft_id),
-        "is_leader": replica.is_leader,
-        "current_leader": node_id_of(member, replica.leader),
+        "is_leader": leads(member),
+        "current_leader": leader_of(member),
         "state": state_of(member),
         "current_term": replica.term,
         "last_log_index": replica.last_index,
@@ -119,8 +129,8 @@ def figures_of(member: Member, *, snapshots: Mapping[str, SnapshotFigures], refu
         peers[info.node_id] = PeerFigures(lag, heard)
     return RaftFigures(
         term=replica.term,
-        leader=node_id_of(member, replica.leader),
-        is_leader=replica.is_leader,
+        leader=leader_of(member),
+        is_leader=leads(member),
         last_index=replica.last_index,
         commit_index=replica.commit_index,
         applied_index=replica.applied_index,

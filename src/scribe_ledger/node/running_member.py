@@ -131,6 +131,7 @@ class RunningMember:
             sources=self._sources,
             cluster_id=ledger.ledger_id,
             on_found=member.found_at,
+            on_removed=member.note_removal,
             clock=loop.time,
         )
         copies = copies_of(ledger.hot_store)
@@ -257,6 +258,7 @@ class RunningMember:
         self._check_label(self._replica.membership)
         await check_runs_once(self.member.me.raft_id, self._replica.membership, self._transport)
         self.member.on_membership.append(self._look_at_label)
+        self.member.on_ended.append(self._serving.service.wake)
         await asyncio.to_thread(self.keeper.start)
         switchboard = self._switchboard
         switchboard.member, switchboard.catching_up, switchboard.sender = self.member, self.catching_up, self.sender
@@ -286,7 +288,7 @@ class RunningMember:
         """Tells the cluster where this node has changed since it was recorded: an address, a key, newer rules."""
         while True:
             await self._look_for_store()
-            if not self._reaches_leader:
+            if not self._reaches_leader and self.member.removed is None:
                 await self._seeds.look(self._replica.membership.ids)
             recorded = self._replica.membership.members.get(self.member.me.raft_id)
             if recorded is not None and recorded != self.member.me:

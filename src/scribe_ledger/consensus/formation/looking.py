@@ -29,6 +29,8 @@ class Silence(NamedTuple):
     """Whether somebody is there all the same: it took the connection, and would not speak with us."""
     kind: str = ""
     """Of a refusal: ``Reason``."""
+    proven: bool = False
+    """Whether it was one of the cluster that refused."""
 
 
 class Sight(NamedTuple):
@@ -123,7 +125,7 @@ class Lookout:
                 return None
             longest = STRANGERS_REST if error.reason == Reason.CLUSTER else LONGEST_REST
             pause = FIRST_REST if rest is None else min(2 * rest.pause, longest)
-            silence = Silence(str(error), present=True, kind=error.reason)
+            silence = Silence(str(error), present=True, kind=error.reason, proven=error.proven)
             self._refusals[address] = _Rest(silence, pause, now() + pause)
             return silence
         except ScribeError as error:
