@@ -144,6 +144,11 @@ CASES = [
         [
             put("/k", b"v", "Idempotency-Key: a", "Idempotency-Key: b"),
             put("/k", b"v", "Content-Type: a/b", "Content-Type: c/d"),
+            put("/k", b"v", "Content-Type:", "Content-Type:"),
+            put("/k", b"v", "Content-Type:", "Content-Type: a/b"),
+            put("/k", b"v", "If-None-Match: *", "If-None-Match: *"),
+            put("/k", b"v", "X-Request-Id: a", "X-Request-Id: b"),
+            get("/k", "X-Request-Id:", "X-Request-Id: b"),
         ],
     ),
     Case(

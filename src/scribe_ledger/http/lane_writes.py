@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class LaneWrite(Cycle):
-    _content_type = b""
+    _content_type: bytes | None = None
     _idempotency_key: bytes | None = None
     _if_absent = False
 
@@ -37,11 +37,11 @@ class LaneWrite(Cycle):
             once, self.request_id = not self.request_id, request_id_or_new(value)
             return once
         if meaning == CONTENT_TYPE:
-            once, self._content_type = not self._content_type, value
+            once, self._content_type = self._content_type is None, value
             return once
         if meaning == IF_NONE_MATCH:
-            self._if_absent = True
-            return self.method == "PUT" and value == b"*"
+            once, self._if_absent = not self._if_absent, True
+            return once and self.method == "PUT" and value == b"*"
         return self.lane.keeps_alive(meaning, value)
 
     def submit(self) -> None:
