@@ -138,6 +138,9 @@ class Model:
         """Index and ``created`` of each operation; ``Refused``, and nothing has changed, if one of them is refused."""
         size, policies = len(self.items), dict(self.policies)
         timestamp = max([timestamp, *(item.timestamp for item in self.items[-1:])])
+        repeated = self._repeated(unit)
+        if repeated is not None:
+            return [(item.index, False) for item in repeated]
         try:
             return [self._write(op, timestamp) for op in unit]
         except Refused:
@@ -151,11 +154,11 @@ class Model:
             return self._append(op, 0, None, timestamp)
         versions = self.history(op.key)
         latest = versions[0] if versions else None
-        for item in versions[:REMEMBERED] if op.request else ():
-            if item.op.request == op.request:
-                if item.content() != content(op):
-                    raise Refused("conflict")
-                return item.index, False
+        known = self._remembered(op)
+        if known is not None:
+            if known.content() != content(op):
+                raise Refused("conflict")
+            return known.index, False
         self._check_condition(op, latest)
         if latest is None or latest.deleted:
             if op.kind is Kind.DELETE:
@@ -167,6 +170,44 @@ class Model:
             if self.policies[forbidden] == "forbid":
                 raise Refused("forbidden")
         return self._append(op, latest.version + 1 if latest else 1, latest.index if latest else None, timestamp)
+
+    def _remembered(self, op: Op) -> Item | None:
+        versions = self.history(op.key)[:REMEMBERED] if op.request else []
+        return next((item for item in versions if item.op.request == op.request), None)
+
+    def _repeated(self, unit: Sequence[Op]) -> list[Item] | None:
+        """What the operations of a unit stood for, if all have request ids and one of these is known."""
+        known = [self._remembered(op) for op in unit]
+        if len(unit) == 1 or not all(op.request for op in unit) or not any(known):
+            return None
+        items: list[Item] = []
+        following: dict[bytes, tuple[Item, Op]] = {}
+        for place in reversed(range(len(unit))):
+            op, item = unit[place], known[place]
+            if item is None:
+                newest = self._newest(op, self._limit(known, place), following.get(op.key))
+                items_then = [found for found in self.history(op.key) if newest - len(unit) < found.version <= newest]
+                item = next((found for found in items_then if found.content() == content(op)), None)
+            if item is None or item.content() != content(op):
+                raise Refused("conflict")
+            following[op.key] = item, op
+            items.append(item)
+        return items[::-1]
+
+    def _newest(self, op: Op, limit: int, following: tuple[Item, Op] | None) -> int:
+        """The greatest version that the operation can have stood for."""
+        if following is None:
+            return max([item.version for item in self.history(op.key, limit + 1)], default=0)
+        item, then = following
+        may_repeat = then.kind is Kind.PUT and then.dedupe and content(then) == content(op)
+        return item.version if may_repeat else item.version - 1
+
+    @staticmethod
+    def _limit(known: Sequence[Item | None], place: int) -> int:
+        """The greatest index that the operation can have appended at."""
+        before = [item.index + place - other for other, item in enumerate(known) if item is not None and other < place]
+        after = [item.index - 1 for other, item in enumerate(known) if item is not None and other > place]
+        return min(before[-1:] + after[:1])
 
     @staticmethod
     def _check_condition(op: Op, latest: Item | None) -> None:

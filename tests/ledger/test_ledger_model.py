@@ -56,7 +56,15 @@ CONFIGURE = st.sampled_from(
     ]
 )
 OPS = PLAIN_PUT | PUT | DELETE
-UNIT = OPS.map(lambda op: [op]) | st.lists(OPS, max_size=8) | st.lists(PLAIN_PUT, min_size=2, max_size=12)
+REQUESTED = st.builds(
+    put, st.sampled_from(KEYS[:2]), st.sampled_from(VALUES), request=st.sampled_from("rstu"), dedupe=st.booleans()
+) | st.builds(delete, st.sampled_from(KEYS[:2]), request=st.sampled_from("rs"))
+UNIT = (
+    OPS.map(lambda op: [op])
+    | st.lists(OPS, max_size=8)
+    | st.lists(PLAIN_PUT, min_size=2, max_size=12)
+    | st.lists(REQUESTED, min_size=2, max_size=6)
+)
 FRACTION = st.integers(0, 1000)
 """A place in the log, in thousandths of what there is."""
 
@@ -112,6 +120,8 @@ class Programs(RuleBasedStateMachine):
         self.clock = Clock()
         self.model = Model()
         self.checkpoints: list[Checkpoint] = []
+        self.units: list[Sequence[Op]] = []
+        """That have request ids for all their operations, and were accepted."""
         self.ledger = self.open()
 
     def open(self) -> Ledger:
@@ -132,6 +142,12 @@ class Programs(RuleBasedStateMachine):
     def write(self, unit: list[Op]) -> None:
         self.perform(unit)
 
+    @rule(place=FRACTION)
+    def write_again(self, place: int) -> None:
+        """A unit that was accepted, whatever has happened to its keys meanwhile."""
+        if self.units:
+            self.perform(self.units[place * (len(self.units) - 1) // 1000])
+
     @rule(change=CONFIGURE)
     def configure(self, change: Op) -> None:
         self.perform([change])
@@ -142,6 +158,8 @@ class Programs(RuleBasedStateMachine):
         except Refused as refusal:
             self.must_refuse(unit, refusal.kind)
             return
+        if len(unit) > 1 and all(op.request for op in unit):
+            self.units.append(unit)
         receipts = perform(self.ledger, unit)
         assert [(receipt.index, receipt.created) for receipt in receipts] == expected
         for receipt in receipts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -202,6 +203,71 @@ def test_a_retry_is_recognised_among_the_last_sixteen_versions(others: int, *, t
     else:
         assert (again.created, again.version) == (True, others + 2)
         assert bench.one(retry) == again._replace(created=False)
+
+
+def by(unit: Sequence[Op], name: str = "B") -> list[Op]:
+    """The operations as those of one batch with a request id."""
+    return [replace(op, request=f"{name}/{place}") for place, op in enumerate(unit)]
+
+
+def many(count: int, *, dedupe: bool = True, among: int = 100) -> list[Op]:
+    return [put(b"k", b"%d" % (number % among), dedupe=dedupe) for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        [put(b"old", b"1"), put(b"new", b"1")],
+        [put(b"new", b"1"), put(b"old", b"1")],
+        [put(b"old", b"1", if_version=1), put(b"new", b"1", if_absent=True)],
+        [put(b"old", b"1"), put(b"old", b"2"), put(b"old", b"2"), delete(b"old"), put(b"old", b"1")],
+        [put(b"old", b"1"), put(b"other", b"2"), put(b"new", b"1"), put(b"old", b"1"), put(b"other", b"3")],
+        many(20),
+        many(20, among=2),
+        many(40, among=2, dedupe=False),
+        [put(b"new", b"1"), *many(18), put(b"old", b"1"), *many(17)],
+    ],
+)
+@pytest.mark.parametrize("between", [0, 1, 2, 3, 18])
+def test_a_batch_that_comes_again_takes_effect_once(bench: Bench, unit: list[Op], between: int) -> None:
+    """Also where some of it appended nothing, or was pushed out of what a key remembers, and others wrote meanwhile."""
+    bench.do(put(b"old", b"1"), put(b"other", b"2"))
+    first = bench.do(*by(unit))
+    others = [put(b"old", b"50"), put(b"other", b"2", dedupe=False), put(b"k", b"1", dedupe=False)]
+    others += [put(b"new", b"%d" % number) for number in range(2, 17)]
+    for op in others[:between]:
+        bench.one(op)
+    size = bench.size
+    again = bench.do(*by(unit))
+    assert again == [receipt._replace(created=False) for receipt in first]
+    assert bench.size == size
+
+
+def test_a_batch_that_comes_again_in_the_same_commit_takes_effect_once(bench: Bench) -> None:
+    bench.one(put(b"old", b"1"))
+    unit = by([put(b"old", b"1"), put(b"new", b"1"), *many(20)])
+    first, between, again = bench.apply(unit, [put(b"old", b"50")], unit)
+    assert not isinstance(first, ScribeError)
+    assert not isinstance(between, ScribeError)
+    assert again == [receipt._replace(created=False) for receipt in first]
+    assert bench.size == 1 + 21 + 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        [put(b"old", b"2"), put(b"new", b"1")],
+        [put(b"never", b"1"), put(b"new", b"1")],
+        [delete(b"old"), put(b"new", b"1")],
+        [put(b"old", b"1"), put(b"new", b"2")],
+        [put(b"old", b"1"), put(b"new", b"1"), put(b"more", b"1")],
+    ],
+)
+def test_another_batch_under_the_same_id_is_a_conflict(bench: Bench, other: list[Op]) -> None:
+    bench.one(put(b"old", b"1"))
+    bench.do(*by([put(b"old", b"1"), put(b"new", b"1")]))
+    bench.one(put(b"old", b"2"))
+    assert bench.refused(*by(other)) == "conflict"
 
 
 def test_a_retry_in_the_batch_of_its_first_try_gets_the_same_receipt(bench: Bench) -> None:

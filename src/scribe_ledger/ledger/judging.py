@@ -2,7 +2,8 @@
 
 The order is fixed: request id, precondition, same content, policy. Nothing is written here; the result says, column by
 column, which entries the batch appends, and gives every command its answer. A unit that is refused leaves no trace,
-whatever its first commands did.
+whatever its first commands did. A unit whose commands all have request ids is one request: where one of them is known,
+it is that unit again, and nothing of it is judged.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from scribe_ledger.ledger.policy import NewerRules
 from scribe_ledger.ledger.records import DELETED, Latest, Spot
 from scribe_ledger.merkle.hashing import hash_leaf
 from scribe_ledger.merkle.leaf import HEADER
-from scribe_ledger.model import NO_PREVIOUS, Kind, Receipt, show_key
+from scribe_ledger.model import MAX_NUMBER, NO_PREVIOUS, Kind, Receipt, show_key
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
         def look_up_one(self, key: bytes, /) -> bytes | None: ...
 
         def spot_of_version(self, key: bytes, version: int) -> Spot: ...
+
+        def superseded_until(self, key: bytes, index: int) -> Spot | None: ...
 
         def leaf_at(self, spot: Spot) -> bytes: ...
 
@@ -178,6 +181,8 @@ class _Judge:
         touched: dict[bytes, _Known | None] = {}
         answers: list[int | Receipt] = []
         try:
+            if len(unit) > 1 and (repeated := self._repeat_unit(unit)) is not None:
+                return repeated
             for command in unit:
                 touched.setdefault(command.key, self._known.get(command.key))
                 answers.append(self._judge(command))
@@ -242,6 +247,77 @@ class _Judge:
             known = self._known[key] = _Known(records.decode_latest(record), -1)
         return known
 
+    def _repeat_unit(self, unit: Sequence[Command]) -> list[int | Receipt] | None:
+        """The first answers to a unit that was accepted before, or None.
+
+        Not every id of it need be known: a command that appended nothing has none, and of many on one key the last are
+        remembered. What such a command answered is looked for where its key stood then.
+        """
+        if not all(command.request for command in unit):
+            return None
+        remembered = [self._remembered(command) for command in unit]
+        if not any(remembered):
+            return None
+        limits = _limits(
+            [
+                self._index_of(command.key, version) if version else None
+                for command, version in zip(unit, remembered, strict=True)
+            ]
+        )
+        following: dict[bytes, tuple[int, Command]] = {}
+        answers: list[int | Receipt] = []
+        for place in reversed(range(len(unit))):
+            command = unit[place]
+            version = remembered[place]
+            if not version:
+                version = self._version_then(command, limits[place], following.get(command.key), most=len(unit))
+            following[command.key] = version, command
+            answers.append(self._repeat(command, self._known[command.key], version))
+        return answers[::-1]
+
+    def _remembered(self, command: Command) -> int:
+        """The version that came with the command's request id; 0 if that is not known."""
+        known = self._find(command.key)
+        return 0 if known is None else known.latest.requests.get(command.request, 0)
+
+    def _version_then(self, command: Command, limit: int, following: tuple[int, Command] | None, *, most: int) -> int:
+        """The version that a command of a repeated unit stood for: of the same content, and not after ``limit``, or
+        after what the next command on its key stood for. ``most`` are looked at."""
+        if following is None:
+            newest = self._version_until(command.key, limit)
+        else:
+            newest, then = following
+            newest -= not (then.dedupe and _same_command(command, then))
+        known = self._known.get(command.key)
+        for version in range(newest, max(newest - most, 0), -1):
+            if known is not None and self._is_same(command, *self._version(command.key, known, version)):
+                return version
+        raise Conflict(
+            f"the request id of another command of this batch was used before, but not with this one on key"
+            f" {show_key(command.key)}",
+            hint="use a new request id for every new batch",
+        )
+
+    def _version_until(self, key: bytes, limit: int) -> int:
+        """A key's newest version at or below an index; 0 if there is none."""
+        known = self._find(key)
+        place = -1 if known is None else known.place
+        while place >= 0:
+            if self._size + place <= limit:
+                return self._versions[place]
+            place = self._previous[place] - self._size
+        record = self._stored[key]
+        if record is None or limit < 0:
+            return 0
+        stored: Spot | None = records.latest_spot(record)
+        if stored is not None and stored.index > limit:
+            stored = self._index.superseded_until(key, limit)
+        return 0 if stored is None else stored.version
+
+    def _index_of(self, key: bytes, version: int) -> int:
+        place, leaf = self._version(key, self._known[key], version)
+        return self._size + place if leaf is None else _receipt_of(leaf).index
+
     def _repeat(self, command: Command, known: _Known, version: int) -> int | Receipt:
         """A request id that this key has seen: the first receipt again, if it was the same command."""
         place, leaf = self._version(command.key, known, version)
@@ -273,8 +349,7 @@ class _Judge:
 
     def _is_same(self, command: Command, place: int, leaf: bytes | None) -> bool:
         if leaf is None:
-            first = self._commands[place]
-            return (first.kind, first.sha256, first.tail) == (command.kind, command.sha256, command.tail)
+            return _same_command(self._commands[place], command)
         return (
             leaf[_KIND_AT] == command.kind
             and leaf[_DIGEST_AT:_DIGEST_END] == command.sha256
@@ -324,6 +399,27 @@ class _Judge:
         self._previous.append(previous)
         self._requests.append(records.encode_requests(requests))
         return len(self._commands) - 1
+
+
+def _same_command(one: Command, other: Command) -> bool:
+    return (one.kind, one.sha256, one.tail) == (other.kind, other.sha256, other.tail)
+
+
+def _limits(indexes: Sequence[int | None]) -> list[int]:
+    """The greatest index that each command of a unit can have appended at, where those of some are known.
+
+    Each appends one entry at most, in their order.
+    """
+    limits: list[int] = []
+    for index in indexes:
+        limits.append(index if index is not None else limits[-1] + 1 if limits else MAX_NUMBER)
+    following: int | None = None
+    for place in reversed(range(len(limits))):
+        if indexes[place] is not None:
+            following = indexes[place]
+        elif following is not None:
+            limits[place] = min(limits[place], following - 1)
+    return limits
 
 
 def check_condition(command: Command, spot: Standing | None) -> None:

@@ -258,6 +258,10 @@ class Machine:
             raise Corruption(f"version {version} of key {show_key(key)} is missing from the key index")
         return records.decode_spot(record)
 
+    def superseded_until(self, key: bytes, index: int) -> Spot | None:
+        """The newest version of a key at or below an index, of those that are not its latest."""
+        return records.superseded_until(self._store.table(Table.HISTORY), key, index)
+
     def is_stored(self, digest: bytes, begun: int) -> bool:
         """Whether the object of a large value is sure to be there, if its upload began at that manifest version."""
         return self.blobs.get(digest) is not None or self.manifest_table.may_store(digest, begun)

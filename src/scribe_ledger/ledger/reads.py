@@ -110,11 +110,7 @@ class Reader:
         return found if found is not None and found.index < size else None
 
     def _spot_before(self, key: bytes, size: int) -> Spot | None:
-        if size == 0:
-            return None
-        start = records.index_key(key, size - 1)
-        found = self._history.seek(start)
-        return records.decode_spot(found[1]) if found and found[0].startswith(start[: -U64.size]) else None
+        return records.superseded_until(self._history, key, size - 1) if size else None
 
     def history(self, key: bytes, size: int) -> Iterator[Entry]:
         """All versions below ``size``, newest first."""

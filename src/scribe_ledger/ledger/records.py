@@ -21,6 +21,8 @@ from scribe_ledger.errors import Corruption
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from scribe_ledger.ledger.store import TableReader
+
 FORMAT = 1
 GROUP_BYTES = 8192
 GROUP_ENTRIES = 128
@@ -130,6 +132,13 @@ def index_key(key: bytes, index: int) -> bytes:
 
 def index_prefix(key: bytes) -> bytes:
     return _U16.pack(len(key)) + key + b"i"
+
+
+def superseded_until(history: TableReader, key: bytes, index: int) -> Spot | None:
+    """The newest version of a key at or below an index, of those that are not its latest."""
+    start = index_key(key, index)
+    found = history.seek(start)
+    return decode_spot(found[1]) if found and found[0].startswith(start[: -U64.size]) else None
 
 
 def key_of_history(record_key: bytes) -> bytes:
