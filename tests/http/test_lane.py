@@ -479,10 +479,32 @@ def test_a_body_of_another_coding_is_not_that_of_the_request_before(tmp_path: Pa
         assert served.ledger.get("first") == b"value"
 
 
-def test_a_pipeline_without_an_end_costs_the_connection(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [put("/k", b"v"), get("/nobody"), get("/docs")], ids=["writes", "misses", "pages"])
+def test_of_a_pipeline_that_is_too_long_as_much_is_answered_as_was_taken(tmp_path: Path, sent: bytes) -> None:
+    beyond = sent * (MAX_PIPELINED + 2)
+    with serve(tmp_path) as served, socket.create_connection((served.host, served.port), timeout=20) as connection:
+        connection.sendall(beyond)
+        with connection.makefile("rb") as incoming:
+            answers = [read_answer(incoming, head=False) for _ in range(MAX_PIPELINED + 1)]
+            assert incoming.read() == b""
+        assert [b"connection: close" in answer for answer in answers] == [False] * MAX_PIPELINED + [True]
+        assert len({answer[9:12] for answer in answers[1:]}) == 1
+        assert conversation(served, [sent] * (MAX_PIPELINED + 1), pipelined=True)
+
+
+def test_what_follows_a_pipeline_that_is_too_long_is_thrown_away(tmp_path: Path) -> None:
+    """However much it is, however long the answers take, and whatever is behind."""
     with serve(tmp_path) as served, socket.create_connection((served.host, served.port), timeout=20) as connection:
         connection.sendall(get("/v1/watch") + get("/k?as_of=0") * (MAX_PIPELINED + 2))
-        assert is_cut(connection)
+        with connection.makefile("rb") as incoming:
+            while not incoming.readline().startswith(b": the log"):
+                pass
+            connection.sendall(get("/k") * 10_000 + b"this is not HTTP")
+            served.sweep(2 * BODY_SECONDS)
+            conversation(served, [put("/k", b"v")], pipelined=False)
+            while not incoming.readline().startswith(b"data:"):
+                pass
+        assert served.call(lambda: len(served._connections()[0].pipeline)) == MAX_PIPELINED
 
 
 def test_a_client_that_leaves_its_pipeline_is_no_failure(

@@ -11,6 +11,7 @@ queries are known here too: ``proof=true`` with or without ``since`` and ``after
 - An answer is written only while the client takes what it is sent; otherwise the parent's flow control has its turn.
 - A read whose bytes are those of an earlier one that was answered from the cache needs no parsing: it means the same.
   Nor does one that differs in nothing but a plain path from what was parsed on its connection before.
+- What a client is owed it gets, though it pipelines too much or sends no more: its last answer ends the connection.
 - Connections without a request are closed by ``sweep``, which costs a request nothing.
 """
 
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import re
 from time import perf_counter, time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -59,7 +60,7 @@ BODY_SECONDS = 60
 SLOW_SECONDS = 60
 """And so is a reader that takes nothing of its answer."""
 MAX_PIPELINED = 256
-"""Requests that wait on one connection for the answer before theirs."""
+"""Requests that wait on one connection for the answer before theirs. What is sent beyond them is not read."""
 BREAK_OFF_SECONDS = 60
 """A reader that was given up on has so long to find out why."""
 NO_METHOD = "-"
@@ -81,6 +82,10 @@ _SIMPLE = re.compile(_SEGMENT).fullmatch
 _LIKE = re.compile(rb"GET ((?:/v1/kv)?" + _SEGMENT + rb")(" + _PROOF + rb")?").fullmatch
 """What a request may begin with that is known by its end."""
 _VERSION = b" HTTP/1.1\r\n"
+
+
+class _PipelineFull(Exception):
+    """Stops the parser, which says only that a callback failed."""
 
 
 class Shared:
@@ -141,6 +146,8 @@ class Lane(HttpToolsProtocol):
     _ordinary = True
     _hosts = 0
     """Of the headers Host; the application says that there must be one."""
+    _reads_no_more = False
+    """Whatever comes is thrown away. Said within a message that nobody looks at, so that others need not ask."""
     _stalled_bytes = 0
     """Received in a message since its head or a piece of its body was last complete."""
     _unsent = _moved = 0
@@ -181,6 +188,8 @@ class Lane(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._in_message:
+            if self._reads_no_more:
+                return
             if self._stalled_bytes > MAX_HEAD_BYTES:
                 self._refuse_head()
                 return
@@ -201,7 +210,8 @@ class Lane(HttpToolsProtocol):
             self._refuse_method(data if whole and self._messages == 1 else b"")
             return
         except httptools.HttpParserError:
-            self.send_400_response("")
+            if not self._reads_no_more:
+                self.send_400_response("")
             return
         if self._is_like and whole and self._messages == 1 and not self._in_message and len(data) <= MAX_REPEAT_BYTES:
             self._learn(data)
@@ -289,8 +299,7 @@ class Lane(HttpToolsProtocol):
     def _leave_to_application(self) -> None:
         url, headers = self.url, self.headers
         if len(self.pipeline) >= MAX_PIPELINED:
-            self.transport.abort()
-            return
+            self._read_no_more()
         refusal = _refusal_of(url)
         super().on_message_begin()
         told: dict[object, object] = {"connection": self}
@@ -305,6 +314,16 @@ class Lane(HttpToolsProtocol):
             self.scope["raw_path"] = url  # for the books: as it was sent
         if any(name.lower() == b"transfer-encoding" and value.lower() != b"chunked" for name, value in headers):
             self._send_last(InvalidRequest("a body is sent as it is, or chunked", hint="leave out other codings"))
+
+    def _read_no_more(self) -> NoReturn:
+        """Ends the parser; the newest request that it took is the last to be answered.
+
+        What still comes is read all the same: closed over unread bytes, the system would take answers back.
+        """
+        self._reads_no_more = True
+        self.cycle.keep_alive = False
+        self.flow.resume_reading()
+        raise _PipelineFull
 
     # --- answering ---------------------------------------------------------------------------------------------
 
@@ -518,7 +537,7 @@ class Lane(HttpToolsProtocol):
             self.transport.abort()  # closing would wait for the reader
         elif self.transport.is_closing():
             return
-        elif self._in_message:
+        elif self._in_message and not self._reads_no_more:
             if quiet > (HEADER_SECONDS if self._in_head else BODY_SECONDS) and not self.flow.read_paused:
                 self.transport.abort()
         elif quiet > IDLE_SECONDS and (self.cycle is None or self.cycle.response_complete):
