@@ -190,7 +190,7 @@ class _Judge:
             raise  # this store's, or this program's, own failure: a refusal must follow from the state alone
         except ScribeError as refusal:
             self._roll_back(mark, touched)
-            if len(unit) > 1:
+            if len(unit) > 1 and refusal.operation is None:
                 refusal.operation = len(answers)
             return refusal
         return answers
@@ -269,10 +269,14 @@ class _Judge:
         for place in reversed(range(len(unit))):
             command = unit[place]
             version = remembered[place]
-            if not version:
-                version = self._version_then(command, limits[place], following.get(command.key), most=len(unit))
+            try:
+                if not version:
+                    version = self._version_then(command, limits[place], following.get(command.key), most=len(unit))
+                answers.append(self._repeat(command, self._known[command.key], version))
+            except Conflict as refusal:
+                refusal.operation = place
+                raise
             following[command.key] = version, command
-            answers.append(self._repeat(command, self._known[command.key], version))
         return answers[::-1]
 
     def _remembered(self, command: Command) -> int:
