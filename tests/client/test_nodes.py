@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 from tests.client.serving import Reply, as_json, as_text
+from tests.http.serving import serve
 from tests.ports import free_ports
 
 from scribe_ledger.client.messages import Answer, Request, Upload
@@ -29,6 +32,7 @@ from scribe_ledger.merkle.checkpoint import cosign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from tests.client.conftest import World
 
@@ -312,6 +316,55 @@ def test_a_connection_that_the_node_closed_is_replaced_without_a_word(world: Wor
     world.server.close_connections()
     assert client.get("k") == b"1"
     assert world.server.connections == 2
+
+
+FORKED = """
+import os, sys
+from scribe_ledger.client import Client
+from scribe_ledger.errors import NetworkError
+
+url, public_key = sys.argv[1:]
+client = Client(url, public_key=public_key or None)
+assert client.get("a") == b"1"
+value = client.open_value("large")
+begin = value.read(10)
+child = os.fork()
+if child == 0:
+    try:
+        assert [client.get(key) for key in "bab"] == [b"2", b"1", b"2"]
+        try:
+            value.read()
+        except NetworkError as error:
+            assert "forked" in str(error), error
+        else:
+            raise AssertionError("the child took what the parent waits for")
+        value.close()
+        client.close()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        os._exit(1)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert begin + value.read() == bytes(8 << 20)
+value.close()
+assert [client.get(key) for key in "aba"] == [b"1", b"2", b"1"]
+"""
+
+
+@pytest.mark.parametrize("verified", [True, False], ids=["verified", "believed"])
+def test_no_connection_is_used_on_both_sides_of_a_fork(tmp_path: Path, verified: bool) -> None:
+    with serve(tmp_path / "ledger") as served:
+        served.ledger.put_many([("a", b"1"), ("b", b"2")])
+        served.ledger.put("large", bytes(8 << 20))
+        public_key = served.ledger.public_key if verified else ""
+        result = subprocess.run(
+            [sys.executable, "-c", FORKED, served.url, public_key],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 # --- a cluster -------------------------------------------------------------------------------------------------

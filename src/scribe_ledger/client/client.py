@@ -1,7 +1,7 @@
 """``Client``: a ledger that is served over HTTP, with the methods, answers and errors of ``Ledger``.
 
-A thin shell: it sends what ``operations`` and ``listing`` ask for, and waits. It may be shared between threads; a
-process that forks makes a client of its own.
+A thin shell: it sends what ``operations`` and ``listing`` ask for, and waits. It may be shared between threads. After
+a fork no connection is shared; but where other threads were in a call, the child makes a client of its own.
 """
 
 from __future__ import annotations

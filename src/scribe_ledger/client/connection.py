@@ -2,6 +2,9 @@
 
 A pooled connection may have been closed by the node in the meantime. If it ends before a byte of the answer came, the
 request is sent once more on a new one, which is safe for every request that can be repeated.
+
+A connection belongs to the process that made it. After a fork both would read each other's answers, so the child drops
+what it inherited, which leaves the parent's streams as they were, and makes connections of its own.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ class Connection:
 
     def __init__(self, node: Node, timeout: float, tls: ssl.SSLContext | None) -> None:
         self._node = node
+        self._process = os.getpid()
         try:
             self._socket: socket.socket = socket.create_connection((node.host, node.port), timeout)
         except OSError as error:
@@ -89,6 +93,11 @@ class Connection:
             self.close()
             raise Broken(f"{self._node.url} broke off in the middle of an answer: {reason_of(error)}") from error
 
+    @property
+    def inherited(self) -> bool:
+        """Whether it is another process's, which was forked."""
+        return self._process != os.getpid()
+
     def interrupt(self) -> None:
         """Ends what another thread waits for here."""
         try:
@@ -118,6 +127,8 @@ class Connection:
         return True
 
     def _receive(self, reader: AnswerReader) -> None:
+        if self.inherited:
+            raise ConnectionError("the connection is of the process that was forked")
         data = self._socket.recv(RECEIVE_BYTES)
         if not data:
             raise ConnectionResetError("the connection was closed before the answer was whole")
@@ -219,7 +230,7 @@ class Pool:
                 connection = idle.pop()
             except IndexError:  # another thread was faster
                 return None
-            if time.monotonic() - connection.used < IDLE_SECONDS:
+            if time.monotonic() - connection.used < IDLE_SECONDS and not connection.inherited:
                 return connection
             connection.close()
         return None
