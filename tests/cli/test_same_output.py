@@ -129,6 +129,7 @@ READING: list[tuple[int, str]] = [
     (1, "prove alice --version 9"),
     (2, "prove alice --at 9999"),
     (2, "prove --consistency 300 255"),
+    (2, "prove --consistency 1 99999999"),
     (0, "verify --audit"),
     (0, "verify --audit --json"),
     (0, "verify --audit alice"),
@@ -274,6 +275,17 @@ def test_writing_prints_and_leaves_the_same(twins: Twins) -> None:
         if code and "--json" in line:
             kinds = [[json.loads(error)["error"]["kind"] for error in each.err.splitlines()] for each in (ours, theirs)]
             assert kinds[0] == kinds[1], line
+
+
+@pytest.mark.parametrize("request_id", ["r é", " r", "r ", "a\nb", "", "r" * 256])
+@pytest.mark.parametrize("command", [["put", "never", "v"], ["delete", "alice"]], ids=["put", "delete"])
+def test_a_request_id_that_no_header_carries_is_refused_alike(
+    filled: Twins, command: list[str], request_id: str
+) -> None:
+    line = [*command, "--request-id", request_id]
+    ours, theirs = run(filled.folder, line, 2).err, run(filled.node, line, 2).err
+    assert ours == theirs
+    assert "the request id" in ours
 
 
 def test_an_import_of_many_rows_leaves_the_same_log(twins: Twins, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import click
 if TYPE_CHECKING:
     BytesType = click.ParamType[bytes]
     PairType = click.ParamType[tuple[str, str]]
+    TextType = click.ParamType[str]
 else:  # generic only since click 8.2
-    BytesType = PairType = click.ParamType
+    BytesType = PairType = TextType = click.ParamType
 
 
 class Bytes(BytesType):
@@ -48,5 +49,16 @@ class Pair(PairType):
         return name, text
 
 
-BYTES, KEY, PAIR = Bytes(), Key(), Pair()
+class RequestId(TextType):
+    """What can be sent to a node. A folder takes no other, so that a retry may go either way."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from scribe_ledger.client.arguments import request_id_text
+
+        return request_id_text(value)
+
+
+BYTES, KEY, PAIR, REQUEST_ID = Bytes(), Key(), Pair(), RequestId()
 NATURAL, VERSION = click.IntRange(0, (1 << 64) - 1), click.IntRange(1, (1 << 64) - 1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
-from scribe_ledger.cli.arguments import BYTES, KEY, NATURAL, PAIR
+from scribe_ledger.cli.arguments import BYTES, KEY, NATURAL, PAIR, REQUEST_ID
 from scribe_ledger.cli.files import size_of
 from scribe_ledger.cli.output import print_json, say, shown
 from scribe_ledger.cli.progress import Counted, Progress
@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 def condition_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """What both commands take."""
     for option in (
-        click.option("--request-id", metavar="ID", help="Makes a retry safe: it gets the first receipt."),
+        click.option(
+            "--request-id",
+            type=REQUEST_ID,
+            metavar="ID",
+            help="Makes a retry safe: it gets the first receipt. Printable ASCII.",
+        ),
         click.option("--if-index", type=NATURAL, metavar="N", help="Only if the latest entry has this index."),
         click.option("--if-version", type=NATURAL, metavar="N", help="Only at this latest version; 0: never written."),
         click.option("--meta", type=PAIR, multiple=True, metavar="NAME=VALUE", help="Metadata; may be repeated."),
