@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scribe_ledger.archive.leading import not_leading
+from scribe_ledger.archive.leading import Deposed, not_leading
 from scribe_ledger.consensus.formation.reception import Place
 from scribe_ledger.consensus.transport import Auth, Me, Transport
 from scribe_ledger.errors import Conflict, Forbidden, NetworkError, OutcomeUnknown, Unavailable
@@ -133,11 +133,12 @@ def test_a_leader_that_is_elected_meanwhile_gets_the_order() -> None:
 
 
 @pytest.mark.parametrize("asked", [1, 2])
-def test_a_leader_that_does_not_archive_yet_is_asked_again(asked: int) -> None:
+@pytest.mark.parametrize("why", [not_leading(), Deposed("another may lead")], ids=["before it began", "in the middle"])
+def test_a_leader_that_does_not_archive_for_a_moment_is_asked_again(why: Unavailable, asked: int) -> None:
     async def run() -> None:
         async with nodes(1, 2) as members:
             leader = members[0]
-            leader.failure = not_leading()
+            leader.failure = why
             order = asyncio.ensure_future(members[asked - 1].orders.order())
             while leader.passes < 2 and not order.done():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)

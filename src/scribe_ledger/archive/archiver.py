@@ -168,7 +168,9 @@ class Archiver:
 
         def check_leads() -> None:
             if self._leading.term != term:
-                raise Deposed("another node of the cluster leads now", hint="it archives from here on")
+                raise Deposed(
+                    "this node does not lead the cluster for good any more", hint="whoever leads goes on from here"
+                )
 
         def reached(step: str) -> None:
             self._at_step(step)

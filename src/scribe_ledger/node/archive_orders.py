@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from scribe_ledger.archive.leading import NotLeading
+from scribe_ledger.archive.leading import Deposed, NotLeading
 from scribe_ledger.errors import (
     ConsensusError,
     Forbidden,
@@ -91,10 +91,14 @@ class ArchiveOrders:
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def _carry_out(self) -> dict[str, Any]:
-        """Errors of the pass never look like those of a leader that was not found."""
+        """Errors of the pass never look like those of a leader that was not found.
+
+        Whoever does not lead for good, since it leads no longer or has not compared itself with new voters yet, has not
+        carried it out: the next who leads, or this node in a moment, goes on with what a pass has left.
+        """
         try:
             return await self._here()
-        except NotLeading as error:  # no pass has begun: it leads no longer, or not yet for good
+        except (NotLeading, Deposed) as error:
             raise ConsensusError(error.message, hint=error.hint) from error
         except (ConsensusError, NetworkError) as error:
             raise Unavailable(error.message, hint=error.hint) from error
