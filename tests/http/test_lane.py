@@ -507,6 +507,65 @@ def test_what_follows_a_pipeline_that_is_too_long_is_thrown_away(tmp_path: Path)
         assert served.call(lambda: len(served._connections()[0].pipeline)) == MAX_PIPELINED
 
 
+LARGE = bytes(8 << 20)
+HALF_CLOSED = [
+    [put("/k", b"v")],
+    [put("/k?dedupe=false", b"v")],
+    [put("/k", b"x" * 300_000)],
+    [get("/before")],
+    [get("/nobody")],
+    [get("/before?proof=true")],
+    [get("/v1/stats")],
+    [get("/v1/kv")],
+    [get("/large")],
+    [request("DELETE", "/before")],
+    [put("/a", b"v"), put("/b", b"v"), get("/docs"), get("/b")],
+    [put("/k", b"v")] * (MAX_PIPELINED + 1),
+]
+
+
+def test_a_client_that_sends_no_more_is_answered(tmp_path: Path) -> None:
+    with serve(tmp_path) as served:
+        conversation(served, [put("/before", b"v")], pipelined=False)
+        served.ledger.put_stream("large", [LARGE])
+        for requests in HALF_CLOSED:
+            with socket.create_connection((served.host, served.port), timeout=20) as connection:
+                connection.sendall(b"".join(requests))
+                connection.shutdown(socket.SHUT_WR)
+                with connection.makefile("rb") as incoming:
+                    got = incoming.read()
+            assert got.count(b"HTTP/1.1 ") == len(requests), requests[0]
+            if requests == [get("/large")]:
+                assert got.endswith(LARGE)
+        while served.connections():
+            pass
+
+
+@pytest.mark.parametrize("begun", [b"", put("/k", b"value")[:-2], get("/k")[:-2]], ids=["idle", "body", "head"])
+def test_a_client_that_sends_no_more_before_its_request_is_whole_is_gone(tmp_path: Path, begun: bytes) -> None:
+    with serve(tmp_path) as served, socket.create_connection((served.host, served.port), timeout=20) as connection:
+        connection.sendall(begun)
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(1) == b""
+        assert served.ledger.size == 0
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_client_that_sends_no_more_and_leaves_its_answer_is_missed(tmp_path: Path, reads: bool) -> None:
+    with serve(tmp_path) as served:
+        served.ledger.put_stream("large", [bytes(1 << 20)] * 64)
+        with socket.create_connection((served.host, served.port), timeout=20) as connection:
+            connection.sendall(get("/large"))
+            connection.shutdown(socket.SHUT_WR)
+            assert connection.recv(1000)
+            if not reads:
+                served.settle(full=True)
+                served.sweep(SLOW_SECONDS + 2)
+                assert served.connections() == 0
+        while served.connections() or served.call(lambda: len(served.server.server_state.tasks)):
+            pass
+
+
 def test_a_client_that_leaves_its_pipeline_is_no_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

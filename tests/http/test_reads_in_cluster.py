@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from typing import TYPE_CHECKING
 
@@ -217,7 +218,9 @@ def test_a_read_sees_what_was_written_while_it_waited(served: Served) -> None:
     assert "was deleted" in found["/gone"].error["message"]
 
 
-def test_a_client_that_leaves_while_its_read_waits_harms_nobody(served: Served) -> None:
+@pytest.mark.parametrize("reset", [True, False])
+def test_a_client_that_leaves_while_its_read_waits_harms_nobody(served: Served, reset: bool) -> None:
+    """One that has closed its side is answered, and missed then; one that has broken off is missed at once."""
     put(served, "/k", b"value")
     held: list[Callable[[object], object]] = []
     served.call(lambda: setattr(member_of(served), "held", held))
@@ -225,9 +228,13 @@ def test_a_client_that_leaves_while_its_read_waits_harms_nobody(served: Served) 
         connection.sendall(getting("/k"))
         while not served.call(lambda: len(held)):
             pass
-    while served.connections():
+        if reset:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    while reset and served.connections():
         pass
     served.call(member_of(served).let_go)
+    while served.connections():
+        pass
     assert get(served, "/k").body == b"value"
 
 

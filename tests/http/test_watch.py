@@ -299,10 +299,17 @@ def test_parameters_that_are_wrong_are_refused(served: Served, query: str) -> No
     assert (answer.status, answer.error["kind"]) == (400, "invalid")
 
 
-@pytest.mark.parametrize("identity", ["", "x", "-1", "1.0", "1" * 20])
+@pytest.mark.parametrize("identity", ["x", "-1", "1.0", "1" * 20])
 def test_a_last_event_id_that_is_none_is_refused(served: Served, identity: str) -> None:
     answer = ask(served, "GET", "/v1/watch", headers={"Last-Event-ID": identity})
     assert (answer.status, answer.error["kind"]) == (400, "invalid")
+
+
+def test_an_empty_last_event_id_is_none(served: Served) -> None:
+    for number in range(3):
+        put(served, f"/k{number}")
+    with watching(served, "?start=1", **{"Last-Event-ID": ""}) as watcher:
+        assert indexes(watcher.entries(2)) == [1, 2]
 
 
 def test_head_of_a_watch_ends_at_once(served: Served) -> None:
@@ -325,6 +332,17 @@ def test_there_is_a_limit_of_watchers_and_who_leaves_makes_room(
         with watching(served) as another:
             put(served, "/k")
             assert indexes(another.entries(1)) == [0]
+    wait_until(lambda: served.service.watchers == 0)
+
+
+def test_a_watch_ends_when_its_client_sends_no_more(served: Served) -> None:
+    with socket.create_connection((served.host, served.port), timeout=20) as connection:
+        connection.sendall(b"GET /v1/watch HTTP/1.1\r\nHost: x\r\n\r\n")
+        with connection.makefile("rb") as incoming:
+            while not incoming.readline().startswith(b": the log"):
+                pass
+            connection.shutdown(socket.SHUT_WR)
+            incoming.read()
     wait_until(lambda: served.service.watchers == 0)
 
 

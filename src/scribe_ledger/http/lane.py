@@ -174,6 +174,26 @@ class Lane(HttpToolsProtocol):
         super().connection_lost(exc)
         self.give_up()
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more; whether it still reads, only writing tells.
+
+        What it asked for is answered, and the newest answer ends the connection. An answer without an end does so now,
+        and so does a request without one.
+        """
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or (self._in_message and not self._reads_no_more):
+            return False
+        if self._is_answering_without_end():
+            return False
+        cycle.keep_alive = False
+        return True
+
+    def _is_answering_without_end(self) -> bool:
+        cycle = self.answering
+        if cycle is None or cycle.response_complete:
+            return False
+        return "endless" in cycle.scope["extensions"]["scribe"]
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self.answering = cycle
         super()._start_asgi_task(cycle, app)

@@ -51,7 +51,7 @@ async def watch(request: Request) -> Response:
 
 def _start(request: Request) -> int:
     seen = request.header(b"last-event-id")
-    if seen is not None:
+    if seen:  # an empty one is none, as server-sent events have it
         if not seen.isdigit() or len(seen) > 19:
             raise InvalidRequest("the Last-Event-ID is not an index", hint="send the id of the last event, or none")
         return int(seen) + 1
@@ -83,6 +83,7 @@ class EventStream(Response):
         if service.watchers >= MAX_WATCHERS:
             raise Overloaded(f"{MAX_WATCHERS} readers watch this node already", hint="ask another node")
         service.watchers += 1
+        scope.get("extensions", {}).get("scribe", {})["endless"] = True
         try:
             await self._begin(send)
             await self._send_until_gone(scope, receive, send)
