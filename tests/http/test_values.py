@@ -178,14 +178,16 @@ def test_a_value_without_a_type_is_bytes(served: Served) -> None:
     assert get(served, "/typeless").headers["content-type"] == "application/octet-stream"
 
 
-@pytest.mark.parametrize("text", [" blank at the ends ", "ä ö", "plain"])
+@pytest.mark.parametrize(
+    "text", [" blank at the ends ", "ä ö", "plain", "=", "=?utf-8?b?IHkg?=", "=?utf-8?b?", "a =?b"]
+)
 def test_metadata_of_the_library_travels_in_a_header(served: Served, text: str) -> None:
     from email.header import decode_header, make_header
 
     served.ledger.put("described", b"v", metadata={"note": text}, dedupe=False)
     sent = get(served, "/described").headers["x-scribe-meta-note"]
     plain = sent.encode("latin-1").decode()
-    assert text in {plain, str(make_header(decode_header(sent)))}
+    assert text == (str(make_header(decode_header(sent))) if sent.startswith("=?") else plain)
 
 
 @pytest.mark.parametrize("size", [0, 1, INLINE_MAX, INLINE_MAX + 1, 1 << 20, (1 << 20) + 1, 3_000_000])

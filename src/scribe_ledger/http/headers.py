@@ -20,6 +20,8 @@ Headers: TypeAlias = list[tuple[bytes, bytes]]
 JSON_TYPE = (b"content-type", b"application/json")
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 META_PREFIX = b"x-scribe-meta-"
+_ENCODED = "=?"
+"""What every text in the encoding of RFC 2047 begins with."""
 
 _VALUE = (
     b"content-type: %b\r\n"
@@ -83,7 +85,7 @@ def value_head(
 
 
 def _text(value: str) -> bytes:
-    """As it was put; the encoding of RFC 2047 where a header would lose blanks at its ends."""
-    if value == value.strip():
+    """As it was put; the encoding of RFC 2047 where a header would lose blanks at its ends, or it looks encoded."""
+    if value == value.strip() and not value.startswith(_ENCODED):
         return value.encode()
     return b"=?utf-8?b?%b?=" % b2a_base64(value.encode(), newline=False)
