@@ -64,4 +64,4 @@ def test_archiving_gives_its_memory_back_and_readers_of_one_segment_share_theirs
     returned, hoarded = run("give back", tmp_path / "one").kept, run("keep", tmp_path / "other").kept
     assert returned < hoarded - values / 2, (returned, hoarded)
     one, eight = run("log", tmp_path / "one", 1).most, run("log", tmp_path / "one", 8).most
-    assert eight - one < 3 * values, (one, eight)
+    assert eight - one < 4 * values, f"seven more of their own would take {7 * values}: {one}, {eight}"
