@@ -32,6 +32,10 @@ class ScribeError(Exception):
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
 
+OPEN_AGAIN = "then open the ledger again"
+"""How hints end where a failure is over only with the ledger's next opening."""
+
+
 def counted(number: int, one: str = "entry", many: str = "entries", *, mark: str = "") -> str:
     """A number with its noun: ``1 entry``, ``12000 entries``. ``mark`` is what stands between thousands.
 

@@ -11,7 +11,7 @@ import click
 from scribe_ledger.cli.output import counted, print_json, say, shown, time_of
 from scribe_ledger.cli.proving import FILE
 from scribe_ledger.cli.session import Session, pass_session, place_options
-from scribe_ledger.errors import SerializationError, StorageError
+from scribe_ledger.errors import OPEN_AGAIN, SerializationError, StorageError
 
 if TYPE_CHECKING:
     from scribe_ledger.archive.recovery import Restored
@@ -111,7 +111,7 @@ def _private_key(path: str) -> Signer:
 
 def _of_restore(hint: str) -> str:
     """What to do about a full disk, say: until the restore is done there is no ledger to open."""
-    before, found, _ = hint.partition("then open the ledger again")
+    before, found, _ = hint.partition(OPEN_AGAIN)
     return f"{before}then call the same `scribe restore` again: it goes on where it was" if found else hint
 
 

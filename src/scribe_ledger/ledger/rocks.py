@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import rocksdict
 from rocksdict import DBCompressionType, DBRecoveryMode, Options, Rdict
 
-from scribe_ledger.errors import LedgerClosed, Overloaded, ScribeError, StorageError
+from scribe_ledger.errors import OPEN_AGAIN, LedgerClosed, Overloaded, ScribeError, StorageError
 from scribe_ledger.ledger.engine_logs import check_engine_logs
 from scribe_ledger.ledger.forking import keep_from_children, never_finalize
 from scribe_ledger.ledger.store import DamagedBlock, Store, Table, TableReader, TableView, WriteBatch
@@ -375,7 +375,7 @@ def raise_engine_error(error: Exception, *, opening: Path | None = None) -> NoRe
             hint="run `scribe fsck`; restore this folder from a copy",
         ) from error
     if "No space left" in text:
-        hint = "free space, then open the ledger again" if opening is None else _room_to_open(opening)
+        hint = f"free space, {OPEN_AGAIN}" if opening is None else _room_to_open(opening)
         raise StorageError(f"the disk is full{where}: {text}", hint=hint) from error
     if "Read-only file system" in text or "Permission denied" in text:
         raise StorageError(f"the folder cannot be written{where}: {text}", hint="check owner and mount") from error
@@ -387,10 +387,10 @@ def _room_to_open(path: Path) -> str:
     with suppress(OSError):
         needed = sum(log.stat().st_size for log in path.glob("*.log")) + MARGIN_BYTES
         return (
-            f"make about {needed >> 20} MiB of room on this disk, or make it larger, then open the ledger again:"
+            f"make about {needed >> 20} MiB of room on this disk, or make it larger, {OPEN_AGAIN}:"
             f" nothing that was acknowledged is lost. Remove nothing below {path.parent}: all of it is the ledger's"
         )
-    return "free space, then open the ledger again"
+    return f"free space, {OPEN_AGAIN}"
 
 
 def _database_options(cache: rocksdict.Cache) -> Options:

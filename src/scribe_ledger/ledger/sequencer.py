@@ -19,7 +19,15 @@ from collections import deque
 from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
-from scribe_ledger.errors import Conflict, LedgerClosed, OutcomeUnknown, Overloaded, ScribeError, StorageError
+from scribe_ledger.errors import (
+    OPEN_AGAIN,
+    Conflict,
+    LedgerClosed,
+    OutcomeUnknown,
+    Overloaded,
+    ScribeError,
+    StorageError,
+)
 from scribe_ledger.ledger.commands import queue_bytes
 
 if TYPE_CHECKING:
@@ -337,7 +345,7 @@ class Sequencer:
                 reason, hint = (error.message, error.hint) if isinstance(error, ScribeError) else (repr(error), "")
                 failure = StorageError(
                     f"the sync failed, so nothing since the last one is acknowledged: {reason}",
-                    hint=hint or "free the cause, then open the ledger again",
+                    hint=hint or f"free the cause, {OPEN_AGAIN}",
                 )
                 self._freeze(failure)  # before anybody else can look
                 raise failure from error
@@ -357,7 +365,7 @@ class Sequencer:
         if self._failure is None:
             failure = StorageError(
                 f"writes are refused since one failed: {error.message}",
-                hint="reads go on; free the cause, then open the ledger again",
+                hint=f"reads go on; free the cause, {OPEN_AGAIN}",
             )
             failure.__cause__ = error
             self._failure = failure
