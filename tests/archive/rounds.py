@@ -88,7 +88,7 @@ def _write_when_it_may(ledger: ServedLedger, ops: list[Op]) -> None:
     try:
         ledger.write([op.command() for op in ops])
     except Overloaded:
-        await_until(lambda: not ledger.blobs_being_removed())
+        await_until(lambda: not ledger.removals())
         _write_when_it_may(ledger, ops)
 
 

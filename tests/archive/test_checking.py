@@ -618,7 +618,7 @@ def test_a_repair_beside_the_ledger_removes_all_that_is_ours_after_the_grace_per
     ours = set(orphans.values()) - {FOREIGN}
     assert set(report.removed) == ours
     assert set(listed(archive, "")) == set(before) - ours
-    assert archive.ledger.blobs_being_removed() == []
+    assert [*archive.ledger.removals()] == []
     assert archive.ledger.verify().ok
     again = check(archive, ledger=archive.ledger, **later(86_500))
     assert (again.ok, again.removed, [warning.place for warning in again.warnings]) == (True, [], [FOREIGN])

@@ -83,7 +83,7 @@ def test_a_value_that_nothing_refers_to_goes_after_the_grace_time(ledger: Served
     assert later(archive, 150).run_once().removed == 1
     assert store.stat(PATH) is None
     assert store.stat(paths.chunk_digests_path(DIGEST)) is None
-    assert ledger.blobs_being_removed() == []
+    assert [*ledger.removals()] == []
     assert ledger.uploads.digests() == frozenset()
 
 
@@ -152,9 +152,9 @@ def test_a_copy_does_not_finish_what_another_began_to_remove(tmp_path: Path, sto
         archiver(ledger, copy).run_once()
         ledger.put("large", VALUE)
         with ServedLedger.open(tmp_path / "copy", object_store=store, inline_max=INLINE_MAX) as copied:
-            assert copied.blobs_being_removed() == [DIGEST]
+            assert [*copied.removals()] == [DIGEST]
             assert archiver(copied).run_once().removed == 0
-            assert copied.blobs_being_removed() == []
+            assert [*copied.removals()] == []
             assert copied.put("mine", VALUE).created
         assert ledger.get("large") == VALUE
 
@@ -268,7 +268,7 @@ def test_a_deletion_that_the_store_refuses_is_reported_once_and_holds_up_nobody(
         ) as caught:
             archive.run_once()
         assert caught.value.hint == "a right"
-        assert ledger.blobs_being_removed() == []
+        assert [*ledger.removals()] == []
         store.asked.clear()
         assert archive.run_once().removed == 0
         assert {operation for operation, _ in store.asked} == {"get", "list"}, "whether it may write there, and no more"
@@ -292,12 +292,12 @@ def test_a_deletion_whose_outcome_is_unknown_stays_pending_and_is_tried_again(tm
         archive = archiver(ledger)
         with pytest.raises(Unavailable):
             archive.run_once()
-        assert ledger.blobs_being_removed() == [DIGEST]
+        assert [*ledger.removals()] == [DIGEST]
         with pytest.raises(Overloaded):
             ledger.put("key", VALUE)
         store.deny = None
         assert archive.run_once().removed >= 1
-        assert ledger.blobs_being_removed() == []
+        assert [*ledger.removals()] == []
         assert store.stat(PATH) is None
         assert ledger.put("key", VALUE).created
 
@@ -356,12 +356,12 @@ def check_waits_and_goes(ledger: ServedLedger, archive: Archiver) -> None:
     """``VALUE`` may be put when no deletion of it can arrive any more, and not before."""
     for _ in range(2):
         assert archive.run_once().removed == 0
-        assert ledger.blobs_being_removed() == [DIGEST]
+        assert [*ledger.removals()] == [DIGEST]
         with pytest.raises(Overloaded, match="just being removed"):
             ledger.put("key", VALUE)
         wait(ledger, LATE_SECS)  # and FRESH_SECS are to come
     archive.run_once()
-    assert ledger.blobs_being_removed() == []
+    assert [*ledger.removals()] == []
     assert ledger.put("key", VALUE).created
     archive.run_once()
     assert ledger.get("key") == VALUE
@@ -420,7 +420,7 @@ def test_so_does_one_that_an_ended_process_was_removing(tmp_path: Path) -> None:
     assert deletions(store) == []
     with opened_at(tmp_path / "ledger", store, LATE_SECS + FRESH_SECS) as ledger:
         assert by_one_clock(ledger).run_once().removed >= 1
-        assert ledger.blobs_being_removed() == []
+        assert [*ledger.removals()] == []
         assert ledger.put("key", VALUE).created
 
 
@@ -438,10 +438,10 @@ def test_so_does_one_that_another_member_or_folder_was_removing(tmp_path: Path, 
         archive = by_one_clock(copied)
         for _ in range(2):
             archive.run_once()
-            assert copied.blobs_being_removed() == [DIGEST]
+            assert [*copied.removals()] == [DIGEST]
             wait(copied, OTHERS_LATE_SECS)
         archive.run_once()
-        assert copied.blobs_being_removed() == []
+        assert [*copied.removals()] == []
         assert copied.put("key", VALUE).created
 
 
@@ -456,7 +456,7 @@ def test_a_store_that_fails_makes_only_those_wait_that_it_was_asked_for(tmp_path
         store.tries = [1, 1, 0]
         with pytest.raises(Unavailable):
             archive.run_once()
-        assert ledger.blobs_being_removed() == [sha256(values[1]).digest()]
+        assert [*ledger.removals()] == [sha256(values[1]).digest()]
         assert ledger.put("first", values[0]).created
         assert archive.run_once().removed == 1
         assert store.stat(paths.blob_path(sha256(values[2]).digest())) is None
@@ -486,7 +486,7 @@ def test_no_deletion_begins_long_after_the_time_that_the_ledger_knows(
         monkeypatch.setattr(store, "delete", delete_slowly)
         assert by_one_clock(ledger).run_once().removed == 3
         assert ages == [0, 0, 0]
-        assert ledger.blobs_being_removed() == []
+        assert [*ledger.removals()] == []
 
 
 def test_segments_that_the_store_refuses_to_delete_are_let_go(tmp_path: Path) -> None:
@@ -518,10 +518,10 @@ def test_what_a_process_left_half_removed_is_finished(ledger: ServedLedger, stor
 
     with pytest.raises(Cut):
         archiver(ledger, cut).run_once()
-    assert ledger.blobs_being_removed() == [DIGEST]
+    assert [*ledger.removals()] == [DIGEST]
     assert store.stat(PATH) is not None
     archiver(ledger, grace_secs=3600).run_once()
-    assert ledger.blobs_being_removed() == []
+    assert [*ledger.removals()] == []
     assert store.stat(PATH) is None
 
 

@@ -102,7 +102,7 @@ def test_chunk_digests_alone_go_in_two_steps_as_well(ledger: ServedLedger, store
     store.delete(paths.blob_path(DIGEST))
     store.tries = 2
     assert repair(ledger).removed == [paths.chunk_digests_path(DIGEST)]
-    assert ledger.blobs_being_removed() == [DIGEST]
+    assert [*ledger.removals()] == [DIGEST]
 
 
 def test_a_segment_stays_that_the_archiver_may_make_again(ledger: ServedLedger, tmp_path: Path) -> None:

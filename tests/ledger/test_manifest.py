@@ -311,11 +311,11 @@ def test_a_put_of_a_value_that_is_being_removed_waits_until_it_is_gone(ledger: S
             early = ledger.keep_value(spooled)  # uploaded before, and put only after, the removal
             digest = spooled.blob.sha256
     ledger.change_manifest(Retire(blobs=(digest,)))
-    assert ledger.blobs_being_removed() == [digest]
+    assert [*ledger.removals()] == [digest]
     with pytest.raises(Overloaded, match="being removed"):
         ledger.put("large", b"v" * 2000)
     ledger.change_manifest(Retired(blobs=(digest,)))
-    assert ledger.blobs_being_removed() == []
+    assert [*ledger.removals()] == []
     with pytest.raises(Overloaded, match="being removed"):
         ledger.write([commands.put("large", early)])
     assert ledger.put("large", b"v" * 2000).created

@@ -227,11 +227,8 @@ class ManifestTable:
         for _, fields in self._scan(_REPLACED):
             yield Replaced(Segment.from_json(fields["segment"]), fields["since"], fields["being_removed"])
 
-    def blobs_being_removed(self) -> list[bytes]:
-        return list(self.removals())
-
     def removals(self) -> dict[bytes, int]:
-        """The same, each with the ledger's time when it was last named, in milliseconds."""
+        """Large values that are being removed, each with the ledger's time when it was last named, in milliseconds."""
         return {digest: fields.get("since", 0) for digest, fields in self._scan(_BLOB) if fields["gone"] is None}
 
     def may_store(self, digest: bytes, begun: int) -> bool:

@@ -255,7 +255,7 @@ def _sound_manifest(store: Store, evicted: int, size: int) -> Manifest:
     try:
         found = table.load()
         wrong = next(check_manifest(store.table(Table.MANIFEST), table, found, evicted=evicted, size=size), None)
-        table.blobs_being_removed()
+        table.removals()
     except (Corruption, InvalidRequest, KeyError, TypeError, ValueError) as error:
         raise VerificationError(f"the manifest cannot be read: {error}") from error
     if wrong is not None:

@@ -205,12 +205,9 @@ class ServedLedger(Ledger):
         """Segments that are no longer live, and whose objects may still be there."""
         return list(self._machine.manifest_table.replaced())
 
-    def blobs_being_removed(self) -> list[bytes]:
-        """Large values that nothing refers to, between the two steps of their removal."""
-        return self._machine.manifest_table.blobs_being_removed()
-
     def removals(self) -> dict[bytes, int]:
-        """The same, each with the ledger's time of its first step, or of the last one if there were several."""
+        """Large values that nothing refers to, between the two steps of their removal; each with the ledger's time of
+        its first step, or of the last one if there were several."""
         return self._machine.manifest_table.removals()
 
     def change_manifest(self, change: Change) -> Manifest:

@@ -97,7 +97,7 @@ class _Strays:
         }
         ledger = known.ledger
         self._replaced = set() if ledger is None else {each.segment.path for each in ledger.replaced_segments()}
-        self._being_removed = frozenset() if ledger is None else frozenset(ledger.blobs_being_removed())
+        self._being_removed = frozenset() if ledger is None else frozenset(ledger.removals())
         self._uploaded = frozenset() if ledger is None else ledger.uploads.digests()
 
     def look_at(self, listed: ListedObject) -> _Stray | None:
