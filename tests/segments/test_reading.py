@@ -101,6 +101,31 @@ def test_the_range_of_a_row_group_holds_two_columns_and_no_more(store: CountingS
     assert 8192 * (8 + 4 + 128) <= stop - start < 8192 * (8 + 4 + 128) + 1000
 
 
+def test_row_groups_that_are_read_again_stay_through_a_skewed_load_and_a_scan(
+    store: CountingStore, tmp_path: Path
+) -> None:
+    """Of 60 row groups, four times what the cache may hold, four get most reads, and all are read in turn beside."""
+    dice, written = random.Random(7), [many(40 + number) for number in range(60)]
+    kept = [store.keep(log.seal(tmp_path)) for log in written]
+    whole = ColdReader(store, LEDGER, cache_bytes=ROOMY)
+    for segment, log in zip(kept, written, strict=True):
+        read(whole, segment, log, 0)
+    capacity = whole.cached_bytes // 4
+    reader = ColdReader(store, LEDGER, cache_bytes=capacity)
+    popular = range(0, 60, 15)
+    reads = {True: 0, False: 0}
+    fetches = {True: 0, False: 0}
+    for turn in range(1200):
+        place = dice.choice(popular) if dice.random() < 0.8 else turn % 60
+        before = reader.misses
+        read(reader, kept[place], written[place], dice.randrange(len(written[place].entries)))
+        reads[place in popular] += 1
+        fetches[place in popular] += reader.misses - before
+        assert reader.cached_bytes <= capacity
+    assert fetches[True] < 0.05 * reads[True], "what is read again and again stays"
+    assert fetches[False] > 0.7 * reads[False], "at the cost of what is not"
+
+
 def test_readers_of_one_row_group_share_a_fetch(store: CountingStore, tmp_path: Path) -> None:
     log = many(1000)
     segment = store.keep(log.seal(tmp_path))
